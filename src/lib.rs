@@ -1,0 +1,15 @@
+//! volvault moves the data of stateful workloads into object storage and back.
+//!
+//! The rooms of the house and the doors between them are in `docs/architecture.md`; the repository format is in
+//! `docs/format.md`. The library returns values and events; only the command prints.
+
+pub mod clock;
+pub mod error;
+pub mod events;
+pub mod id;
+pub mod limits;
+pub mod path;
+pub mod secret;
+pub mod size;
+
+pub use error::{Error, ErrorKind, Result};

@@ -1,0 +1,68 @@
+//! The bounds on everything, in one place, each with its reason.
+
+use std::time::Duration;
+
+use crate::size::ByteSize;
+
+/// Largest plaintext of one blob. Readers refuse more before they allocate. Four times the largest chunk.
+pub const BLOB_MAX: usize = 8 << 20;
+
+/// Largest pack. Readers refuse more.
+pub const PACK_MAX: u64 = 256 << 20;
+
+/// Largest sealed small object (config, snapshot, session record). Readers refuse more.
+pub const OBJECT_MAX: u64 = 1 << 20;
+
+/// Largest key slot file, and the most slots that are tried with one password: a store that plants
+/// slots can make an opener spend at most 20 password hashes.
+pub const SLOT_MAX: u64 = 4 << 10;
+/// See [`SLOT_MAX`].
+pub const SLOTS_TRIED: usize = 20;
+
+/// Files below this size ride in bundles instead of being blobs of their own.
+pub const BUNDLED_BELOW: u64 = 64 << 10;
+
+/// Bounds that a run may set.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Size at which a pack is closed. Three to four packs are in memory at once, so 16 MiB keeps a
+    /// backup below its 128 MiB.
+    pub pack_size: ByteSize,
+    /// Packs on their way to the store at once.
+    pub packs_in_flight: usize,
+    /// Ranged reads on their way at once.
+    pub reads_in_flight: usize,
+    /// Plaintext bytes that a restore or a check holds in memory at once.
+    pub read_window: ByteSize,
+    /// Ranges of one object closer than this are fetched as one: about what a link moves in one round trip.
+    pub read_gap: ByteSize,
+    /// Threads that hash, compress and seal, or open and write.
+    pub workers: usize,
+    /// Files read at once.
+    pub readers: usize,
+    /// New blobs after which an index segment is written: a checkpoint for a run that is killed, and the bound
+    /// on what is held in memory (about 100 bytes each).
+    pub index_flush_blobs: usize,
+    /// Time between two heartbeats of a session.
+    pub heartbeat: Duration,
+    /// Heartbeats a session writes at most (a month of them).
+    pub heartbeats_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        Self {
+            pack_size: ByteSize::mib(16),
+            packs_in_flight: 2,
+            reads_in_flight: 16,
+            read_window: ByteSize::mib(32),
+            read_gap: ByteSize::kib(256),
+            workers: cores.clamp(2, 16),
+            readers: cores.clamp(2, 8),
+            index_flush_blobs: 64 << 10,
+            heartbeat: Duration::from_secs(15 * 60),
+            heartbeats_max: 3000,
+        }
+    }
+}
