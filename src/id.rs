@@ -87,6 +87,17 @@ id!(
     ContentHash, 16
 );
 
+/// A pack as its readers name it: the name, and what its key is derived from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PackRef {
+    /// BLAKE3 of the stored bytes.
+    pub name: ObjectHash,
+    /// Key epoch.
+    pub epoch: u16,
+    /// Salt from its header.
+    pub salt: [u8; 32],
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,9 @@
 //! The rooms of the house and the doors between them are in `docs/architecture.md`; the repository format is in
 //! `docs/format.md`. The library returns values and events; only the command prints.
 
+pub mod chunker;
 pub mod clock;
+pub mod crypto;
 pub mod error;
 pub mod events;
 pub mod id;

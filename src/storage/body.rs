@@ -1,0 +1,198 @@
+//! Bodies and listings that go on where they broke off.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt};
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, ObjectMeta, Result};
+
+use super::counts::Kind;
+use super::failure::{WrongBody, generic};
+use super::flight::Place;
+use super::governor::{Governor, Request, give_up_after, load_of};
+use super::retry::Retries;
+
+/// The body of one object or range. It ends after exactly the bytes that were announced, or with an error.
+pub(super) struct Body {
+    governor: Governor,
+    location: Path,
+    options: GetOptions,
+    stream: Option<BoxStream<'static, Result<Bytes>>>,
+    /// What is still to come.
+    left: Range<u64>,
+    size: u64,
+    e_tag: Option<String>,
+    retries: Retries,
+}
+
+impl Body {
+    /// The body that `stream` begins to deliver, of the request and the answer given.
+    pub(super) fn new(
+        governor: Governor,
+        (location, options): (Path, GetOptions),
+        stream: BoxStream<'static, Result<Bytes>>,
+        (meta, range): (&ObjectMeta, Range<u64>),
+    ) -> Self {
+        let retries = governor.retries();
+        let (size, e_tag) = (meta.size, meta.e_tag.clone());
+        Self { governor, location, options, stream: Some(stream), left: range, size, e_tag, retries }
+    }
+
+    pub(super) fn into_stream(self) -> BoxStream<'static, Result<Bytes>> {
+        stream::try_unfold(self, |mut body| async move { Ok(body.next().await?.map(|bytes| (bytes, body))) }).boxed()
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            let piece = self.piece().await;
+            let error = match piece {
+                Ok(Some(bytes)) => match self.take(&bytes) {
+                    Ok(()) => {
+                        self.governor.shared.down.pass(length(&bytes)).await;
+                        return Ok(Some(bytes));
+                    }
+                    Err(error) => return Err(error),
+                },
+                // What goes wrong after the last byte does not matter.
+                Ok(None) | Err(_) if self.left.is_empty() => return Ok(None),
+                Ok(None) => generic(WrongBody(format!("the body ends {} bytes early", self.left.end - self.left.start))),
+                Err(error) => error,
+            };
+            self.stream = None;
+            if !self.retries.again_after(&error).await {
+                return Err(error);
+            }
+        }
+    }
+
+    fn take(&mut self, bytes: &Bytes) -> Result<()> {
+        let start = self.left.start.saturating_add(length(bytes));
+        if start > self.left.end {
+            return Err(generic(WrongBody("the body is longer than it says".to_owned())));
+        }
+        self.left.start = start;
+        self.governor.shared.counters.received(length(bytes));
+        if self.retries.done() > 0 {
+            self.governor.shared.budget.give_back(self.retries.done());
+            self.retries = self.governor.retries();
+        }
+        Ok(())
+    }
+
+    async fn piece(&mut self) -> Result<Option<Bytes>> {
+        let mut stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => self.reopen().await?,
+        };
+        let limit = self.governor.shared.patience.answer;
+        let piece = give_up_after(limit, async { stream.next().await.transpose() }).await;
+        self.stream = Some(stream);
+        piece
+    }
+
+    /// Asks for the rest, and makes sure that it is the rest of the same object.
+    async fn reopen(&mut self) -> Result<BoxStream<'static, Result<Bytes>>> {
+        let options = GetOptions { range: Some(GetRange::Bounded(self.left.clone())), ..self.options.clone() };
+        let send = self.governor.inner.get_opts(&self.location, options);
+        let result = self.governor.once(Request::of(Kind::GetRange), send).await?;
+        if result.meta.e_tag != self.e_tag || result.meta.size != self.size {
+            return Err(generic(WrongBody("the object changed while it was read".to_owned())));
+        }
+        if result.range != self.left {
+            return Err(generic(WrongBody("the store answered with another range".to_owned())));
+        }
+        Ok(result.into_stream())
+    }
+}
+
+fn length(bytes: &Bytes) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+/// Stores list this many objects at a time.
+const PAGE: u64 = 1000;
+
+/// A listing. If it breaks off it goes on after its last key where the store lists in order; elsewhere
+/// it is repeated only while nothing has come of it yet.
+pub(super) struct Listing {
+    governor: Governor,
+    prefix: Option<Path>,
+    after: Option<Path>,
+    stream: Option<BoxStream<'static, Result<ObjectMeta>>>,
+    place: Option<Place>,
+    /// Objects that the present stream delivered.
+    delivered: u64,
+    begun: bool,
+    retries: Retries,
+}
+
+impl Listing {
+    pub(super) fn new(governor: Governor, prefix: Option<Path>, after: Option<Path>) -> Self {
+        let retries = governor.retries();
+        Self { governor, prefix, after, stream: None, place: None, delivered: 0, begun: false, retries }
+    }
+
+    pub(super) fn into_stream(self) -> BoxStream<'static, Result<ObjectMeta>> {
+        stream::try_unfold(self, |mut listing| async move { Ok(listing.next().await?.map(|meta| (meta, listing))) }).boxed()
+    }
+
+    async fn next(&mut self) -> Result<Option<ObjectMeta>> {
+        loop {
+            match self.entry().await {
+                Ok(Some(meta)) => {
+                    self.delivered_one(&meta);
+                    return Ok(Some(meta));
+                }
+                Ok(None) => return Ok(None),
+                Err(error) => {
+                    let in_vain = self.begun && !self.governor.shared.ordered;
+                    if in_vain || !self.retries.again_after(&error).await {
+                        return Err(error);
+                    }
+                    self.stream = None;
+                }
+            }
+        }
+    }
+
+    fn delivered_one(&mut self, meta: &ObjectMeta) {
+        let shared = &self.governor.shared;
+        self.begun = true;
+        self.delivered += 1;
+        if self.delivered > PAGE && self.delivered % PAGE == 1 {
+            shared.counters.sent(Kind::List, 0);
+        }
+        if shared.ordered {
+            self.after = Some(meta.location.clone());
+        }
+        if self.retries.done() > 0 {
+            shared.budget.give_back(self.retries.done());
+            self.retries = self.governor.retries();
+        }
+    }
+
+    async fn entry(&mut self) -> Result<Option<ObjectMeta>> {
+        let mut stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => self.open().await,
+        };
+        let limit = self.governor.shared.patience.answer;
+        let entry = give_up_after(limit, async { stream.next().await.transpose() }).await;
+        if let Some(place) = self.place.take() {
+            place.leave(load_of(&entry));
+        }
+        self.stream = Some(stream);
+        entry
+    }
+
+    async fn open(&mut self) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.place = Some(self.governor.shared.flight.enter().await);
+        self.governor.shared.counters.sent(Kind::List, 0);
+        self.delivered = 0;
+        match &self.after {
+            Some(after) => self.governor.inner.list_with_offset(self.prefix.as_ref(), after),
+            None => self.governor.inner.list(self.prefix.as_ref()),
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Puts, gets, lists and deletes opaque objects by key, in a directory, in S3, GCS or Azure.
+//!
+//! This room never sees plaintext or keys, and gives no object a meaning. The seam is
+//! [`object_store::ObjectStore`]; what only S3 has is done with `aws-sdk-s3`. Between the two stands one
+//! governor per store: it counts every request, keeps to bandwidth limits, adapts the number of requests in
+//! flight to what the store bears, and is the only layer that repeats a request.
+//!
+//! What may be relied on: a listing is whole or an error; a read has the length that was asked for or is an error;
+//! a put that returned is durable as far as the store's answer (and `fsync` on a local disk) goes. Create-only writes
+//! are used where the store has them, but no safety may rest on them: several S3 servers ignore the condition.
+
+mod body;
+mod bucket;
+mod connect;
+mod counts;
+mod credentials;
+mod failure;
+mod flight;
+mod governor;
+mod local;
+mod location;
+mod multipart;
+mod options;
+mod retry;
+mod store;
+mod throttle;
+mod wire;
+
+pub use counts::RequestCounts;
+pub use location::Location;
+pub use options::StoreOptions;
+pub use retry::Patience;
+pub use store::{Listed, Store};

@@ -1,0 +1,29 @@
+//! The user's files: read in catalogue order, written below one directory and never outside of it.
+//!
+//! Reading: [`walk`] yields [`Found`] entries at one system call each; [`Found`] then opens, reads and describes what the caller
+//! wants to know more of. Writing: a [`Target`] is an open directory, and everything is done relative to handles below it.
+//! No link is ever followed, on neither side, except in the paths that the user names: an entry that is replaced by a
+//! link while we work is an error or is replaced in turn, its target is never read and never touched.
+//!
+//! Nothing here knows of repositories or mirrors. Linux only.
+
+mod ahead;
+mod found;
+mod listing;
+mod owners;
+mod resolve;
+mod rules;
+mod source_file;
+mod sources;
+mod stat;
+mod visit;
+mod walk;
+mod xattrs;
+
+pub use found::{Found, SourceRoot};
+pub use owners::OwnerNames;
+pub use rules::Rules;
+pub use source_file::{SmallRead, SourceFile};
+pub use sources::{Source, merge, sources_from_args};
+pub use stat::{EntryKind, Stat};
+pub use walk::{AHEAD_MAX, WalkItem, WalkOptions, walk};
