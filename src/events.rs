@@ -119,3 +119,28 @@ impl Stop {
         self.0.load(Ordering::SeqCst)
     }
 }
+
+/// How one run is watched and stopped.
+#[derive(Clone, Copy)]
+pub struct Watch<'a> {
+    /// Hears of single events.
+    pub observer: &'a dyn Observer,
+    /// Counters for a display.
+    pub progress: &'a Progress,
+    /// Whether to stop.
+    pub stop: &'a Stop,
+}
+
+impl Watch<'_> {
+    /// Reports that one file or object failed, and counts it.
+    pub fn problem(&self, during: &'static str, item: &str, error: &Error) {
+        Progress::add(&self.progress.errors, 1);
+        self.observer.on(&Event::Problem { during, item, error });
+    }
+}
+
+impl std::fmt::Debug for Watch<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Watch")
+    }
+}

@@ -3,6 +3,7 @@
 //! The rooms of the house and the doors between them are in `docs/architecture.md`; the repository format is in
 //! `docs/format.md`. The library returns values and events; only the command prints.
 
+pub mod catalog;
 pub mod chunker;
 pub mod clock;
 pub mod crypto;
@@ -11,7 +12,9 @@ pub mod events;
 pub mod id;
 pub mod limits;
 pub mod path;
+pub mod repo;
 pub mod secret;
 pub mod size;
+pub mod storage;
 
 pub use error::{Error, ErrorKind, Result};

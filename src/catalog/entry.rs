@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::id::{BlobId, ContentHash, ObjectHash};
+use crate::id::{BlobId, ContentHash, PackRef};
 use crate::path::TreePath;
 
 /// Deepest chunk list.
@@ -171,8 +171,8 @@ pub enum Codec {
 /// Where a blob lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    /// Name of the pack.
-    pub pack: ObjectHash,
+    /// The pack.
+    pub pack: PackRef,
     /// Where in the pack the sealed blob starts.
     pub offset: u32,
     /// Length of the sealed blob, tag included.

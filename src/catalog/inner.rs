@@ -6,7 +6,7 @@ use super::entry::{Codec, Place};
 use super::page_decode::raw_len;
 use super::wire::{Reader, put_bytes, put_len, put_varint};
 use crate::error::{Attempt, Error, Result};
-use crate::id::{BlobId, ObjectHash};
+use crate::id::{BlobId, ObjectHash, PackRef};
 use crate::path::TreePath;
 
 /// First byte of an inner page.
@@ -15,6 +15,8 @@ const INNER: u8 = 2;
 pub(super) const LEVEL_MAX: u8 = 8;
 /// Shortest record of a child with its length: id and seven numbers.
 const CHILD_MIN: usize = 40;
+/// Name, epoch and salt of a pack.
+const PACK_LEN: usize = 66;
 /// Length of the tag that a sealed blob ends with.
 const SEAL_TAG: u32 = 16;
 
@@ -59,8 +61,8 @@ impl InnerPage {
 
     /// The page as bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut packs: Vec<ObjectHash> = Vec::new();
-        let mut numbers: HashMap<ObjectHash, usize> = HashMap::new();
+        let mut packs: Vec<PackRef> = Vec::new();
+        let mut numbers: HashMap<PackRef, usize> = HashMap::new();
         let mut records = Vec::new();
         let mut record = Vec::new();
         for child in &self.children {
@@ -87,7 +89,9 @@ impl InnerPage {
         let mut page = vec![INNER, self.level];
         put_len(&mut page, packs.len());
         for pack in &packs {
-            page.extend_from_slice(pack.as_bytes());
+            page.extend_from_slice(pack.name.as_bytes());
+            page.extend_from_slice(&pack.epoch.to_le_bytes());
+            page.extend_from_slice(&pack.salt);
         }
         put_len(&mut page, self.children.len());
         page.extend_from_slice(&records);
@@ -107,10 +111,12 @@ impl InnerPage {
         if level == 0 || level > LEVEL_MAX {
             return Err(Error::corrupt(format!("inner page of level {level}")));
         }
-        let count = reader.count(ObjectHash::LEN, "packs")?;
+        let count = reader.count(PACK_LEN, "packs")?;
         let mut packs = Vec::with_capacity(count);
         for _ in 0..count {
-            packs.push(ObjectHash::new(reader.array()?));
+            let name = ObjectHash::new(reader.array()?);
+            let epoch = u16::from_le_bytes(reader.array()?);
+            packs.push(PackRef { name, epoch, salt: reader.array()? });
         }
         let count = reader.count(CHILD_MIN, "children")?;
         let mut children: Vec<ChildRef> = Vec::with_capacity(count);
@@ -135,7 +141,7 @@ impl ChildRef {
         64 + self.first.as_bytes().len()
     }
 
-    fn decode(record: &[u8], packs: &[ObjectHash]) -> Result<Self> {
+    fn decode(record: &[u8], packs: &[PackRef]) -> Result<Self> {
         let mut reader = Reader::new(record);
         let id = BlobId::new(reader.array()?);
         let raw_len = raw_len(&mut reader)?;
@@ -150,7 +156,7 @@ impl ChildRef {
         Ok(Self { id, raw_len, entries, first, hint })
     }
 
-    fn decode_hint(reader: &mut Reader<'_>, packs: &[ObjectHash], raw_len: u32) -> Result<Option<Place>> {
+    fn decode_hint(reader: &mut Reader<'_>, packs: &[PackRef], raw_len: u32) -> Result<Option<Place>> {
         let number = reader.usize("pack number")?;
         let (offset, stored_len) = (reader.u32("offset in a pack")?, reader.u32("stored length")?);
         let codec = reader.u8()?;
@@ -174,8 +180,12 @@ impl ChildRef {
 mod tests {
     use super::*;
 
+    fn pack_ref(byte: u8) -> PackRef {
+        PackRef { name: ObjectHash::new([byte; 32]), epoch: 0x0102, salt: [byte + 1; 32] }
+    }
+
     fn page() -> InnerPage {
-        let place = |pack: u8, codec| Place { pack: ObjectHash::new([pack; 32]), offset: 80, stored_len: 300, codec };
+        let place = |pack: u8, codec| Place { pack: pack_ref(pack), offset: 80, stored_len: 300, codec };
         let child = |n: u8, first: &str, hint| ChildRef {
             id: BlobId::new([n; 32]),
             raw_len: 300,
@@ -197,6 +207,8 @@ mod tests {
     fn an_inner_page_has_the_bytes_of_the_specification() {
         let mut expected = vec![2, 1, 1];
         expected.extend([9; 32]);
+        expected.extend([2, 1]);
+        expected.extend([10; 32]);
         expected.push(3);
         // Length, id, raw length 300, entries, pack, offset, stored length 300, codec, first path.
         for (len, id, tail) in [
@@ -245,9 +257,9 @@ mod tests {
     #[test]
     fn late_hints_reach_only_the_children_that_are_known() {
         let mut page = page();
-        let place = Place { pack: ObjectHash::new([7; 32]), offset: 1, stored_len: 20, codec: Codec::Zstd };
+        let place = Place { pack: pack_ref(7), offset: 1, stored_len: 20, codec: Codec::Zstd };
         page.fill_hints(&|id| (id == BlobId::new([2; 32])).then_some(place));
         assert_eq!(page.children[1].hint, Some(place));
-        assert_eq!(page.children[0].hint.expect("kept").pack, ObjectHash::new([9; 32]));
+        assert_eq!(page.children[0].hint.expect("kept").pack, pack_ref(9));
     }
 }

@@ -58,6 +58,7 @@ pub(super) fn many(count: u32) -> Vec<Entry> {
 pub(super) struct Pages(pub(super) HashMap<BlobId, Vec<u8>>);
 
 impl Pages {
+    #[expect(clippy::unnecessary_wraps, reason = "it has the shape of a store")]
     pub(super) fn put(&mut self, bytes: &[u8]) -> Result<StoredPage> {
         let id = BlobId::new(*blake3::hash(bytes).as_bytes());
         self.0.insert(id, bytes.to_vec());
@@ -80,6 +81,7 @@ fn paths() -> impl Strategy<Value = BTreeSet<TreePath>> {
     let one = prop::collection::vec(name(), 0..4).prop_map(|names| names.join(&b'/'));
     prop::collection::vec(one, 1..30)
         .prop_map(|paths| paths.into_iter().filter_map(|path| TreePath::parse(path).ok()).collect())
+        .prop_filter("at least one valid path", |paths: &BTreeSet<TreePath>| !paths.is_empty())
 }
 
 fn metadatas() -> impl Strategy<Value = Metadata> {
@@ -159,11 +161,13 @@ fn nodes() -> impl Strategy<Value = Node> {
     ]
 }
 
+type Rest = (Metadata, Node, Option<(u64, u64)>);
+
 /// Entries of all kinds in catalogue order, at least one.
 pub(super) fn entries() -> impl Strategy<Value = Vec<Entry>> {
     let rest = (metadatas(), nodes(), prop::option::of(any::<(u64, u64)>()));
     (paths(), prop::collection::vec(rest, 30)).prop_map(|(paths, rest)| {
-        let entry = |(path, (meta, mut node, link)): (TreePath, (Metadata, Node, Option<(u64, u64)>))| {
+        let entry = |(path, (meta, mut node, link)): (TreePath, Rest)| {
             let link = link.map(|(device, inode)| LinkGroup { device, inode });
             let link = link.filter(|_| node != Node::Directory);
             if let (Node::File(file), Some(link)) = (&mut node, link)

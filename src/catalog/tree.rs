@@ -20,8 +20,8 @@ const CUT_MASK: u64 = 63;
 /// Reached only by paths of many kilobytes.
 const INNER_MAX: usize = 256 << 10;
 
-/// Pages that a [`TreeReader`] asks for at once: 16 pages of about 100 KiB are in flight or in memory per level.
-pub const FETCH_BATCH: usize = 16;
+/// Pages that a [`TreeReader`] asks for at once: 64 pages of about 100 KiB are in memory per level.
+pub const FETCH_BATCH: usize = 64;
 
 /// What a store says of a page that it took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -240,7 +240,7 @@ impl<'a> TreeReader<'a> {
 
     fn try_next(&mut self) -> Result<Option<Entry>> {
         loop {
-            while let Some(entry) = self.entries.next() {
+            for entry in self.entries.by_ref() {
                 if entry.path.starts_with(&self.within) {
                     return Ok(Some(entry));
                 }

@@ -47,6 +47,8 @@ impl Body {
         loop {
             let piece = self.piece().await;
             let error = match piece {
+                // Nothing is no progress: the retries must not begin anew.
+                Ok(Some(bytes)) if bytes.is_empty() => continue,
                 Ok(Some(bytes)) => match self.take(&bytes) {
                     Ok(()) => {
                         self.governor.shared.down.pass(length(&bytes)).await;
@@ -56,7 +58,9 @@ impl Body {
                 },
                 // What goes wrong after the last byte does not matter.
                 Ok(None) | Err(_) if self.left.is_empty() => return Ok(None),
-                Ok(None) => generic(WrongBody(format!("the body ends {} bytes early", self.left.end - self.left.start))),
+                Ok(None) => {
+                    generic(WrongBody(format!("the body ends {} bytes early", self.left.end - self.left.start)))
+                }
                 Err(error) => error,
             };
             self.stream = None;
@@ -134,7 +138,8 @@ impl Listing {
     }
 
     pub(super) fn into_stream(self) -> BoxStream<'static, Result<ObjectMeta>> {
-        stream::try_unfold(self, |mut listing| async move { Ok(listing.next().await?.map(|meta| (meta, listing))) }).boxed()
+        stream::try_unfold(self, |mut listing| async move { Ok(listing.next().await?.map(|meta| (meta, listing))) })
+            .boxed()
     }
 
     async fn next(&mut self) -> Result<Option<ObjectMeta>> {

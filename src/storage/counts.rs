@@ -144,7 +144,15 @@ mod tests {
 
     #[test]
     fn counts_are_shown_as_one_line_without_zeros() {
-        let counts = RequestCounts { get: 3, put: 8, list: 1, retries: 1, bytes_up: 4096, bytes_down: 120, ..RequestCounts::default() };
+        let counts = RequestCounts {
+            get: 3,
+            put: 8,
+            list: 1,
+            retries: 1,
+            bytes_up: 4096,
+            bytes_down: 120,
+            ..RequestCounts::default()
+        };
         assert_eq!(counts.to_string(), "12 requests (3 get, 1 list, 8 put), 1 repeated, 4096 bytes up, 120 bytes down");
         assert_eq!(RequestCounts::default().to_string(), "0 requests, 0 bytes up, 0 bytes down");
     }
@@ -152,7 +160,9 @@ mod tests {
     #[test]
     fn every_kind_has_its_own_counter() {
         let counters = Counters::default();
-        for kind in [Kind::Get, Kind::GetRange, Kind::Put, Kind::List, Kind::Head, Kind::Delete, Kind::Copy, Kind::Multipart] {
+        for kind in
+            [Kind::Get, Kind::GetRange, Kind::Put, Kind::List, Kind::Head, Kind::Delete, Kind::Copy, Kind::Multipart]
+        {
             counters.sent(kind, 2);
         }
         let counts = counters.snapshot();

@@ -79,7 +79,7 @@ pub(super) fn generic(source: impl StdError + Send + Sync + 'static) -> StoreErr
     StoreError::Generic { store: "storage", source: Box::new(source) }
 }
 
-/// Texts that object_store's private error types have for answers to a range that is not the one asked for.
+/// Texts that `object_store`'s private error types have for answers to a range that is not the one asked for.
 const WRONG_RANGE: [&str; 5] = [
     "Received non-partial response when range requested",
     "Content-Range header not present",
@@ -182,7 +182,9 @@ fn kind_and_hint(error: &StoreError) -> (ErrorKind, Option<&'static str>) {
         StoreError::PermissionDenied { .. } => {
             (ErrorKind::Denied, Some("the credentials are wrong, or their policy does not allow this"))
         }
-        StoreError::Unauthenticated { .. } => (ErrorKind::Denied, Some("give the store's credentials in the environment")),
+        StoreError::Unauthenticated { .. } => {
+            (ErrorKind::Denied, Some("give the store's credentials in the environment"))
+        }
         StoreError::NotSupported { .. } | StoreError::NotImplemented { .. } => (ErrorKind::Unsupported, None),
         StoreError::InvalidPath { .. } | StoreError::UnknownConfigurationKey { .. } => (ErrorKind::Invalid, None),
         StoreError::JoinError { .. } => (ErrorKind::Interrupted, None),
@@ -243,10 +245,10 @@ fn refusal_in(http: &HttpError) -> Option<&Refusal> {
 /// The error and its causes.
 fn chain<'a>(error: &'a StoreError) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     let first: &'a (dyn StdError + 'static) = error;
-    std::iter::successors(Some(first), |cause| cause.source())
+    std::iter::successors(Some(first), |cause| (*cause).source())
 }
 
-/// Whether the error or one of its causes says one of `texts`. object_store keeps the status of most
+/// Whether the error or one of its causes says one of `texts`. `object_store` keeps the status of most
 /// answers in types that it does not export, so their text is what is left.
 fn says(error: &StoreError, texts: &[&str]) -> bool {
     chain(error).any(|cause| {
@@ -285,7 +287,7 @@ mod tests {
             (transport(HttpErrorKind::Connect), Failure::NotSent, ErrorKind::Unavailable),
             (transport(HttpErrorKind::Timeout), Failure::Lost, ErrorKind::Unavailable),
             (transport(HttpErrorKind::Interrupted), Failure::Lost, ErrorKind::Unavailable),
-            (generic(NoAnswer(Duration::from_secs(60))), Failure::Lost, ErrorKind::Unavailable),
+            (generic(NoAnswer(Duration::from_mins(1))), Failure::Lost, ErrorKind::Unavailable),
             (generic(WrongBody("short".into())), Failure::Malformed, ErrorKind::Corrupt),
             (generic(std::io::Error::from(std::io::ErrorKind::StorageFull)), Failure::Final, ErrorKind::Local),
         ] {

@@ -11,8 +11,8 @@ use futures::stream::{self, BoxStream, StreamExt};
 use object_store::path::Path;
 use object_store::{
     Attribute, CopyMode, CopyOptions, Error as StoreError, GetOptions, GetResult, GetResultPayload, ListResult,
-    MultipartUpload, OBJECT_STORE_COALESCE_DEFAULT, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult, RenameOptions, Result, coalesce_ranges,
+    MultipartUpload, OBJECT_STORE_COALESCE_DEFAULT, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, coalesce_ranges,
 };
 
 use super::body::{Body, Listing};
@@ -140,7 +140,9 @@ impl Governor {
                 let answers: Vec<Result<Path>> = answers.collect().await;
                 // A deletion may be repeated, so one accident repeats the whole batch.
                 match answers.iter().position(|answer| answer.as_ref().is_err_and(|e| judge(e) != Failure::Final)) {
-                    Some(accident) => answers.into_iter().nth(accident).map_or(Ok(Vec::new()), |a| a.map(|path| vec![Ok(path)])),
+                    Some(accident) => {
+                        answers.into_iter().nth(accident).map_or(Ok(Vec::new()), |a| a.map(|path| vec![Ok(path)]))
+                    }
                     None => Ok(answers),
                 }
             }
@@ -203,7 +205,11 @@ impl ObjectStore for Governor {
         .await
     }
 
-    async fn put_multipart_opts(&self, location: &Path, mut options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        mut options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
         self.with_class(&mut options.attributes);
         let options = options.with_retry_policy(Arc::new(PartPolicy::new(self.clone())));
         let request = Request::of(Kind::Multipart);

@@ -36,7 +36,7 @@ pub enum Location {
         /// The prefix, without slashes around it.
         prefix: String,
     },
-    /// The memory of this process, gone when it ends. For trials and tests.
+    /// The memory of this process: each connection has its own, gone with it. For trials and tests.
     Memory,
 }
 
@@ -61,14 +61,6 @@ impl Location {
     /// Whether listings come in the order of keys, so that one that broke can go on after its last key.
     pub(super) fn lists_in_order(&self) -> bool {
         !matches!(self, Self::Local(_))
-    }
-
-    /// The prefix inside the bucket or container.
-    pub(super) fn prefix(&self) -> &str {
-        match self {
-            Self::S3 { prefix, .. } | Self::Gcs { prefix, .. } | Self::Azure { prefix, .. } => prefix,
-            Self::Local(_) | Self::Memory => "",
-        }
     }
 }
 
@@ -136,7 +128,7 @@ fn s3(rest: &str) -> Result<Location> {
     }
     let Some(path) = rest.strip_prefix("//") else { return s3_at("https", rest) };
     let first = path.split('/').next().unwrap_or_default();
-    if first.contains([':', '@']) || aws_region_of_host(first).is_some() {
+    if first.contains([':', '@']) || aws_host(first).is_some() {
         return s3_at("https", path);
     }
     let (bucket, prefix) = split_bucket(path)?;
@@ -161,19 +153,24 @@ fn s3_at(scheme: &str, host_and_path: &str) -> Result<Location> {
         let endpoint = Some(format!("https://s3.{host}.amazonaws.com{suffix}"));
         return Ok(Location::S3 { endpoint, bucket, prefix, region: Some(host.to_owned()) });
     }
-    let region = aws_region_of_host(host).flatten();
+    let region = aws_host(host).and_then(|aws| aws.region);
     Ok(Location::S3 { endpoint: Some(format!("{scheme}://{host}")), bucket, prefix, region })
 }
 
-/// Whether `host` is AWS's, and the region it names.
-pub(super) fn aws_region_of_host(host: &str) -> Option<Option<String>> {
+/// What the name of one of AWS's S3 hosts says.
+pub(super) struct AwsHost {
+    pub(super) region: Option<String>,
+}
+
+/// Reads `s3.amazonaws.com`, `s3.<region>.amazonaws.com` and their kin; none for other hosts.
+pub(super) fn aws_host(host: &str) -> Option<AwsHost> {
     let host = host.split(':').next().unwrap_or_default();
     let name = host.strip_suffix(".amazonaws.com").or_else(|| host.strip_suffix(".amazonaws.com.cn"))?;
     if name == "s3" {
-        return Some(None);
+        return Some(AwsHost { region: None });
     }
     let region = name.strip_prefix("s3.").or_else(|| name.strip_prefix("s3-"))?;
-    Some(is_aws_region(region).then(|| region.to_owned()))
+    Some(AwsHost { region: is_aws_region(region).then(|| region.to_owned()) })
 }
 
 /// `eu-central-1`, `us-gov-west-1`: letters in parts, then a number.
@@ -191,8 +188,9 @@ fn bucket_and_prefix(rest: &str, form: &str) -> Result<(String, String)> {
     if let Some(path) = rest.strip_prefix("//") {
         return split_bucket(path);
     }
-    let (bucket, path) =
-        rest.split_once(':').ok_or_else(|| Error::invalid("the location names no bucket").with_hint(format!("write {form}")))?;
+    let (bucket, path) = rest
+        .split_once(':')
+        .ok_or_else(|| Error::invalid("the location names no bucket").with_hint(format!("write {form}")))?;
     split_bucket(&format!("{bucket}/{path}"))
 }
 
@@ -238,11 +236,23 @@ mod tests {
             ("s3:http://h:9000/b/p", s3_location(Some("http://h:9000"), "b", "p", None), "s3:http://h:9000/b/p"),
             ("s3:https://h/b", s3_location(Some("https://h"), "b", "", None), "s3:https://h/b"),
             ("s3:h:443/b//p/", s3_location(Some("https://h:443"), "b", "p", None), "s3:https://h:443/b/p"),
-            ("s3://localhost:9000/b/p", s3_location(Some("https://localhost:9000"), "b", "p", None), "s3:https://localhost:9000/b/p"),
+            (
+                "s3://localhost:9000/b/p",
+                s3_location(Some("https://localhost:9000"), "b", "p", None),
+                "s3:https://localhost:9000/b/p",
+            ),
             ("s3:s3.amazonaws.com/b/p", s3_location(aws, "b", "p", None), "s3:https://s3.amazonaws.com/b/p"),
             ("s3://s3.amazonaws.com/b", s3_location(aws, "b", "", None), "s3:https://s3.amazonaws.com/b"),
-            ("s3:s3.eu-central-1.amazonaws.com/b", s3_location(frankfurt, "b", "", region), "s3:https://s3.eu-central-1.amazonaws.com/b"),
-            ("s3:eu-central-1/b/p", s3_location(frankfurt, "b", "p", region), "s3:https://s3.eu-central-1.amazonaws.com/b/p"),
+            (
+                "s3:s3.eu-central-1.amazonaws.com/b",
+                s3_location(frankfurt, "b", "", region),
+                "s3:https://s3.eu-central-1.amazonaws.com/b",
+            ),
+            (
+                "s3:eu-central-1/b/p",
+                s3_location(frankfurt, "b", "p", region),
+                "s3:https://s3.eu-central-1.amazonaws.com/b/p",
+            ),
             ("gs:b:/p/q", Location::Gcs { bucket: "b".into(), prefix: "p/q".into() }, "gs:b:/p/q"),
             ("gs://b/p", Location::Gcs { bucket: "b".into(), prefix: "p".into() }, "gs:b:/p"),
             ("azure:c:/", Location::Azure { container: "c".into(), prefix: String::new() }, "azure:c:/"),
@@ -258,7 +268,12 @@ mod tests {
 
     #[test]
     fn a_secret_in_a_location_is_refused_and_not_repeated() {
-        for text in ["s3:https://user:hunter2@host/bucket", "s3://user:hunter2@host/b", "s3:user:hunter2@host/b", "https://user:hunter2@host/b"] {
+        for text in [
+            "s3:https://user:hunter2@host/bucket",
+            "s3://user:hunter2@host/b",
+            "s3:user:hunter2@host/b",
+            "https://user:hunter2@host/b",
+        ] {
             let error = text.parse::<Location>().unwrap_err();
             assert!(!error.chain().contains("hunter2"), "{error:?}");
         }
@@ -266,10 +281,24 @@ mod tests {
 
     #[test]
     fn foreign_and_broken_locations_are_refused_with_a_way_out() {
-        for text in ["sftp:user@host:/dir", "rest:http://h/", "b2:bucket:p", "swift:c:/p", "rclone:r:p", "ftp:x", "https://h/b"] {
+        for text in
+            ["sftp:user@host:/dir", "rest:http://h/", "b2:bucket:p", "swift:c:/p", "rclone:r:p", "ftp:x", "https://h/b"]
+        {
             assert!(text.parse::<Location>().unwrap_err().hint().is_some(), "{text}");
         }
-        for text in ["", "local:", "s3:", "s3:host", "s3://", "s3:http:///b", "s3://b/../c", "gs:b", "gs::/p", "azure:", "s3:host/"] {
+        for text in [
+            "",
+            "local:",
+            "s3:",
+            "s3:host",
+            "s3://",
+            "s3:http:///b",
+            "s3://b/../c",
+            "gs:b",
+            "gs::/p",
+            "azure:",
+            "s3:host/",
+        ] {
             assert!(text.parse::<Location>().is_err(), "{text}");
         }
     }

@@ -72,7 +72,9 @@ impl RetryPolicy for PartPolicy {
     async fn retry(&self, context: RetryContext) -> bool {
         let failure = match context.failure {
             RetryFailure::Transport(_) => Failure::Lost,
-            RetryFailure::Status(status) if status.is_server_error() || status.is_success() => Failure::Busy { after: None },
+            RetryFailure::Status(status) if status.is_server_error() || status.is_success() => {
+                Failure::Busy { after: None }
+            }
             _ => Failure::Final,
         };
         let sent = u32::try_from(context.attempt).unwrap_or(u32::MAX);

@@ -35,9 +35,9 @@ impl Default for Patience {
             attempts: 10,
             first_pause: Duration::from_millis(100),
             longest_pause: Duration::from_secs(10),
-            total_pause: Duration::from_secs(60),
-            answer: Duration::from_secs(60),
-            total: Duration::from_secs(300),
+            total_pause: Duration::from_mins(1),
+            answer: Duration::from_mins(1),
+            total: Duration::from_mins(5),
             // 128 kbit/s: a 16 MiB pack takes 17 minutes.
             slowest: 16 << 10,
         }
@@ -47,7 +47,7 @@ impl Default for Patience {
 impl Patience {
     /// For a disk: a call returns when the kernel returns, and cannot be taken back before.
     pub(super) fn local() -> Self {
-        let day = Duration::from_secs(24 * 60 * 60);
+        let day = Duration::from_hours(24);
         Self { answer: day, total: day, ..Self::default() }
     }
 
@@ -155,15 +155,12 @@ impl Retries {
         let asked = match failure {
             Failure::Final => return false,
             Failure::NotSent => None,
-            Failure::Busy { .. } | Failure::Lost | Failure::Malformed if self.repeat == Repeat::IfNotSent => return false,
+            _ if self.repeat == Repeat::IfNotSent => return false,
             Failure::Malformed if self.malformed >= MALFORMED_RETRIES => return false,
-            Failure::Malformed => {
-                self.malformed += 1;
-                None
-            }
             Failure::Busy { after } => after,
-            Failure::Lost => None,
+            Failure::Malformed | Failure::Lost => None,
         };
+        self.malformed += u32::from(failure == Failure::Malformed);
         if self.done + 1 >= self.patience.attempts || Instant::now() >= self.deadline {
             return false;
         }
@@ -201,7 +198,11 @@ mod tests {
     }
 
     fn quick() -> Patience {
-        Patience { first_pause: Duration::from_micros(10), longest_pause: Duration::from_micros(50), ..Patience::default() }
+        Patience {
+            first_pause: Duration::from_micros(10),
+            longest_pause: Duration::from_micros(50),
+            ..Patience::default()
+        }
     }
 
     #[tokio::test]
@@ -243,7 +244,7 @@ mod tests {
     async fn pauses_have_a_bound_even_if_the_store_asks_for_more() {
         let budget = Arc::new(Budget::new());
         let mut asked = retries(quick(), &budget);
-        assert!(!asked.again(Failure::Busy { after: Some(Duration::from_secs(3600)) }).await);
+        assert!(!asked.again(Failure::Busy { after: Some(Duration::from_hours(1)) }).await);
         let mut over = retries(Patience { total: Duration::ZERO, ..quick() }, &budget);
         assert!(!over.again(Failure::Lost).await, "the time is over");
         let one = retries(Patience::default(), &budget);

@@ -126,7 +126,9 @@ impl<'a> Ahead<'a> {
                 return self.receive(std::mem::replace(&mut *state, State::Taken));
             }
             drop(state);
-            if let Some(other) = self.next_ready(&mut lock(&self.queue)) {
+            // In its own statement, so that the queue is not locked while the other task runs.
+            let other = self.next_ready(&mut lock(&self.queue));
+            if let Some(other) = other {
                 self.run(&other, buffer);
                 continue;
             }

@@ -1,0 +1,99 @@
+//! The environment: read once, here, and passed on as a value. Values may be secrets, so none of them is ever shown.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+
+use crate::error::{Error, Result};
+
+/// Our prefix, and the one of the program whose users we welcome. The first one that is set wins.
+pub const PREFIXES: [&str; 2] = ["VOLVAULT_", "RESTIC_"];
+
+/// Variables by name. An empty one counts as not set, as restic has it.
+#[derive(Clone, Default)]
+pub struct Environment(BTreeMap<String, OsString>);
+
+impl Environment {
+    /// The process's environment. Only `main` has a reason to call it.
+    pub fn of_process() -> Self {
+        std::env::vars_os().collect()
+    }
+
+    /// A variable as the system has it.
+    pub fn raw(&self, name: &str) -> Option<&OsString> {
+        self.0.get(name).filter(|value| !value.is_empty())
+    }
+
+    /// A variable that has to be text.
+    ///
+    /// # Errors
+    /// `Invalid` when it is not UTF-8, without quoting it.
+    pub fn text(&self, name: &str) -> Result<Option<&str>> {
+        self.raw(name)
+            .map(|value| value.to_str().ok_or_else(|| Error::invalid(format!("variable {name} is not UTF-8"))))
+            .transpose()
+    }
+
+    /// The variable `suffix` by our prefix, else by restic's; with the full name for messages.
+    ///
+    /// # Errors
+    /// `Invalid` when the one that counts is not UTF-8.
+    pub fn ours(&self, suffix: &str) -> Result<Option<(String, &str)>> {
+        for prefix in PREFIXES {
+            let name = format!("{prefix}{suffix}");
+            if let Some(value) = self.text(&name)? {
+                return Ok(Some((name, value)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What the store may want to know: every variable that is text.
+    pub fn for_store(&self) -> BTreeMap<String, String> {
+        let text = |(name, value): (&String, &OsString)| Some((name.clone(), value.to_str()?.to_owned()));
+        self.0.iter().filter_map(text).collect()
+    }
+}
+
+impl FromIterator<(OsString, OsString)> for Environment {
+    /// Variables whose names are not UTF-8 are none of ours.
+    fn from_iter<I: IntoIterator<Item = (OsString, OsString)>>(pairs: I) -> Self {
+        Self(pairs.into_iter().filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect())
+    }
+}
+
+impl<'a> FromIterator<(&'a str, &'a str)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (&'a str, &'a str)>>(pairs: I) -> Self {
+        Self(pairs.into_iter().map(|(name, value)| (name.to_owned(), OsString::from(value))).collect())
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStringExt;
+
+    #[test]
+    fn our_name_comes_before_restics_and_an_empty_one_is_not_set() {
+        let both: Environment = [("VOLVAULT_HOST", "a"), ("RESTIC_HOST", "b")].into_iter().collect();
+        assert_eq!(both.ours("HOST").unwrap(), Some(("VOLVAULT_HOST".to_owned(), "a")));
+        let empty: Environment = [("VOLVAULT_HOST", ""), ("RESTIC_HOST", "b")].into_iter().collect();
+        assert_eq!(empty.ours("HOST").unwrap(), Some(("RESTIC_HOST".to_owned(), "b")));
+        assert_eq!(empty.ours("REPOSITORY").unwrap(), None);
+    }
+
+    #[test]
+    fn values_are_neither_shown_nor_quoted() {
+        let secret: Environment = [("RESTIC_PASSWORD", "hunter2")].into_iter().collect();
+        assert_eq!(format!("{secret:?}"), "{\"RESTIC_PASSWORD\"}");
+        let binary = (OsString::from("RESTIC_PASSWORD"), OsString::from_vec(b"hunter2\xff".to_vec()));
+        let error = Environment::from_iter([binary]).ours("PASSWORD").unwrap_err();
+        assert_eq!(error.chain(), "variable RESTIC_PASSWORD is not UTF-8");
+    }
+}

@@ -1,0 +1,216 @@
+//! What the words and the environment mean: checked once, here, by pure functions; the commands see nothing else.
+//!
+//! For every setting the options come first, then `VOLVAULT_*`, then `RESTIC_*`. A value that does not make sense is an error, never
+//! a silent default: a mistyped limit or compression should not show after a month.
+
+mod backup;
+mod check;
+mod credential;
+mod find;
+mod restore;
+mod time;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use crate::error::{Error, Result};
+use crate::repo::Compression;
+use crate::size::ByteSize;
+use crate::storage::{Location, StoreOptions};
+
+use super::args::GlobalArgs;
+use super::environment::{Environment, PREFIXES};
+
+pub use backup::{BackupSettings, Excludes, NameFormat, NameList, WhatToSave};
+pub use check::read_data;
+pub use credential::CredentialSource;
+pub use find::{Chosen, Grouping, Latest, choose, filter};
+pub use restore::{RestoreSettings, Wanted};
+
+/// Where the repository is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// At a location that was given.
+    Given(Location),
+    /// In a file that holds the location.
+    File(PathBuf),
+    /// Nothing was given: below the user's data directory.
+    Default(DefaultPlace),
+}
+
+/// The repository that is used when none was named, and the key made for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DefaultPlace {
+    /// The repository.
+    pub repository: PathBuf,
+    /// A file with the key that opens it.
+    pub key: PathBuf,
+}
+
+/// How and how much is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct OutputSettings {
+    /// JSON, in restic's shapes.
+    pub json: bool,
+    /// Only errors and what was asked for.
+    pub quiet: bool,
+    /// How often `-v` was given.
+    pub verbosity: u8,
+    /// Updates of the progress display a second, if that was set.
+    pub updates_per_second: Option<f64>,
+    /// Print the requests at the end.
+    pub stats: bool,
+}
+
+/// What every command needs to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where the repository is.
+    pub place: Place,
+    /// What opens it.
+    pub credential: CredentialSource,
+    /// How its store is reached.
+    pub store: StoreOptions,
+    /// How new data is compressed.
+    pub compression: Compression,
+    /// Size of new packs, if that was set.
+    pub pack_size: Option<ByteSize>,
+    /// Whether what was sealed is opened once more before it is sent.
+    pub extra_verify: bool,
+    /// How and how much is printed.
+    pub output: OutputSettings,
+}
+
+impl Settings {
+    /// The settings that the options and the environment make.
+    ///
+    /// # Errors
+    /// `Invalid` for a value that makes no sense, and for two that contradict each other at the same level.
+    pub fn new(args: &GlobalArgs, environment: &Environment) -> Result<Self> {
+        let compression = choice(args.compression.as_deref(), "--compression", environment, "COMPRESSION")?;
+        Ok(Self {
+            place: place(args, environment)?,
+            credential: CredentialSource::new(args, environment)?,
+            store: store(args, environment)?,
+            compression: compression.unwrap_or(Compression::Auto),
+            pack_size: pack_size(args, environment)?,
+            extra_verify: !args.no_extra_verify,
+            output: output(args, environment)?,
+        })
+    }
+}
+
+fn output(args: &GlobalArgs, environment: &Environment) -> Result<OutputSettings> {
+    // 0 stands for "as usual", as restic has it.
+    let updates_per_second = parsed::<f64>(environment, "PROGRESS_FPS")?.filter(|rate| *rate != 0.0);
+    if updates_per_second.is_some_and(|rate| !rate.is_finite() || rate < 0.0) {
+        return Err(Error::invalid("variable .._PROGRESS_FPS is not a positive number"));
+    }
+    Ok(OutputSettings { json: args.json, quiet: args.quiet, verbosity: args.verbose, updates_per_second, stats: args.stats })
+}
+
+fn place(args: &GlobalArgs, environment: &Environment) -> Result<Place> {
+    let given = |text: &str, from: &str| {
+        let said = |error: Error| error.within(format!("the repository's location from {from}"));
+        text.parse().map(Place::Given).map_err(said)
+    };
+    if let Some(text) = args.repo.as_deref().filter(|text| !text.is_empty()) {
+        return given(text, "--repo");
+    }
+    if let Some(file) = &args.repository_file {
+        return Ok(Place::File(file.clone()));
+    }
+    for prefix in PREFIXES {
+        let (name, file_name) = (format!("{prefix}REPOSITORY"), format!("{prefix}REPOSITORY_FILE"));
+        match (environment.text(&name)?, environment.raw(&file_name)) {
+            (Some(_), Some(_)) => {
+                return Err(Error::invalid(format!("both {name} and {file_name} are set")).with_hint("unset one of them"));
+            }
+            (Some(text), None) => return given(text, &name),
+            (None, Some(file)) => return Ok(Place::File(PathBuf::from(file))),
+            (None, None) => {}
+        }
+    }
+    default_place(environment).map(Place::Default)
+}
+
+fn default_place(environment: &Environment) -> Result<DefaultPlace> {
+    // The specification of XDG_DATA_HOME has a relative path ignored.
+    let data = environment.raw("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || environment.raw("HOME").map(|home| Path::new(home).join(".local/share"));
+    let base = data.or_else(home).ok_or_else(|| {
+        Error::invalid("no repository is given, and without HOME there is no place for one")
+            .with_hint("give -r LOCATION or set VOLVAULT_REPOSITORY")
+    })?;
+    let base = base.join("volvault");
+    Ok(DefaultPlace { repository: base.join("repository"), key: base.join("key") })
+}
+
+fn store(args: &GlobalArgs, environment: &Environment) -> Result<StoreOptions> {
+    let ca_files = match environment.ours("CACERT")? {
+        Some((_, list)) if args.cacert.is_empty() => list.split(',').map(PathBuf::from).collect(),
+        Some(_) | None => args.cacert.clone(),
+    };
+    let environments_agent = || Ok::<_, Error>(environment.ours("HTTP_USER_AGENT")?.map(|(_, text)| text.to_owned()));
+    Ok(StoreOptions {
+        variables: environment.for_store(),
+        ca_files,
+        insecure_tls: args.insecure_tls,
+        limit_upload: limit(args.limit_upload, "--limit-upload")?,
+        limit_download: limit(args.limit_download, "--limit-download")?,
+        extended: extended(&args.option)?,
+        user_agent: args.http_user_agent.clone().map_or_else(environments_agent, |text| Ok(Some(text)))?,
+        ..StoreOptions::default()
+    })
+}
+
+/// 0 stands for no limit, as with restic.
+fn limit(kib: Option<u64>, name: &str) -> Result<Option<ByteSize>> {
+    let Some(kib) = kib.filter(|kib| *kib > 0) else { return Ok(None) };
+    let bytes = kib.checked_mul(1024).ok_or_else(|| Error::invalid(format!("{name} {kib} is too large")))?;
+    Ok(Some(ByteSize(bytes)))
+}
+
+fn extended(options: &[String]) -> Result<BTreeMap<String, String>> {
+    let mut map = BTreeMap::new();
+    for option in options {
+        // The value is not quoted: it might be a secret.
+        let (key, value) = option.split_once('=').ok_or_else(|| Error::invalid("an option -o is not of the form KEY=VALUE"))?;
+        let key = key.trim().to_ascii_lowercase();
+        if map.insert(key.clone(), value.trim().to_owned()).is_some() {
+            return Err(Error::invalid(format!("option {key} is given twice")));
+        }
+    }
+    Ok(map)
+}
+
+fn pack_size(args: &GlobalArgs, environment: &Environment) -> Result<Option<ByteSize>> {
+    let mib = match args.pack_size {
+        Some(mib) => Some(mib),
+        None => parsed::<u32>(environment, "PACK_SIZE")?.filter(|mib| *mib > 0),
+    };
+    match mib {
+        None => Ok(None),
+        Some(mib @ 1..=128) => Ok(Some(ByteSize::mib(u64::from(mib)))),
+        Some(mib) => Err(Error::invalid(format!("pack size {mib} MiB is not between 1 and 128"))),
+    }
+}
+
+/// A variable of either prefix that has to be readable as a `T`.
+fn parsed<T: FromStr>(environment: &Environment, suffix: &str) -> Result<Option<T>> {
+    let Some((name, text)) = environment.ours(suffix)? else { return Ok(None) };
+    text.trim().parse().map(Some).map_err(|_| Error::invalid(format!("variable {name} makes no sense: {text:?}")))
+}
+
+/// An option, else the variable of either prefix, read as a `T`.
+fn choice<T: FromStr<Err = Error>>(option: Option<&str>, flag: &str, environment: &Environment, suffix: &str) -> Result<Option<T>> {
+    if let Some(text) = option {
+        return text.parse().map(Some).map_err(|error: Error| error.within(format!("option {flag}")));
+    }
+    let Some((name, text)) = environment.ours(suffix)? else { return Ok(None) };
+    text.parse().map(Some).map_err(|error: Error| error.within(format!("variable {name}")))
+}
+
+#[cfg(test)]
+mod tests;

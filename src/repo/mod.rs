@@ -1,0 +1,34 @@
+//! The store: a deduplicating, encrypted store of chunks, pages and snapshots over `storage`.
+//!
+//! Owns every byte of the format (`docs/format.md`) and the order of writes: packs, then index, then snapshot; removal in
+//! reverse. Never interprets the user's files and never prints.
+
+mod codec;
+mod config;
+mod fetch;
+mod index;
+mod pack;
+mod packer;
+mod page_window;
+mod reader;
+mod repository;
+mod session;
+mod slots;
+mod small;
+mod snapshot;
+mod snapshot_names;
+mod writer;
+
+pub use codec::Compression;
+pub use config::{Config, Features};
+pub use fetch::Wanted;
+pub use index::{IndexEntry, PackInfo};
+pub use pack::{PackEntry, pack_key, read_pack};
+pub use reader::Reader;
+pub use repository::{InitOptions, OpenOptions, Repository};
+pub use session::{Listing, Session, SessionKind};
+pub use snapshot::{Snapshot, SnapshotFilter, Status, Summary};
+pub use snapshot_names::{Selector, SnapshotName};
+pub use writer::{BlobWriter, Stored, WriterReport};
+
+pub use crate::crypto::{BlobKind, KdfParams, KeyRing, Slot, SlotKind, SlotLabel};

@@ -1,0 +1,166 @@
+//! Fills packs and stores them. At most `packs_in_flight` packs are on their way; whoever brings another waits.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::task::JoinHandle;
+
+use crate::catalog::{Codec, Place};
+use crate::crypto::BlobKind;
+use crate::error::{Error, Result};
+use crate::id::{BlobId, ObjectHash};
+use crate::limits::Limits;
+
+use super::index::{PREFIX_LEN, PackInfo, Segment, SegmentBuilder};
+use super::pack::{FinishedPack, PackBuilder, PackEntry, pack_key};
+use super::repository::Io;
+
+/// A second pack of the same kind is opened when the first has this many bytes: blobs then go to either, by chance, which hides their
+/// order from the store; a small backup still makes one pack.
+const SECOND_PACK_AFTER: usize = 4 << 20;
+
+/// The packs being filled and on their way.
+#[derive(Debug)]
+pub(super) struct Packer {
+    io: Io,
+    limits: Limits,
+    written_at: i64,
+    data: [Mutex<Option<PackBuilder>>; 2],
+    tree: Mutex<Option<PackBuilder>>,
+    stored: Mutex<Stored>,
+}
+
+type Upload = JoinHandle<Result<(PackInfo, Vec<PackEntry>)>>;
+
+#[derive(Debug, Default)]
+struct Stored {
+    uploads: VecDeque<Upload>,
+    index: SegmentBuilder,
+    /// Packs stored by this session, with their lengths.
+    packs: Vec<(ObjectHash, u64)>,
+    places: HashMap<BlobId, Place>,
+    /// Segments written by this session and not yet handed to the index.
+    segments: Vec<(ObjectHash, Bytes)>,
+}
+
+impl Packer {
+    pub(super) fn new(io: Io, limits: Limits, written_at: i64) -> Self {
+        Self { io, limits, written_at, data: [Mutex::default(), Mutex::default()], tree: Mutex::default(), stored: Mutex::default() }
+    }
+
+    /// Seals a blob into an open pack; a pack that is full is sent off.
+    pub(super) fn add(&self, kind: BlobKind, id: BlobId, raw_len: u32, codec: Codec, bytes: &[u8]) -> Result<()> {
+        let full = {
+            let mut slot = self.slot(kind, id);
+            if slot.is_none() {
+                *slot = Some(PackBuilder::new(&self.io.keys, kind, 0)?);
+            }
+            let pack = slot.as_mut().ok_or_else(|| Error::bug("an open pack"))?;
+            pack.add(id, raw_len, codec, bytes)?;
+            if (pack.len() as u64) < self.limits.pack_size.bytes() { None } else { slot.take() }
+        };
+        full.map_or(Ok(()), |pack| self.send(pack.finish()?))
+    }
+
+    fn slot(&self, kind: BlobKind, id: BlobId) -> MutexGuard<'_, Option<PackBuilder>> {
+        let [first, second] = &self.data;
+        match kind {
+            BlobKind::Tree => lock(&self.tree),
+            BlobKind::Data => {
+                let other = lock(second);
+                // The id is a keyed hash: its bits are as good as a coin.
+                let heads = id.as_bytes().last().is_some_and(|byte| byte & 1 == 0);
+                if heads && other.is_some() {
+                    return other;
+                }
+                drop(other);
+                let slot = lock(first);
+                if heads && slot.as_ref().is_some_and(|pack| pack.len() > SECOND_PACK_AFTER) {
+                    drop(slot);
+                    return lock(second);
+                }
+                slot
+            }
+        }
+    }
+
+    fn send(&self, pack: FinishedPack) -> Result<()> {
+        let mut stored = lock(&self.stored);
+        while stored.uploads.len() >= self.limits.packs_in_flight.max(1) {
+            self.collect_one(&mut stored)?;
+        }
+        if pack.kind == BlobKind::Tree {
+            for entry in &pack.entries {
+                stored.places.insert(entry.id, Place { pack: pack.pack, offset: entry.offset, stored_len: entry.stored_len, codec: entry.codec });
+            }
+        }
+        let store = self.io.store.clone();
+        stored.uploads.push_back(self.io.runtime.spawn(async move {
+            let size = pack.bytes.len() as u64;
+            let blobs = u32::try_from(pack.entries.len()).map_err(|_| Error::bug("blobs in a pack"))?;
+            let what = || format!("store pack {}", pack.pack.name);
+            store.put(&pack_key(&pack.pack.name), pack.bytes.into()).await.map_err(|error| error.within(what()))?;
+            Ok((PackInfo { pack: pack.pack, kind: pack.kind, size, blobs }, pack.entries))
+        }));
+        Ok(())
+    }
+
+    /// Waits for the oldest upload and indexes it: only what the store acknowledged gets into a segment.
+    fn collect_one(&self, stored: &mut Stored) -> Result<()> {
+        let Some(upload) = stored.uploads.pop_front() else { return Ok(()) };
+        let (info, entries) = self.io.block(upload).map_err(|cause| Error::bug("an upload was abandoned").with_source(cause))??;
+        stored.packs.push((info.pack.name, info.size));
+        stored.index.add(info, entries)?;
+        if stored.index.len() >= self.limits.index_flush_blobs {
+            self.write_segment(stored)?;
+        }
+        Ok(())
+    }
+
+    fn write_segment(&self, stored: &mut Stored) -> Result<()> {
+        let sealed = std::mem::take(&mut stored.index).finish(&self.io.keys, self.written_at, &[])?;
+        let bytes = Bytes::from(sealed.bytes);
+        let key = format!("state/index/{}", sealed.hash);
+        self.io.block(self.io.store.put(&key, bytes.clone())).map_err(|error| error.within("store an index segment"))?;
+        stored.segments.push((sealed.hash, bytes));
+        Ok(())
+    }
+
+    /// Segments written since the last call, with the prefixes of their ids.
+    pub(super) fn take_segments(&self) -> Result<Vec<(Segment, HashSet<[u8; PREFIX_LEN]>)>> {
+        let segments = std::mem::take(&mut lock(&self.stored).segments);
+        let open = |(name, bytes): (ObjectHash, Bytes)| {
+            let prefixes = Segment::from_bytes(&self.io.keys, name, bytes.clone(), true)?.all(&self.io)?.iter().map(|entry| entry.prefix).collect();
+            Ok((Segment::from_bytes(&self.io.keys, name, bytes, false)?, prefixes))
+        };
+        segments.into_iter().map(open).collect()
+    }
+
+    /// Sends off what is open, waits for everything, writes the last segment: packs before index.
+    pub(super) fn finish(&self) -> Result<Vec<(ObjectHash, u64)>> {
+        for slot in self.data.iter().chain([&self.tree]) {
+            let open = lock(slot).take();
+            if let Some(pack) = open {
+                self.send(pack.finish()?)?;
+            }
+        }
+        let mut stored = lock(&self.stored);
+        while !stored.uploads.is_empty() {
+            self.collect_one(&mut stored)?;
+        }
+        if !stored.index.is_empty() {
+            self.write_segment(&mut stored)?;
+        }
+        Ok(stored.packs.clone())
+    }
+
+    /// Where a tree blob of this session lies, once its pack was sent off.
+    pub(super) fn place(&self, id: &BlobId) -> Option<Place> {
+        lock(&self.stored).places.get(id).copied()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,103 @@
+//! Key slots in the store. Spec: `docs/format.md` section 5.
+
+use tokio::runtime::Handle;
+
+use crate::crypto::{KdfParams, MasterKey, Slot, SlotLabel};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::RepoId;
+use crate::limits::{SLOT_MAX, SLOTS_TRIED};
+use crate::secret::Credential;
+use crate::storage::{Listed, Store};
+
+use super::repository::{Io, OpenOptions};
+
+/// Prefix of the keys of all slots.
+pub(super) const PREFIX: &str = "state/keys/";
+
+/// Memory to assume where the machine does not say (1 GiB).
+const MEMORY_UNKNOWN: u64 = 1 << 30;
+
+pub(super) fn key(name: &str) -> String {
+    format!("{PREFIX}{name}")
+}
+
+pub(super) fn seal(io: &Io, credential: &Credential, kdf: Option<KdfParams>, options: &OpenOptions, label: &str) -> Result<Slot> {
+    let params = match (credential, kdf) {
+        (_, Some(params)) => params,
+        (Credential::Password(_), None) => KdfParams::calibrate(memory(), options.clock.as_ref())?,
+        (Credential::Key(_), None) => KdfParams::LEAST,
+    };
+    let label = SlotLabel { host: options.host.clone(), user: options.user.clone(), label: label.to_owned(), created: options.clock.now().to_rfc3339() };
+    Slot::seal(&io.keys, credential, params, label)
+}
+
+/// The machine's memory or the control group's limit, whichever is less, in bytes: a password slot made in a
+/// large pod must not kill a small one, so the smaller counts.
+fn memory() -> u64 {
+    let machine = rustix::system::sysinfo();
+    let machine = u64::try_from(machine.totalram).unwrap_or(MEMORY_UNKNOWN).saturating_mul(u64::from(machine.mem_unit).max(1));
+    let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
+        .iter()
+        .filter_map(|path| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok())
+        .min();
+    group.map_or(machine, |group| group.min(machine))
+}
+
+/// Stores a slot; returns its name.
+pub(super) fn store(io: &Io, slot: &Slot) -> Result<String> {
+    let (name, bytes) = slot.encode();
+    io.block(io.store.put(&key(&name), bytes.into())).map_err(|error| error.within("store a key slot"))?;
+    Ok(name)
+}
+
+/// Finds the slot that `credential` opens.
+///
+/// # Errors
+/// `WrongKey` when none does.
+pub(super) fn open(store: &Store, runtime: &Handle, repo: RepoId, listed: &[Listed], credential: &Credential) -> Result<(String, MasterKey)> {
+    let mut damaged = None;
+    for object in listed.iter().take(SLOTS_TRIED) {
+        let name = object.key.strip_prefix(PREFIX).unwrap_or(&object.key);
+        let opened = runtime
+            .block_on(store.get(&object.key, SLOT_MAX))
+            .and_then(|bytes| Slot::decode(name, &bytes))
+            .and_then(|slot| if slot.repo()? == repo { slot.open(credential) } else { Ok(None) });
+        match opened {
+            Ok(Some(master)) => return Ok((name.to_owned(), master)),
+            Ok(None) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Unsupported) => damaged = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    if listed.len() > SLOTS_TRIED {
+        damaged.get_or_insert(Error::invalid(format!("only the first {SLOTS_TRIED} of {} key slots were tried", listed.len())));
+    }
+    let mut error = Error::new(ErrorKind::WrongKey, "wrong password or no key found");
+    if let Some(cause) = damaged {
+        error = error.with_source(cause);
+    }
+    Err(error.with_hint("give the password or the key file of this repository"))
+}
+
+/// All slots of this repository.
+pub(super) fn all(io: &Io) -> Result<Vec<(String, Slot)>> {
+    let mut slots = Vec::new();
+    for object in io.block(io.store.list(PREFIX))? {
+        let name = object.key.strip_prefix(PREFIX).unwrap_or(&object.key).to_owned();
+        let slot = Slot::decode(&name, &io.block(io.store.get(&object.key, SLOT_MAX))?)?;
+        if slot.repo()? == io.keys.repo() {
+            slots.push((name, slot));
+        }
+    }
+    Ok(slots)
+}
+
+pub(super) fn remove(io: &Io, prefix: &str, in_use: &str) -> Result<()> {
+    let names: Vec<String> = all(io)?.into_iter().map(|(name, _)| name).filter(|name| !prefix.is_empty() && name.starts_with(prefix)).collect();
+    match names.as_slice() {
+        [] => Err(Error::new(ErrorKind::NotFound, format!("there is no key slot {prefix}"))),
+        [name] if name == in_use => Err(Error::invalid(format!("key slot {name} is the one in use")).with_hint("open the repository with another key to remove it")),
+        [name] => io.block(io.store.delete(&key(name))),
+        _ => Err(Error::invalid(format!("{} key slots start with {prefix}", names.len()))),
+    }
+}

@@ -1,0 +1,194 @@
+//! Stores blobs once: id, look up, compress, seal, pack.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+
+use futures::{StreamExt, TryStreamExt, stream};
+
+use crate::catalog::{BlobRef, Place};
+use crate::crypto::BlobKind;
+use crate::error::{Error, Result};
+use crate::id::{BlobId, ObjectHash};
+use crate::limits::BLOB_MAX;
+
+use super::codec;
+use super::index::Index;
+use super::pack::pack_key;
+use super::packer::Packer;
+use super::session::Session;
+
+/// What became of a blob.
+#[derive(Clone, Copy, Debug)]
+pub struct Stored {
+    /// Its id and length.
+    pub blob: BlobRef,
+    /// Whether it was not there before.
+    pub new: bool,
+}
+
+/// What a writer stored.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WriterReport {
+    /// New data blobs.
+    pub data_blobs: u64,
+    /// New tree blobs.
+    pub tree_blobs: u64,
+    /// Their plaintext bytes.
+    pub raw_bytes: u64,
+    /// Bytes they take, compressed and sealed.
+    pub stored_bytes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    data_blobs: AtomicU64,
+    tree_blobs: AtomicU64,
+    raw_bytes: AtomicU64,
+    stored_bytes: AtomicU64,
+}
+
+/// Stores the blobs of one session. Shared by all threads of a backup; [`BlobWriter::put`] does its work on the caller's thread.
+///
+/// Memory: the open packs and those on their way (`Limits::pack_size` each), about 100 bytes for each new blob up to
+/// `Limits::index_flush_blobs`, and the index filters.
+#[derive(Debug)]
+pub struct BlobWriter<'s> {
+    session: &'s Session<'s>,
+    packer: Packer,
+    /// Blobs that this session has stored, or is storing, since its last index segment.
+    claimed: Mutex<HashSet<(BlobKind, BlobId)>>,
+    index: OnceLock<Arc<RwLock<Index>>>,
+    counts: Counts,
+    dry_run: bool,
+}
+
+impl<'s> BlobWriter<'s> {
+    /// A writer for `session`; with `dry_run` everything is done but storing.
+    pub fn new(session: &'s Session<'s>, dry_run: bool) -> Self {
+        let repo = session.repo();
+        let packer = Packer::new(repo.io().clone(), repo.limits().clone(), repo.clock().now().timestamp());
+        Self { session, packer, claimed: Mutex::default(), index: OnceLock::new(), counts: Counts::default(), dry_run }
+    }
+
+    /// Stores `raw` unless it is there already. Returns before the store has it: [`BlobWriter::finish`] waits.
+    ///
+    /// # Errors
+    /// Errors of the store, also those of earlier blobs: none is lost.
+    pub fn put(&self, kind: BlobKind, raw: &[u8]) -> Result<Stored> {
+        let raw_len = u32::try_from(raw.len()).ok().filter(|len| (1..=BLOB_MAX).contains(&(*len as usize)));
+        let raw_len = raw_len.ok_or_else(|| Error::bug(format!("a blob of {} bytes", raw.len())))?;
+        let repo = self.session.repo();
+        let id = repo.keys().blob_id(kind, raw);
+        let blob = BlobRef { id, raw_len };
+        if !self.claim(kind, id)? {
+            return Ok(Stored { blob, new: false });
+        }
+        let options = repo.options();
+        let stored = codec::encode(raw, options.compression, options.extra_verify, |codec, bytes| {
+            if !self.dry_run {
+                self.packer.add(kind, id, raw_len, codec, bytes)?;
+            }
+            Ok(bytes.len() + crate::crypto::TAG_LEN)
+        })?;
+        let blobs = if kind == BlobKind::Data { &self.counts.data_blobs } else { &self.counts.tree_blobs };
+        blobs.fetch_add(1, Ordering::Relaxed);
+        self.counts.raw_bytes.fetch_add(u64::from(raw_len), Ordering::Relaxed);
+        self.counts.stored_bytes.fetch_add(stored as u64, Ordering::Relaxed);
+        Ok(Stored { blob, new: true })
+    }
+
+    /// Whether the repository holds the blob already, this session's own included.
+    pub fn holds(&self, kind: BlobKind, id: &BlobId) -> Result<bool> {
+        if lock(&self.claimed).contains(&(kind, *id)) {
+            return Ok(true);
+        }
+        let index = self.index()?;
+        let index = index.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(!index.find(self.session.repo().io(), kind, id)?.is_empty())
+    }
+
+    /// True for exactly one caller, and only if nobody has stored the blob.
+    fn claim(&self, kind: BlobKind, id: BlobId) -> Result<bool> {
+        if self.holds(kind, &id)? {
+            return Ok(false);
+        }
+        let mut claimed = lock(&self.claimed);
+        if claimed.len() > 2 * self.session.repo().limits().index_flush_blobs {
+            self.forget_indexed(&mut claimed)?;
+        }
+        Ok(claimed.insert((kind, id)))
+    }
+
+    /// Blobs whose segment is written are found through its filter from now on.
+    fn forget_indexed(&self, claimed: &mut HashSet<(BlobKind, BlobId)>) -> Result<()> {
+        let segments = self.packer.take_segments()?;
+        if segments.is_empty() {
+            return Ok(());
+        }
+        let index = self.index()?;
+        let mut index = index.write().unwrap_or_else(PoisonError::into_inner);
+        for (segment, prefixes) in segments {
+            index.add(segment);
+            claimed.retain(|(_, id)| !id.as_bytes().first_chunk().is_some_and(|prefix| prefixes.contains(prefix)));
+        }
+        Ok(())
+    }
+
+    fn index(&self) -> Result<Arc<RwLock<Index>>> {
+        if let Some(index) = self.index.get() {
+            return Ok(Arc::clone(index));
+        }
+        // Opened by the first new blob: an unchanged backup never reads the index.
+        let index = self.session.index()?;
+        Ok(Arc::clone(self.index.get_or_init(|| index)))
+    }
+
+    /// Where a tree blob stored by this session lies, once [`BlobWriter::finish`] was called.
+    pub fn place(&self, id: &BlobId) -> Option<Place> {
+        self.packer.place(id)
+    }
+
+    /// Makes everything durable: packs, then index; then asks the store for the length of each pack, so that an upload that
+    /// was acknowledged and lost, or cut short, is noticed before a snapshot refers to it.
+    pub fn finish(&self) -> Result<WriterReport> {
+        if !self.dry_run {
+            let packs = self.packer.finish()?;
+            self.verify_packs(&packs)?;
+        }
+        Ok(self.report())
+    }
+
+    /// What was stored so far.
+    pub fn report(&self) -> WriterReport {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        WriterReport {
+            data_blobs: load(&self.counts.data_blobs),
+            tree_blobs: load(&self.counts.tree_blobs),
+            raw_bytes: load(&self.counts.raw_bytes),
+            stored_bytes: load(&self.counts.stored_bytes),
+        }
+    }
+
+    fn verify_packs(&self, packs: &[(ObjectHash, u64)]) -> Result<()> {
+        let io = self.session.repo().io();
+        let at_once = self.session.repo().limits().reads_in_flight.max(1);
+        io.block(
+            stream::iter(packs)
+                .map(|(name, size)| async move {
+                    let found = io.store.head(&pack_key(name)).await.map_err(|error| error.within(format!("look for pack {name}, which was just stored")))?;
+                    if found == *size {
+                        return Ok(());
+                    }
+                    Err(Error::corrupt(format!("pack {name} was stored with {size} bytes and has {found}")).with_hint("the store lost data that it had acknowledged: do not trust it"))
+                })
+                .buffer_unordered(at_once)
+                .try_collect::<Vec<()>>(),
+        )?;
+        Ok(())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

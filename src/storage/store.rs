@@ -1,0 +1,410 @@
+//! The store as the rest of the house holds it.
+
+use std::fmt::Display;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use chrono::TimeDelta;
+use futures::StreamExt;
+use object_store::path::Path;
+use object_store::{
+    Error as StoreError, GetOptions, GetRange, GetResult, ObjectStore, ObjectStoreExt, PutMode, PutPayload,
+};
+
+use super::bucket;
+use super::connect::{Connected, S3Access, connect};
+use super::counts::{Counters, RequestCounts};
+use super::failure::{Failure, beyond_the_end, cannot_create_only, explain, judge};
+use super::flight::Flight;
+use super::governor::{Governor, Shared};
+use super::local::{make, moment_before, sweep};
+use super::location::Location;
+use super::options::StoreOptions;
+use super::retry::{Budget, Patience};
+use super::throttle::Throttle;
+use super::wire::Skew;
+use crate::clock::SharedClock;
+use crate::error::{Attempt, Error, ErrorKind, Result};
+
+/// An object above this size is sent in parts: one request would have to begin anew after an accident.
+const SINGLE_PUT_MAX: usize = 64 << 20;
+/// The size of a part.
+const PART: usize = 16 << 20;
+/// Answers of the wrong length are asked for again this often; `failure` repeats broken bodies by itself.
+const SHORT_RETRIES: u32 = 2;
+/// Requests in flight at the start and at most, where the location is behind a network. A disk needs fewer.
+const FLIGHT_REMOTE: (usize, usize) = (8, 64);
+const FLIGHT_LOCAL: (usize, usize) = (16, 16);
+
+/// A place that keeps objects. Cheap to clone; clones share limits and counters.
+#[derive(Clone, Debug)]
+pub struct Store {
+    objects: Arc<dyn ObjectStore>,
+    governor: Governor,
+    location: Arc<Location>,
+    access: Option<Arc<S3Access>>,
+    skew: Arc<Skew>,
+    clock: Option<SharedClock>,
+}
+
+/// One object of a listing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listed {
+    /// Its key, relative to the location.
+    pub key: String,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+impl Store {
+    /// The store at `location`. Makes no request: whether it is there shows at the first use.
+    #[expect(clippy::unused_async, reason = "a kind of store may have to ask for something before it can be used")]
+    pub async fn connect(location: &Location, options: &StoreOptions, clock: SharedClock) -> Result<Self> {
+        let skew = Arc::new(Skew::new());
+        let connected = connect(location, options, &clock, &skew)?;
+        let (kind, (first, most)) = match location {
+            Location::S3 { .. } => ("s3", FLIGHT_REMOTE),
+            Location::Gcs { .. } => ("gs", FLIGHT_REMOTE),
+            Location::Azure { .. } => ("azure", FLIGHT_REMOTE),
+            Location::Local(_) | Location::Memory => ("local", FLIGHT_LOCAL),
+        };
+        let most = options.connections(kind)?.unwrap_or(most);
+        let patience = match &options.patience {
+            Some(patience) => patience.clone(),
+            None if location.is_remote() => Patience::default(),
+            None => Patience::local(),
+        };
+        let rate = |limit: Option<crate::size::ByteSize>| Throttle::new(limit.map(crate::size::ByteSize::bytes));
+        let limits = Limits {
+            patience,
+            flight: Flight::new(first, most),
+            up: rate(options.limit_upload),
+            down: rate(options.limit_download),
+        };
+        let mut store = Self::govern(connected, location.clone(), limits);
+        store.skew = skew;
+        store.clock = Some(clock);
+        Ok(store)
+    }
+
+    /// A store over any object store, for tests and fault injection; counted and repeated like a real one.
+    pub fn from_object_store(inner: Arc<dyn ObjectStore>, location: Location) -> Self {
+        Self::from_object_store_with(inner, location, Patience::default())
+    }
+
+    /// As [`Store::from_object_store`], with less patience than the default.
+    pub fn from_object_store_with(inner: Arc<dyn ObjectStore>, location: Location, patience: Patience) -> Self {
+        let connected = Connected { inner, batch: 1, storage_class: None, s3: None };
+        let (first, most) = FLIGHT_REMOTE;
+        let limits =
+            Limits { patience, flight: Flight::new(first, most), up: Throttle::new(None), down: Throttle::new(None) };
+        Self::govern(connected, location, limits)
+    }
+
+    fn govern(connected: Connected, location: Location, limits: Limits) -> Self {
+        let shared = Shared {
+            patience: Arc::new(limits.patience),
+            budget: Arc::new(Budget::new()),
+            counters: Arc::new(Counters::default()),
+            flight: limits.flight,
+            up: limits.up,
+            down: limits.down,
+            ordered: location.lists_in_order(),
+            batch: connected.batch,
+            storage_class: connected.storage_class,
+        };
+        let governor = Governor { inner: connected.inner, shared: Arc::new(shared) };
+        Self {
+            objects: Arc::new(governor.clone()),
+            governor,
+            location: Arc::new(location),
+            access: connected.s3.map(Arc::new),
+            skew: Arc::new(Skew::new()),
+            clock: None,
+        }
+    }
+
+    /// The seam itself, for what the methods here do not have: streams, conditions, copies, uploads in parts.
+    ///
+    /// Every request through it is counted, limited and repeated too, except that a create-only or conditional
+    /// write is repeated only if it was certainly not sent: after any other failure its outcome is unknown, and the
+    /// caller has to look.
+    pub fn objects(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(&self.objects)
+    }
+
+    /// Where the objects lie.
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// The requests so far.
+    pub fn requests(&self) -> RequestCounts {
+        self.governor.shared.counters.snapshot()
+    }
+
+    /// How far the store's clock is ahead of ours, from its last answer; none for a disk and before the first answer.
+    pub fn clock_skew(&self) -> Option<TimeDelta> {
+        self.skew.get()
+    }
+
+    /// The whole object, if it has at most `max` bytes: more is `Corrupt`, and not even read.
+    pub async fn get(&self, key: &str, max: u64) -> Result<Bytes> {
+        let path = self.path(key)?;
+        let failed = |error| self.failed("read", key, error);
+        let result = self.objects.get_opts(&path, GetOptions::default()).await.map_err(failed)?;
+        let size = result.meta.size;
+        if size > max {
+            return Err(self.corrupt(key, format_args!("it has {size} bytes where at most {max} are expected")));
+        }
+        collect(result).await.map_err(failed)?.ok_or_else(|| self.corrupt(key, "it is shorter than the store says"))
+    }
+
+    /// The bytes of a range, all of them; an object that ends earlier is `Corrupt`.
+    pub async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes> {
+        let path = self.path(key)?;
+        if range.start >= range.end {
+            return Ok(Bytes::new());
+        }
+        let mut tries = 0;
+        loop {
+            let options = GetOptions::new().with_range(Some(GetRange::Bounded(range.clone())));
+            let result = match self.objects.get_opts(&path, options).await {
+                Err(error) if beyond_the_end(&error) => {
+                    return Err(self
+                        .failed("read", key, error)
+                        .within(self.attempt(&format!("read bytes {}..{} of", range.start, range.end), key)));
+                }
+                other => other.map_err(|error| self.failed("read", key, error))?,
+            };
+            let whole = result.range == range;
+            let bytes = collect(result).await.map_err(|error| self.failed("read", key, error))?;
+            match bytes {
+                Some(bytes) if whole => return Ok(bytes),
+                _ if tries == SHORT_RETRIES => {
+                    return Err(
+                        self.corrupt(key, format_args!("bytes {}..{} are not all there", range.start, range.end))
+                    );
+                }
+                _ => tries += 1,
+            }
+        }
+    }
+
+    /// The last `len` bytes, or all of a shorter object, and the size of the object.
+    pub async fn get_suffix(&self, key: &str, len: u64) -> Result<(Bytes, u64)> {
+        let path = self.path(key)?;
+        let options = GetOptions::new().with_range(Some(GetRange::Suffix(len)));
+        match self.objects.get_opts(&path, options).await {
+            Ok(result) => {
+                let size = result.meta.size;
+                if result.range == (size.saturating_sub(len)..size)
+                    && let Some(bytes) = collect(result).await.map_err(|error| self.failed("read", key, error))?
+                {
+                    return Ok((bytes, size));
+                }
+            }
+            // An empty object has no suffix, and Azure has none at all.
+            Err(error) if beyond_the_end(&error) || matches!(error, StoreError::NotSupported { .. }) => {}
+            Err(error) => return Err(self.failed("read", key, error)),
+        }
+        let size = self.head(key).await?;
+        Ok((self.get_range(key, size.saturating_sub(len)..size).await?, size))
+    }
+
+    /// Stores an object; an older one of that key is replaced. Returns only after the store acknowledged it (on a
+    /// disk: after it was synced). For names that come from the content, and for what may be written twice.
+    pub async fn put(&self, key: &str, bytes: Bytes) -> Result<()> {
+        let path = self.path(key)?;
+        let outcome = if bytes.len() > SINGLE_PUT_MAX && self.location.is_remote() {
+            self.put_parts(&path, bytes).await
+        } else {
+            self.objects.put(&path, PutPayload::from(bytes)).await.map(drop)
+        };
+        outcome.map_err(|error| self.failed("store", key, error))
+    }
+
+    /// Stores an object if there is none of that key, else `AlreadyExists`; the very same bytes there already are a success, which
+    /// is how an answer that was lost is made good. A store without create-only writes overwrites.
+    pub async fn put_new(&self, key: &str, bytes: Bytes) -> Result<()> {
+        let path = self.path(key)?;
+        let mut retries = self.governor.retries();
+        loop {
+            let payload = PutPayload::from(bytes.clone());
+            let Err(error) = self.objects.put_opts(&path, payload, PutMode::Create.into()).await else { return Ok(()) };
+            let failure = match &error {
+                StoreError::AlreadyExists { .. } | StoreError::Precondition { .. } => {
+                    match self.holds(key, &bytes).await? {
+                        Some(true) => return Ok(()),
+                        Some(false) => return Err(self.failed("create", key, error)),
+                        // A 409 for a write or a deletion that races with ours: nothing is there.
+                        None => Failure::Busy { after: None },
+                    }
+                }
+                error if cannot_create_only(error) => {
+                    return match self.holds(key, &bytes).await? {
+                        Some(true) => Ok(()),
+                        Some(false) => Err(Error::new(ErrorKind::AlreadyExists, self.attempt("create", key))),
+                        None => self.put(key, bytes).await,
+                    };
+                }
+                error => match judge(error) {
+                    // The governor has repeated these already.
+                    Failure::NotSent => Failure::Final,
+                    failure => failure,
+                },
+            };
+            if !retries.again(failure).await {
+                return Err(self.failed("create", key, error));
+            }
+        }
+    }
+
+    /// The size of an object.
+    pub async fn head(&self, key: &str) -> Result<u64> {
+        let path = self.path(key)?;
+        self.objects.head(&path).await.map(|meta| meta.size).map_err(|error| self.failed("look for", key, error))
+    }
+
+    /// All objects below a folder (`packs/`; empty for all), sorted by key: the whole listing or an error, never a part.
+    pub async fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
+        let path = self.path(prefix.trim_end_matches('/'))?;
+        let mut stream = self.objects.list(Some(&path).filter(|path| !path.as_ref().is_empty()));
+        let mut listed = Vec::new();
+        while let Some(entry) = stream.next().await {
+            let meta = entry.map_err(|error| self.failed("list", prefix, error))?;
+            listed.push(Listed { key: meta.location.into(), size: meta.size });
+        }
+        listed.sort_unstable();
+        listed.dedup_by(|later, earlier| later.key == earlier.key);
+        Ok(listed)
+    }
+
+    /// Deletes an object; a missing one is a success.
+    pub async fn delete(&self, key: &str) -> Result<()> {
+        self.delete_many(vec![key.to_owned()]).await
+    }
+
+    /// Deletes many objects, in as few requests as the store allows; missing ones are a success. On an error
+    /// any part of them may be gone.
+    pub async fn delete_many(&self, keys: Vec<String>) -> Result<()> {
+        let first = keys.first().cloned().unwrap_or_default();
+        let paths = keys.iter().map(|key| self.path(key).map(Ok)).collect::<Result<Vec<_>>>()?;
+        let mut outcomes = self.objects.delete_stream(futures::stream::iter(paths).boxed());
+        while let Some(outcome) = outcomes.next().await {
+            match outcome {
+                Ok(_) => {}
+                // A directory that is not there holds nothing, either.
+                Err(StoreError::NotFound { source, .. }) if !source.to_string().contains("NoSuchBucket") => {}
+                Err(error) => {
+                    let what =
+                        if keys.len() == 1 { first } else { format!("{} objects, {first} the first,", keys.len()) };
+                    return Err(self.failed("delete", &what, error));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the directory (for its owner only) or the S3 bucket, if it is missing; says whether it was made. Containers
+    /// of GCS and Azure must exist.
+    pub async fn ensure_container(&self) -> Result<bool> {
+        match (&*self.location, &self.access) {
+            (Location::Local(path), _) => {
+                let root = path.clone();
+                let made = tokio::task::spawn_blocking(move || make(&root)).await;
+                made.map_err(|error| Error::bug("make the directory").with_source(error))?
+                    .attempt(|| format!("make the directory {}", path.display()))
+            }
+            (Location::S3 { .. }, Some(access)) => bucket::ensure(access, &self.governor.shared.counters).await,
+            (Location::S3 { .. } | Location::Gcs { .. } | Location::Azure { .. } | Location::Memory, _) => Ok(false),
+        }
+    }
+
+    /// Deletes temporary files that killed writers left in a directory, if they are older than `age`; says how many.
+    /// Other kinds of stores show nothing of a write that did not finish.
+    pub async fn sweep_leftovers(&self, age: Duration) -> Result<usize> {
+        let (Location::Local(path), Some(clock)) = (&*self.location, &self.clock) else { return Ok(0) };
+        let (root, before) = (path.clone(), moment_before(clock.now(), age));
+        let swept = tokio::task::spawn_blocking(move || sweep(&root, before)).await;
+        swept
+            .map_err(|error| Error::bug("sweep the directory").with_source(error))?
+            .attempt(|| format!("sweep temporary files from {}", path.display()))
+    }
+
+    /// Whether the object is there and has these bytes; none if it is not there.
+    async fn holds(&self, key: &str, bytes: &Bytes) -> Result<Option<bool>> {
+        match self.get(key, u64::try_from(bytes.len()).unwrap_or(u64::MAX)).await {
+            Ok(stored) => Ok(Some(stored == bytes)),
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(Some(false)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn put_parts(&self, path: &Path, bytes: Bytes) -> object_store::Result<()> {
+        let mut upload = self.objects.put_multipart(path).await?;
+        let mut rest = bytes;
+        let mut parts = Vec::new();
+        while !rest.is_empty() {
+            parts.push(upload.put_part(PutPayload::from(rest.split_to(rest.len().min(PART)))));
+        }
+        let sent = futures::future::try_join_all(parts).await;
+        let outcome = match sent {
+            Ok(_) => upload.complete().await.map(drop),
+            Err(error) => Err(error),
+        };
+        if outcome.is_err() {
+            // Best effort: the store's lifecycle rule for unfinished uploads takes what is left.
+            let _ = upload.abort().await;
+        }
+        outcome
+    }
+
+    fn path(&self, key: &str) -> Result<Path> {
+        Path::parse(key)
+            .map_err(|cause| Error::invalid(format!("{key:?} cannot be a key of {}", self.location)).with_source(cause))
+    }
+
+    fn attempt(&self, operation: &str, key: &str) -> String {
+        let object = if key.is_empty() { "all objects" } else { key };
+        format!("{operation} {object} in {}", self.location)
+    }
+
+    fn failed(&self, operation: &str, key: &str, error: StoreError) -> Error {
+        explain(self.attempt(operation, key), error)
+    }
+
+    fn corrupt(&self, key: &str, why: impl Display) -> Error {
+        Error::corrupt(self.attempt("read", key)).with_source(why.to_string())
+    }
+}
+
+/// What `govern` puts around a store.
+struct Limits {
+    patience: Patience,
+    flight: Flight,
+    up: Throttle,
+    down: Throttle,
+}
+
+/// The bytes of an answer, if they are as many as it announced.
+async fn collect(result: GetResult) -> object_store::Result<Option<Bytes>> {
+    let expected = usize::try_from(result.range.end.saturating_sub(result.range.start)).ok();
+    let mut pieces = result.into_stream();
+    let Some(first) = pieces.next().await.transpose()? else {
+        return Ok((expected == Some(0)).then(Bytes::new));
+    };
+    let Some(second) = pieces.next().await.transpose()? else {
+        return Ok((expected == Some(first.len())).then_some(first));
+    };
+    let mut all = BytesMut::with_capacity(expected.unwrap_or(0));
+    all.extend_from_slice(&first);
+    all.extend_from_slice(&second);
+    while let Some(piece) = pieces.next().await.transpose()? {
+        all.extend_from_slice(&piece);
+    }
+    Ok((expected == Some(all.len())).then(|| all.freeze()))
+}
