@@ -3,6 +3,7 @@
 //! The rooms of the house and the doors between them are in `docs/architecture.md`; the repository format is in
 //! `docs/format.md`. The library returns values and events; only the command prints.
 
+pub mod backup;
 pub mod catalog;
 pub mod chunker;
 pub mod clock;
@@ -16,5 +17,6 @@ pub mod repo;
 pub mod secret;
 pub mod size;
 pub mod storage;
+pub mod volume;
 
 pub use error::{Error, ErrorKind, Result};

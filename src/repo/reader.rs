@@ -30,8 +30,20 @@ impl<'s> Reader<'s> {
     /// The entries of a tree in catalogue order, or of what lies at and below `below`. Pages are read ahead: a tree whose root names
     /// its leaf pages and whose pages lie side by side costs one request for every 8 MiB of sealed pages.
     pub fn tree(self, root: &InnerPage, below: Option<&TreePath>) -> TreeReader<'s> {
+        self.tree_noting(root, below, |_| ())
+    }
+
+    /// As [`Reader::tree`]; `note` is shown each inner page below the root before its children are fetched.
+    pub fn tree_noting(self, root: &InnerPage, below: Option<&TreePath>, note: impl Fn(&InnerPage) + Send + 's) -> TreeReader<'s> {
         let window = PageWindow::new(self, root);
-        let fetch = Box::new(move |children: &[ChildRef]| window.pages(children));
+        let level = root.level;
+        let fetch = Box::new(move |children: &[ChildRef]| {
+            let pages = window.pages(children)?;
+            if level > 1 {
+                pages.iter().filter_map(|page| InnerPage::decode(page).ok()).for_each(|page| note(&page));
+            }
+            Ok(pages)
+        });
         TreeReader::within(root.clone(), below.cloned().unwrap_or_default(), fetch)
     }
 

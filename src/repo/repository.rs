@@ -205,13 +205,18 @@ impl Repository {
 
     /// Starts a session that reads. Without the right to write it goes unregistered.
     pub fn read_session(&self) -> Result<Session<'_>> {
-        Session::start(self, SessionKind::Read)
+        Session::start(self, Some(SessionKind::Read))
+    }
+
+    /// A session that nobody is told of: for a look at snapshots and for dry runs. A prune does not wait for it.
+    pub fn observe(&self) -> Result<Session<'_>> {
+        Session::start(self, None)
     }
 
     /// Starts a session that will write one snapshot.
     pub fn write_session(&self) -> Result<Session<'_>> {
         self.config.check_writable()?;
-        Session::start(self, SessionKind::Write)
+        Session::start(self, Some(SessionKind::Write))
     }
 
     /// Whether `config` is still that of this repository: for a process that has just made it on a store without

@@ -129,12 +129,13 @@ pub struct Session<'r> {
 }
 
 impl<'r> Session<'r> {
-    pub(super) fn start(repo: &'r Repository, kind: SessionKind) -> Result<Self> {
+    /// With `kind` none, nobody is told: for what is over before a prune could matter, and for dry runs.
+    pub(super) fn start(repo: &'r Repository, kind: Option<SessionKind>) -> Result<Self> {
         let id = SessionId::new(entropy::random()?);
         let options = repo.options();
         let record = Record {
             session: id.to_hex(),
-            kind,
+            kind: kind.unwrap_or(SessionKind::Read),
             started: options.clock.now().to_rfc3339(),
             host: options.host.clone(),
             pid: std::process::id(),
@@ -142,11 +143,12 @@ impl<'r> Session<'r> {
             n: 0,
             outcome: None,
         };
-        let registered = match put_record(repo.io(), id, "0", &record) {
-            Ok(()) => true,
+        let registered = match kind.map(|_| put_record(repo.io(), id, "0", &record)) {
+            None => false,
+            Some(Ok(())) => true,
             // Whoever may only read can still restore; a prune then does not wait for it.
-            Err(error) if kind == SessionKind::Read && error.kind() == ErrorKind::Denied => false,
-            Err(error) => return Err(error.within("register this run with the repository")),
+            Some(Err(error)) if kind == Some(SessionKind::Read) && error.kind() == ErrorKind::Denied => false,
+            Some(Err(error)) => return Err(error.within("register this run with the repository")),
         };
         let listing = repo.listing()?;
         let absent = absent_packs(repo.io(), &listing)?;
@@ -295,7 +297,7 @@ impl<'r> Session<'r> {
     }
 
     /// Ends a session that published nothing. A session with a snapshot has ended by that.
-    pub fn end(mut self, outcome: &str) {
+    pub fn end(&self, outcome: &str) {
         self.stop_heart();
         if self.registered {
             let io = self.repo.io();
@@ -307,8 +309,8 @@ impl<'r> Session<'r> {
         }
     }
 
-    fn stop_heart(&mut self) {
-        if let Some(heart) = self.heart.take() {
+    fn stop_heart(&self) {
+        if let Some(heart) = &self.heart {
             heart.abort();
         }
     }

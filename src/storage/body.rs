@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, StreamExt};
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectMeta, Result};
+use object_store::{GetOptions, GetRange, GetResult, ObjectMeta, Result};
 
 use super::counts::Kind;
 use super::failure::{WrongBody, generic};
@@ -112,6 +112,25 @@ impl Body {
 
 fn length(bytes: &Bytes) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+/// The bytes of an answer, if they are as many as it announced.
+pub(super) async fn collect(result: GetResult) -> Result<Option<Bytes>> {
+    let expected = usize::try_from(result.range.end.saturating_sub(result.range.start)).ok();
+    let mut pieces = result.into_stream();
+    let Some(first) = pieces.next().await.transpose()? else {
+        return Ok((expected == Some(0)).then(Bytes::new));
+    };
+    let Some(second) = pieces.next().await.transpose()? else {
+        return Ok((expected == Some(first.len())).then_some(first));
+    };
+    let mut all = BytesMut::with_capacity(expected.unwrap_or(0));
+    all.extend_from_slice(&first);
+    all.extend_from_slice(&second);
+    while let Some(piece) = pieces.next().await.transpose()? {
+        all.extend_from_slice(&piece);
+    }
+    Ok((expected == Some(all.len())).then(|| all.freeze()))
 }
 
 /// Stores list this many objects at a time.

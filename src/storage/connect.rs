@@ -245,9 +245,10 @@ fn no_retries() -> RetryConfig {
     RetryConfig { max_retries: 0, ..RetryConfig::default() }
 }
 
-/// The HTTP client: proxies come from the process's environment (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`; `reqwest` reads
-/// it by itself). It has no timeout for a whole request, which would end an upload over a thin link; the governor has one that knows the
-/// size, and `reqwest` closes a connection whose peer has acknowledged nothing for 30 seconds (`TCP_USER_TIMEOUT`).
+/// The HTTP client: proxies come from the process's environment (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`; `reqwest`
+/// reads it by itself). It has no timeout for a whole request, which would end an upload over a thin link; the
+/// governor has one that knows the size, and `reqwest` closes a connection whose peer has acknowledged nothing for 30
+/// seconds (`TCP_USER_TIMEOUT`).
 fn client_options(options: &StoreOptions, certificates: &[Vec<u8>], plain_http: bool) -> Result<ClientOptions> {
     let agent = options.user_agent.as_deref().unwrap_or(concat!("volvault/", env!("CARGO_PKG_VERSION")));
     let agent = HeaderValue::from_str(agent)
@@ -261,6 +262,9 @@ fn client_options(options: &StoreOptions, certificates: &[Vec<u8>], plain_http: 
     for pem in certificates {
         let bundle = Certificate::from_pem_bundle(pem)
             .map_err(|cause| Error::invalid("the CA files hold no valid certificates").with_source(cause))?;
+        if bundle.is_empty() {
+            return Err(Error::invalid("the CA files hold no certificates"));
+        }
         for certificate in bundle {
             client = client.with_root_certificate(certificate);
         }
@@ -334,6 +338,10 @@ mod tests {
             assert!(connected.is_ok(), "{location}: {:?}", connected.err());
         }
         let glacier = options(&keys, &[("s3.storage-class", "DEEP_ARCHIVE")]);
-        assert!(connect(&"s3://b".parse().unwrap(), &glacier, &clock, &Arc::new(Skew::new())).is_err());
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let empty_ca = StoreOptions { ca_files: vec![file.path().to_owned()], ..options(&keys, &[]) };
+        for refused in [glacier, empty_ca, options(&[("AWS_ACCESS_KEY_ID", "id")], &[])] {
+            assert!(connect(&"s3://b".parse().unwrap(), &refused, &clock, &Arc::new(Skew::new())).is_err());
+        }
     }
 }

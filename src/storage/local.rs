@@ -1,7 +1,8 @@
 //! A directory as a store: opened when it is first needed, made when asked, swept of what killed writers left.
 //!
-//! `object_store` syncs the file, then the directory after the rename or link, and every directory that it had to make (read
-//! in its source, version 0.14.2). It cannot set modes, so privacy rests on the root, which is made with mode 0700.
+//! `object_store` syncs the file, then the directory after the rename or link, and every directory that it had to
+//! make (read in its source, version 0.14.2). It cannot set modes, so privacy rests on the root, which is made with
+//! mode 0700.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;

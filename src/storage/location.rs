@@ -83,15 +83,15 @@ impl FromStr for Location {
             "file" => local(rest.strip_prefix("//").unwrap_or(rest)),
             "memory" => Ok(Self::Memory),
             "s3" => s3(rest),
-            "gs" => bucket_and_prefix(rest, "gs:BUCKET:/PREFIX")
-                .map(|(bucket, prefix)| Self::Gcs { bucket, prefix }),
+            "gs" => bucket_and_prefix(rest, "gs:BUCKET:/PREFIX").map(|(bucket, prefix)| Self::Gcs { bucket, prefix }),
             "azure" => bucket_and_prefix(rest, "azure:CONTAINER:/PREFIX")
                 .map(|(container, prefix)| Self::Azure { container, prefix }),
             "http" | "https" => Err(Error::invalid("a location does not begin with http: or https:")
                 .with_hint("for an S3 server write s3:https://HOST/BUCKET/PREFIX")),
             // Not quoted in full: a mistyped URL may hold a password.
-            _ => Err(Error::invalid(format!("{scheme:?} is not a kind of location"))
-                .with_hint("known are local:, s3:, gs:, azure: and memory:; for a directory with a colon in its name write local:PATH")),
+            _ => Err(Error::invalid(format!("{scheme:?} is not a kind of location")).with_hint(
+                "known are local:, s3:, gs:, azure: and memory:; a path with a colon needs local: before it",
+            )),
         }
     }
 }

@@ -5,14 +5,13 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use chrono::TimeDelta;
 use futures::StreamExt;
 use object_store::path::Path;
-use object_store::{
-    Error as StoreError, GetOptions, GetRange, GetResult, ObjectStore, ObjectStoreExt, PutMode, PutPayload,
-};
+use object_store::{Error as StoreError, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
+use super::body::collect;
 use super::bucket;
 use super::connect::{Connected, S3Access, connect};
 use super::counts::{Counters, RequestCounts};
@@ -226,8 +225,8 @@ impl Store {
         outcome.map_err(|error| self.failed("store", key, error))
     }
 
-    /// Stores an object if there is none of that key, else `AlreadyExists`; the very same bytes there already are a success, which
-    /// is how an answer that was lost is made good. A store without create-only writes overwrites.
+    /// Stores an object if there is none of that key, else `AlreadyExists`; the very same bytes there already are a
+    /// success, which is how an answer that was lost is made good. A store without create-only writes overwrites.
     pub async fn put_new(&self, key: &str, bytes: Bytes) -> Result<()> {
         let path = self.path(key)?;
         let mut retries = self.governor.retries();
@@ -268,7 +267,8 @@ impl Store {
         self.objects.head(&path).await.map(|meta| meta.size).map_err(|error| self.failed("look for", key, error))
     }
 
-    /// All objects below a folder (`packs/`; empty for all), sorted by key: the whole listing or an error, never a part.
+    /// All objects below a folder (`packs/`; empty for all), sorted by key: the whole listing or an error, never a
+    /// part.
     pub async fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
         let path = self.path(prefix.trim_end_matches('/'))?;
         let mut stream = self.objects.list(Some(&path).filter(|path| !path.as_ref().is_empty()));
@@ -308,8 +308,8 @@ impl Store {
         Ok(())
     }
 
-    /// Makes the directory (for its owner only) or the S3 bucket, if it is missing; says whether it was made. Containers
-    /// of GCS and Azure must exist.
+    /// Makes the directory (for its owner only) or the S3 bucket, if it is missing; says whether it was made.
+    /// Containers of GCS and Azure must exist.
     pub async fn ensure_container(&self) -> Result<bool> {
         match (&*self.location, &self.access) {
             (Location::Local(path), _) => {
@@ -388,23 +388,4 @@ struct Limits {
     flight: Flight,
     up: Throttle,
     down: Throttle,
-}
-
-/// The bytes of an answer, if they are as many as it announced.
-async fn collect(result: GetResult) -> object_store::Result<Option<Bytes>> {
-    let expected = usize::try_from(result.range.end.saturating_sub(result.range.start)).ok();
-    let mut pieces = result.into_stream();
-    let Some(first) = pieces.next().await.transpose()? else {
-        return Ok((expected == Some(0)).then(Bytes::new));
-    };
-    let Some(second) = pieces.next().await.transpose()? else {
-        return Ok((expected == Some(first.len())).then_some(first));
-    };
-    let mut all = BytesMut::with_capacity(expected.unwrap_or(0));
-    all.extend_from_slice(&first);
-    all.extend_from_slice(&second);
-    while let Some(piece) = pieces.next().await.transpose()? {
-        all.extend_from_slice(&piece);
-    }
-    Ok((expected == Some(all.len())).then(|| all.freeze()))
 }

@@ -7,9 +7,10 @@ use tokio::time::Instant;
 
 /// Lets bytes pass at a given rate on average.
 ///
-/// A download passes piece by piece, as its body arrives, so it flows evenly. An upload passes before its request is sent:
-/// the client library takes a body as a whole, so one object leaves at the speed of the link and the next one waits until the average is
-/// kept again. Whoever comes takes a place in time first and sleeps until it, so many at once are served in turn.
+/// A download passes piece by piece, as its body arrives, so it flows evenly. An upload passes before its request is
+/// sent: the client library takes a body as a whole, so one object leaves at the speed of the link and the next one
+/// waits until the average is kept again. Whoever comes takes a place in time first and sleeps until it, so many at
+/// once are served in turn.
 #[derive(Debug)]
 pub(super) struct Throttle {
     /// Bytes per second; none lets everything pass.

@@ -27,13 +27,16 @@ pub enum Ownership<'a> {
     Leave,
 }
 
+/// Says of the name of an extended attribute whether it is wanted.
+pub type XattrFilter = dyn Fn(&[u8]) -> bool + Sync;
+
 /// What metadata is restored, and how.
 #[derive(Clone, Copy)]
 pub struct Apply<'a> {
     /// Owner and group. Set-id and sticky bits are restored only where these are as recorded.
     pub ownership: Ownership<'a>,
     /// The extended attributes to restore, and to remove where the snapshot does not have them; all if `None`.
-    pub xattr_filter: Option<&'a (dyn Fn(&[u8]) -> bool + Sync)>,
+    pub xattr_filter: Option<&'a XattrFilter>,
 }
 
 /// How many things could not be set. All zero: the entry is as recorded.
@@ -81,7 +84,7 @@ impl std::fmt::Debug for Apply<'_> {
 }
 
 /// An inode to be given metadata.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Inode<'a> {
     pub(super) fd: BorrowedFd<'a>,
     /// The descriptor is only an `O_PATH` handle.

@@ -98,8 +98,7 @@ mod tests {
     #[test]
     fn names_sort_by_bytes_also_when_they_share_their_first_eight() {
         let mut names = Names::default();
-        let words: [&[u8]; 8] =
-            [b"abcdefgh2", b"abcdefgh", b"abcdefgh10", b"b", b"a", b"\xff\xfe", b"a\n", b"abcdefg"];
+        let words: [&[u8]; 8] = [b"abcdefgh2", b"abcdefgh", b"abcdefgh10", b"b", b"a", b"\xff\xfe", b"a\n", b"abcdefg"];
         for word in words {
             names.push(word).expect("short name");
         }

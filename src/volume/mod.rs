@@ -8,22 +8,32 @@
 //! Nothing here knows of repositories or mirrors. Linux only.
 
 mod ahead;
+mod apply;
 mod found;
 mod listing;
 mod owners;
+mod parents;
+pub mod pattern;
 mod resolve;
-mod rules;
+pub mod rules;
 mod source_file;
 mod sources;
+mod sparse;
 mod stat;
+mod target;
+mod target_file;
+mod target_nodes;
 mod visit;
 mod walk;
 mod xattrs;
 
+pub use apply::{Apply, MetadataOutcome, Ownership, XattrFilter};
 pub use found::{Found, SourceRoot};
 pub use owners::OwnerNames;
 pub use rules::Rules;
 pub use source_file::{SmallRead, SourceFile};
 pub use sources::{Source, merge, sources_from_args};
 pub use stat::{EntryKind, Stat};
+pub use target::{Made, Replace, Target};
+pub use target_file::TargetFile;
 pub use walk::{AHEAD_MAX, WalkItem, WalkOptions, walk};

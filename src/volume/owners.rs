@@ -95,7 +95,8 @@ mod tests {
 
     #[test]
     fn the_first_line_of_an_id_or_a_name_counts_and_odd_lines_are_passed_over() {
-        let table = Table::parse(b"root:x:0:0::/root:/bin/sh\ntoor:x:0:0\n#c:x:5:\n+::::\nbad:x:y:\nroot:x:7:\nlast:x:9");
+        let table =
+            Table::parse(b"root:x:0:0::/root:/bin/sh\ntoor:x:0:0\n#c:x:5:\n+::::\nbad:x:y:\nroot:x:7:\nlast:x:9");
         assert_eq!(table.names.get(&0).map(AsRef::as_ref), Some(&b"root"[..]));
         assert_eq!(table.ids.get(&b"toor"[..]), Some(&0));
         assert_eq!(table.ids.get(&b"root"[..]), Some(&0));

@@ -21,6 +21,9 @@ const PIECE_MAX: usize = 3800;
 /// Tries after `EAGAIN`, which `openat2` answers when something was renamed under its feet.
 const RETRIES: usize = 16;
 
+/// What everything is opened with.
+const CAREFUL: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
+
 /// What a directory on the way is opened with.
 pub(super) const PASS: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
 
@@ -32,20 +35,18 @@ pub(super) fn open_beneath(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> 
 }
 
 fn open_with(root: BorrowedFd<'_>, path: &[u8], flags: OFlags, kernel: bool) -> Result<OwnedFd> {
-    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY;
+    // `openat2` takes nothing meaningless: a handle cannot become a controlling terminal.
+    let tty = if flags.contains(OFlags::PATH) { OFlags::empty() } else { OFlags::NOCTTY };
+    let flags = flags | tty | CAREFUL;
     let mut held: Option<OwnedFd> = None;
     let mut rest = path;
     while rest.len() > PIECE_MAX {
         let cut = rest.iter().take(PIECE_MAX).rposition(|byte| *byte == b'/').ok_or(Errno::NAMETOOLONG)?;
         let (piece, tail) = rest.split_at_checked(cut).ok_or(Errno::INVAL)?;
-        held = Some(open_piece(held.as_ref().map_or(root, AsFd::as_fd), piece, PASS | flags_of_passing(), kernel)?);
+        held = Some(open_piece(held.as_ref().map_or(root, AsFd::as_fd), piece, PASS | CAREFUL, kernel)?);
         rest = tail.get(1..).unwrap_or_default();
     }
     open_piece(held.as_ref().map_or(root, AsFd::as_fd), rest, flags, kernel)
-}
-
-const fn flags_of_passing() -> OFlags {
-    OFlags::NOFOLLOW.union(OFlags::CLOEXEC)
 }
 
 fn open_piece(dir: BorrowedFd<'_>, path: &[u8], flags: OFlags, kernel: bool) -> Result<OwnedFd> {
@@ -63,7 +64,7 @@ fn open_piece(dir: BorrowedFd<'_>, path: &[u8], flags: OFlags, kernel: bool) -> 
     let mut names = path.split(|byte| *byte == b'/').peekable();
     while let Some(name) = names.next() {
         let at = held.as_ref().map_or(dir, AsFd::as_fd);
-        let flags = if names.peek().is_some() { PASS | flags_of_passing() } else { flags };
+        let flags = if names.peek().is_some() { PASS | CAREFUL } else { flags };
         held = Some(retry(|| rustix::fs::openat(at, name, flags, Mode::empty()))?);
     }
     held.ok_or(Errno::INVAL)
@@ -146,7 +147,10 @@ mod tests {
                 assert!(matches!(error, Errno::LOOP | Errno::NOTDIR), "{wrong}: {error}");
             }
             let link = open("a/last", OFlags::PATH).expect("a handle of the link itself");
-            assert_eq!(crate::volume::stat::stat_fd(link.as_fd()).expect("stat").kind, crate::volume::EntryKind::Symlink);
+            assert_eq!(
+                crate::volume::stat::stat_fd(link.as_fd()).expect("stat").kind,
+                crate::volume::EntryKind::Symlink
+            );
         }
         assert!(kernel_resolves());
     }

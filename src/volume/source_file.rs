@@ -121,38 +121,36 @@ impl SmallRead {
     /// the read, and the file was a regular one all the time. Only when it differs the file is read again.
     pub(super) fn read(found: &Found, max: usize, buffer: &mut Vec<u8>) -> Result<Self> {
         let fd = found.open_unchecked()?;
-        let start = buffer.len();
-        let mut before = found.stat.clone();
-        let mut tries = 2;
-        loop {
-            buffer.truncate(start);
-            let expected = usize::try_from(before.size).unwrap_or(usize::MAX).min(max);
-            let answer = read_all(&fd, expected, max, buffer);
-            let stat = os(stat_fd(fd.as_fd()), || found.sentence("stat"));
-            let checked = stat.and_then(|stat| found.check_file(&stat).map(|()| stat));
-            let (stat, whole) = match checked.and_then(|stat| Ok((stat, os(answer, || found.sentence("read"))?))) {
-                Ok(answer) => answer,
-                Err(error) => {
-                    buffer.truncate(start);
-                    return Err(error);
-                }
-            };
-            let len = buffer.len() - start;
-            let length_fits = u64::try_from(len).is_ok_and(|len| len == stat.size);
-            let changed = !(whole && length_fits && before.same_content(&stat));
-            tries -= 1;
-            let grown = u64::try_from(max).is_ok_and(|max| stat.size > max);
-            if changed && tries > 0 && !grown {
-                before = stat;
-                continue;
-            }
-            if grown || !whole {
-                buffer.truncate(start);
-            }
-            let len = buffer.len() - start;
-            let (xattrs, xattr_problem) = found.xattrs_through(&Reach::open(fd.as_fd()));
-            return Ok(Self { len, changed, stat, xattrs, xattr_problem });
+        let begin = buffer.len();
+        let answer = Self::read_twice(&fd, found, max, buffer);
+        if !matches!(&answer, Ok(small) if small.len > 0) {
+            buffer.truncate(begin);
         }
+        let (xattrs, xattr_problem) = found.xattrs_through(&Reach::open(fd.as_fd()));
+        answer.map(|small| Self { xattrs, xattr_problem, ..small })
+    }
+
+    fn read_twice(fd: &OwnedFd, found: &Found, max: usize, buffer: &mut Vec<u8>) -> Result<Self> {
+        let begin = buffer.len();
+        let mut before = found.stat.clone();
+        for last in [false, true] {
+            buffer.truncate(begin);
+            let expected = usize::try_from(before.size).unwrap_or(usize::MAX).min(max);
+            let answer = read_all(fd, expected, max, buffer);
+            let stat = os(stat_fd(fd.as_fd()), || found.sentence("stat"))?;
+            found.check_file(&stat)?;
+            let whole = os(answer, || found.sentence("read"))?;
+            let len = if whole { buffer.len() - begin } else { 0 };
+            let length_fits = u64::try_from(len).is_ok_and(|len| len == stat.size);
+            let changed = !(length_fits && before.same_content(&stat));
+            let grown = u64::try_from(max).is_ok_and(|max| stat.size > max);
+            if last || grown || !changed {
+                let len = if grown { 0 } else { len };
+                return Ok(Self { len, changed, stat, xattrs: Arc::default(), xattr_problem: None });
+            }
+            before = stat;
+        }
+        Err(Error::bug("the second read is the last"))
     }
 }
 

@@ -134,7 +134,7 @@ impl Steps {
             return Some(chunk);
         }
         let source = self.sources.next()?;
-        if !source.explicit && options.rules.excludes(source.path.as_os_str().as_bytes()) {
+        if !source.explicit && options.rules.excludes_path(source.path.as_os_str().as_bytes()) {
             return Some(chunk);
         }
         match self.entry(&source) {

@@ -56,7 +56,10 @@ mod tests {
     fn zeros_are_cut_out_at_block_boundaries_of_the_file() {
         let mut data = vec![0; 64 << 10];
         assert_eq!(runs(&data, 0), [Run::Zeros(0..65536)]);
-        assert_eq!(runs(&data, 1), [Run::Data(0..4095), Run::Zeros(4095..61440 + 4095), Run::Data(61440 + 4095..65536)]);
+        assert_eq!(
+            runs(&data, 1),
+            [Run::Data(0..4095), Run::Zeros(4095..61440 + 4095), Run::Data(61440 + 4095..65536)]
+        );
         data[0] = 1;
         data[40_000] = 1;
         assert_eq!(

@@ -10,6 +10,7 @@ use super::ahead::Task;
 use super::found::{Found, SourceRoot};
 use super::listing::Names;
 use super::resolve::{open_beneath, os, read_head};
+use super::rules::TagFile;
 use super::stat::{EntryKind, stat_at};
 use super::walk::{WalkItem, WalkOptions};
 use crate::error::Result;
@@ -89,7 +90,7 @@ impl Chunk {
     /// Adds an entry, and a task for what is in it when it is to be entered.
     pub(super) fn push(&mut self, found: Found, options: &WalkOptions) {
         let enter = found.stat.kind == EntryKind::Directory
-            && !(options.one_file_system && found.stat.device != found.root.device());
+            && !(options.rules.one_file_system() && found.stat.device != found.root.device());
         let inside = enter.then(|| Directory { path: found.path.clone(), root: Arc::clone(&found.root) });
         self.items.push(WalkItem::Found(found));
         if let Some(directory) = inside {
@@ -139,19 +140,19 @@ fn open(directory: &Directory) -> Result<Option<OwnedFd>> {
 fn apply_tags(fd: &OwnedFd, names: &mut Names, options: &WalkOptions) {
     let tagged: Vec<&[u8]> = options
         .rules
-        .tags()
+        .tag_files()
         .iter()
-        .filter(|tag| names.contains(&tag.name) && tag_holds(fd, &tag.name, &tag.header))
-        .map(|tag| tag.name.as_slice())
+        .filter(|tag| names.contains(tag.name()) && tag_holds(fd, tag))
+        .map(TagFile::name)
         .collect();
     if !tagged.is_empty() {
         names.retain(|name| tagged.contains(&name));
     }
 }
 
-fn tag_holds(fd: &OwnedFd, name: &[u8], header: &[u8]) -> bool {
-    let len = u64::try_from(header.len()).unwrap_or(u64::MAX);
-    header.is_empty() || read_head(fd.as_fd(), name, len).is_ok_and(|head| head == header)
+fn tag_holds(fd: &OwnedFd, tag: &TagFile) -> bool {
+    let len = u64::try_from(tag.header_len()).unwrap_or(u64::MAX);
+    len == 0 || read_head(fd.as_fd(), tag.name(), len).is_ok_and(|head| tag.accepts(&head))
 }
 
 /// The stat'ing of some names of one directory.
@@ -177,7 +178,7 @@ fn stat_names<'a>(
     for name in names {
         on_disk.truncate(prefix);
         on_disk.extend_from_slice(name);
-        if options.rules.excludes(&on_disk) {
+        if options.rules.excludes_path(&on_disk) {
             continue;
         }
         if let Err(error) = stating.stat(name, &on_disk) {

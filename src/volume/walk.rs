@@ -30,8 +30,6 @@ const BATCH: usize = 512;
 pub struct WalkOptions {
     /// What is left out.
     pub rules: Arc<Rules>,
-    /// Do not enter directories that lie on another device than their source.
-    pub one_file_system: bool,
     /// Threads that read ahead; 0 is allowed.
     pub threads: usize,
 }
@@ -81,9 +79,7 @@ pub fn walk<R>(
         let _close = ahead.close_on_drop();
         for number in 0..options.threads {
             // A thread that cannot be had is not missed: the consumer does what nobody else does.
-            let _ = std::thread::Builder::new()
-                .name(format!("walk-{number}"))
-                .spawn_scoped(scope, || ahead.work());
+            let _ = std::thread::Builder::new().name(format!("walk-{number}")).spawn_scoped(scope, || ahead.work());
         }
         consume(&mut Walk { ahead: &ahead, steps: Steps::new(sources), frames: Vec::new(), buffer: Vec::new() })
     })
@@ -177,9 +173,7 @@ impl Frame {
     fn from_outcome(outcome: Outcome) -> Self {
         match outcome {
             Outcome::Chunk(chunk) => Self::new(chunk, None),
-            Outcome::Big(big) => {
-                Self::new(Chunk::default(), Some(Rest { big, scheduled: 0, window: VecDeque::new() }))
-            }
+            Outcome::Big(big) => Self::new(Chunk::default(), Some(Rest { big, scheduled: 0, window: VecDeque::new() })),
         }
     }
 

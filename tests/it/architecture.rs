@@ -53,6 +53,14 @@ fn no_circle_of_imports_joins_two_rooms() {
 }
 
 #[test]
+fn no_source_file_is_longer_than_600_lines() {
+    let lines = |path: &Path| fs::read_to_string(path).expect("a source file can be read").lines().count();
+    let long: Vec<_> =
+        sources().into_iter().map(|(_, path)| (lines(&path), path)).filter(|file| file.0 > 600).collect();
+    assert!(long.is_empty(), "longer than 600 lines: {long:?}");
+}
+
+#[test]
 fn paths_out_of_a_room_are_seen_in_whatever_form_they_have() {
     let code = r#"
         //! crate::backup is only mentioned

@@ -268,7 +268,8 @@ async fn a_create_whose_first_attempt_was_stored_succeeds_whatever_the_answers_w
 async fn reads_from_a_server_that_breaks_the_protocol_are_right_or_fail() {
     let head = |length: usize| {
         format!(
-            "HTTP/1.1 200 OK\r\netag: \"e1\"\r\nlast-modified: Tue, 04 Aug 2026 10:00:00 GMT\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+            "HTTP/1.1 200 OK\r\netag: \"e1\"\r\nlast-modified: Tue, 04 Aug 2026 10:00:00 GMT\r\n\
+             connection: close\r\ncontent-length: {length}\r\n\r\n"
         )
     };
     let cut = Reply::Raw(format!("{}the bytes", head(22)).into_bytes());

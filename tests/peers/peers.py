@@ -53,7 +53,7 @@ class Program:
         self.home = scratch.new(f"{name}-home")
         self.repo = repo or f"{scratch.new(f'{name}-repo')}/repo"
         upper = name.upper()
-        self.env = {"PATH": os.environ["PATH"], "HOME": self.home, "TMPDIR": scratch.top, f"{upper}_REPOSITORY": self.repo,
+        self.env = {"PATH": os.environ["PATH"], "HOME": self.home, "TMPDIR": self.home, f"{upper}_REPOSITORY": self.repo,
                     f"{upper}_PASSWORD": PASSWORD, f"{upper}_CACHE_DIR": f"{self.home}/cache", **(env or {})}
 
     def __call__(self, *args, cwd=None, code=0, env=None, feed=None):

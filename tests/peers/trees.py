@@ -86,6 +86,12 @@ def differences(left, right):
     return done.stdout.decode(errors="backslashreplace").splitlines()
 
 
+def same(left, right):
+    """Asserts that rsync would change nothing."""
+    found = differences(left, right)
+    assert found == [], f"{len(found)} differences:\n" + "\n".join(found[:30])
+
+
 def facts(root):
     """What lstat says of every entry, with link groups as sets of names."""
     found, groups = {}, {}
@@ -115,7 +121,7 @@ def round_trip(scratch, make, user):
         program("backup", ".", cwd=source)
         targets[program] = f"{scratch.new(f'{program.name}-target')}/restored"
         program("restore", "latest", "--target", targets[program], *(["--sparse"] if program is restic else []))
-    assert differences(source, targets[ours]) == []
+    same(source, targets[ours])
     assert facts(source) == facts(targets[ours])
     theirs = [line for line in differences(targets[restic], targets[ours]) if not line.endswith(" ./")]
     assert theirs == [], "restic restored something else:\n" + "\n".join(theirs)
@@ -151,7 +157,7 @@ def in_place(ours, source, target):
     os.mkdir(f"{target}/many/f007")
     write(f"{target}/extra", b"not in the snapshot")
     ours("restore", "latest", "--target", target, "--delete")
-    assert differences(source, target) == []
+    same(source, target)
 
 
 def every_kind_of_file_comes_back_for_root(scratch):

@@ -1,7 +1,8 @@
 //! A store that fails on demand: scripted or by seeded chance, before or after it did what it was asked.
 //!
-//! Wrap any store, hand the wrapper to `Store::from_object_store_with`, and read the trace. Every call is an operation with a
-//! number, counted from 0; which calls count is said by [`Counting`]. For a crash at every write of a program:
+//! Wrap any store, hand the wrapper to `Store::from_object_store_with`, and read the trace. Every call is an
+//! operation with a number, counted from 0; which calls count is said by [`Counting`]. For a crash at every write of
+//! a program:
 //!
 //! ```text
 //! let writes = run(FaultPlan::default()).numbered();   // first without faults, to count the writes

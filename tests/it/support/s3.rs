@@ -1,10 +1,10 @@
 //! An S3 server inside the test process: `s3s` with `s3s-fs`, on a port of its own, with signatures checked.
 //!
-//! What `s3s-fs` 0.14.1 does not honour by itself and this wrapper adds (read in its source): `If-None-Match: *` and `If-Match` are
-//! checked before the write without a lock, so two creators of a race may both win; a suffix range longer than the object
-//! is answered with 500 instead of the object. What stays: the entity tag is checked and stored beside the object, not with it; a put
-//! to a bucket that does not exist makes it; a key cannot be a folder of another one; storage classes but
-//! `STANDARD` and `REDUCED_REDUNDANCY` are refused, and none is kept.
+//! What `s3s-fs` 0.14.1 does not honour by itself and this wrapper adds (read in its source): `If-None-Match: *` and
+//! `If-Match` are checked before the write without a lock, so two creators of a race may both win; a suffix range
+//! longer than the object is answered with 500 instead of the object. What stays: the entity tag is checked and
+//! stored beside the object, not with it; a put to a bucket that does not exist makes it; a key cannot be a folder of
+//! another one; storage classes but `STANDARD` and `REDUCED_REDUNDANCY` are refused, and none is kept.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,0 +1,73 @@
+//! The end of a backup: packs, index, and last of all the snapshot.
+
+use chrono::{DateTime, FixedOffset};
+
+use crate::catalog::InnerPage;
+use crate::error::{Error, Result};
+use crate::repo::{BlobWriter, Session, Snapshot, Status};
+
+use super::assemble::Outcome;
+use super::options::{BackupOptions, BackupReport};
+use super::parent::Parent;
+
+/// What was saved, and how.
+pub(super) struct Saved<'a> {
+    pub(super) outcome: Outcome,
+    pub(super) options: &'a BackupOptions,
+    pub(super) start: DateTime<FixedOffset>,
+    pub(super) status: Status,
+}
+
+/// Makes everything durable and publishes the snapshot. Order: packs, then index, then the lengths of the packs as the store
+/// has them, then the snapshot, then the look for a prune's marker. Stopped in between, a run leaves blobs that the next one uses.
+pub(super) fn finish(session: &Session<'_>, writer: &BlobWriter<'_>, parent: &Parent, saved: Saved<'_>) -> Result<BackupReport> {
+    let Saved { outcome, options, start, status } = saved;
+    let report = writer.finish()?;
+    let mut summary = outcome.summary;
+    summary.data_blobs = report.data_blobs;
+    summary.tree_blobs = report.tree_blobs;
+    summary.data_added = report.raw_bytes;
+    summary.data_added_packed = report.stored_bytes;
+    summary.errors = outcome.problems;
+    summary.backup_start = start.to_rfc3339_opts(chrono::SecondsFormat::Nanos, false);
+    summary.backup_end = session.repo().clock().now().to_rfc3339_opts(chrono::SecondsFormat::Nanos, false);
+    let mut root = outcome.root;
+    root.fill_hints(&|id| writer.place(&id));
+    let mut answer = BackupReport { snapshot: None, status, summary: summary.clone(), problems: outcome.problems, parent: parent.id() };
+    if root.entries() == 0 {
+        session.end("empty");
+        return Err(Error::invalid("there is nothing to save: the snapshot would be empty"));
+    }
+    let unchanged = status == Status::Complete && options.skip_if_unchanged && parent.only_root().is_some_and(|old| same_pages(old, &root));
+    if options.dry_run || unchanged {
+        session.end("skipped");
+        return Ok(answer);
+    }
+    let snapshot = Snapshot {
+        id: session.id(),
+        time: options.time.unwrap_or(start),
+        host: options.host.clone(),
+        user: session.repo().options().user.clone(),
+        uid: rustix::process::getuid().as_raw(),
+        gid: rustix::process::getgid().as_raw(),
+        paths: options.paths.clone(),
+        tags: options.tags.clone(),
+        excludes: options.excludes.clone(),
+        parent: parent.id(),
+        status,
+        root,
+        program: concat!("volvault ", env!("CARGO_PKG_VERSION")).to_owned(),
+        summary,
+        seq: parent.newest().map_or(0, |(_, seq)| seq + 1),
+        prev: parent.newest().map(|(id, _)| id),
+        sparse: outcome.sparse,
+    };
+    session.publish(&snapshot)?;
+    answer.snapshot = Some(snapshot.id);
+    Ok(answer)
+}
+
+/// Whether two trees are the same: their pages are.
+fn same_pages(left: &InnerPage, right: &InnerPage) -> bool {
+    left.level == right.level && left.children.iter().map(|child| child.id).eq(right.children.iter().map(|child| child.id))
+}

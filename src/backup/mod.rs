@@ -1,0 +1,44 @@
+//! Moves a tree into a snapshot.
+//!
+//! One streaming pass: walk, match with the parent snapshot, read what changed, bundle or chunk it, store it, write catalogue pages, and
+//! last of all the snapshot. Never deletes anything, and never fails as a whole because of one file. Data flow and threads:
+//! `docs/architecture.md`.
+
+mod assemble;
+mod bundle;
+mod finish;
+mod matching;
+mod options;
+mod parent;
+mod pipeline;
+mod read;
+mod seal;
+mod stream;
+
+pub use options::{BackupOptions, BackupReport, ParentChoice};
+pub use stream::{Stream, run_stream};
+
+use crate::error::Result;
+use crate::events::Watch;
+use crate::repo::{BlobWriter, Repository, Status};
+
+use parent::Parent;
+
+/// Saves `options.sources`. Files that cannot be read are reported to `watch` and counted; the rest is saved. When a stop is requested,
+/// what was finished is saved as a partial snapshot.
+///
+/// # Errors
+/// Errors of the store, and `Invalid` when there is nothing at all to save.
+pub fn run(repo: &Repository, options: &BackupOptions, watch: &Watch<'_>) -> Result<BackupReport> {
+    let start = repo.clock().now();
+    let session = if options.dry_run { repo.observe()? } else { repo.write_session()? };
+    let parent = Parent::choose(&session, options)?;
+    let writer = BlobWriter::new(&session, options.dry_run);
+    let outcome = pipeline::run(&pipeline::Context { session: &session, writer: &writer, options, watch }, &parent);
+    let status = if watch.stop.requested() { Status::Partial } else { Status::Complete };
+    let report = outcome.and_then(|outcome| finish::finish(&session, &writer, &parent, finish::Saved { outcome, options, start, status }));
+    if report.is_err() {
+        session.end("failed");
+    }
+    report
+}
