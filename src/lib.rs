@@ -6,14 +6,17 @@
 pub mod backup;
 pub mod catalog;
 pub mod chunker;
+pub mod cli;
 pub mod clock;
 pub mod crypto;
 pub mod error;
 pub mod events;
 pub mod id;
 pub mod limits;
+pub mod maintenance;
 pub mod path;
 pub mod repo;
+pub mod restore;
 pub mod secret;
 pub mod size;
 pub mod storage;

@@ -43,6 +43,8 @@ pub struct Limits {
     /// New blobs after which an index segment is written: a checkpoint for a run that is killed, and the bound
     /// on what is held in memory (about 100 bytes each).
     pub index_flush_blobs: usize,
+    /// Blobs that a check keeps in memory as a table (36 bytes each): an index of more is asked in the store, blob by blob.
+    pub table_blobs: u64,
     /// Time between two heartbeats of a session.
     pub heartbeat: Duration,
     /// Heartbeats a session writes at most (a month of them).
@@ -61,6 +63,7 @@ impl Default for Limits {
             workers: cores.clamp(2, 16),
             readers: cores.clamp(2, 8),
             index_flush_blobs: 64 << 10,
+            table_blobs: 10_000_000,
             heartbeat: Duration::from_secs(15 * 60),
             heartbeats_max: 3000,
         }

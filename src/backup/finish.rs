@@ -64,6 +64,8 @@ pub(super) fn finish(session: &Session<'_>, writer: &BlobWriter<'_>, parent: &Pa
     };
     session.publish(&snapshot)?;
     answer.snapshot = Some(snapshot.id);
+    // The snapshot is safe: what fails from here on costs the next run some requests.
+    let _ = session.compact_index();
     Ok(answer)
 }
 

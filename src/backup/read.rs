@@ -171,7 +171,7 @@ impl Reading<'_> {
         let mut spans = Spans::new(extents.as_deref(), source.stat().size);
         let before = source.stat().clone();
         let mut cutting = Cutting { reading: self, chunks: Vec::new(), ahead: VecDeque::new() };
-        let (read, failure) = cutting.run(&mut |buffer| spans.read(&mut source, buffer))?;
+        let (read, failure) = cutting.run(before.size, &mut |buffer| spans.read(&mut source, buffer))?;
         if self.stop.requested() {
             // Half a file is none; its chunks are stored, and the next run finds them.
             return Ok(());
@@ -199,7 +199,7 @@ impl Reading<'_> {
     /// Cuts and stores a stream of which nothing but the bytes is known.
     pub(super) fn stream(&self, read: &mut dyn FnMut(&mut [u8]) -> Result<usize>) -> Result<(Content, u64)> {
         let mut cutting = Cutting { reading: self, chunks: Vec::new(), ahead: VecDeque::new() };
-        let (len, failure) = cutting.run(read)?;
+        let (len, failure) = cutting.run(u64::MAX, read)?;
         failure.map_or(Ok(()), Err)?;
         Ok((cutting.finish()?, len))
     }
@@ -227,15 +227,19 @@ struct Cutting<'a> {
 }
 
 impl Cutting<'_> {
-    /// Reads to the end, to a failure to read, or to a stop; returns the bytes read and the failure.
-    fn run(&mut self, read: &mut dyn FnMut(&mut [u8]) -> Result<usize>) -> Result<(u64, Option<Error>)> {
+    /// Reads to the end, to a failure to read, or to a stop; returns the bytes read and the failure. `expected` is a guess at the length: a
+    /// file of 100 KB needs no buffer of 4 MiB.
+    fn run(&mut self, expected: u64, read: &mut dyn FnMut(&mut [u8]) -> Result<usize>) -> Result<(u64, Option<Error>)> {
         let chunker = self.reading.chunker;
-        let mut buffer = vec![0u8; 2 * chunker.max()];
+        let most = 2 * chunker.max();
+        let mut buffer = vec![0u8; usize::try_from(expected).unwrap_or(most).saturating_add(1).min(most)];
         let (mut start, mut end, mut total) = (0usize, 0usize, 0u64);
         let (mut ended, mut failure) = (false, None);
         loop {
             while !ended && end - start < chunker.max() {
-                if buffer.len() - end < chunker.max() / 2 {
+                if end == buffer.len() && start == 0 {
+                    buffer.resize((2 * buffer.len()).min(most), 0);
+                } else if buffer.len() == most && most - end < chunker.max() / 2 {
                     buffer.copy_within(start..end, 0);
                     (start, end) = (0, end - start);
                 }

@@ -34,8 +34,8 @@ pub struct Params {
 }
 
 impl Params {
-    /// Parameters around an average of `avg` bytes (a power of two from 4 KiB to 1 MiB): a quarter of it at least, eight times it at most,
-    /// normalisation level 1.
+    /// Parameters around an average of `avg` bytes (a power of two from 4 KiB to 1 MiB): half of it at least, four times it at most,
+    /// normalisation level 2: chunks of like size, so that an edit costs little more than an average chunk.
     ///
     /// # Errors
     /// `Invalid` for another average.
@@ -45,14 +45,14 @@ impl Params {
         }
         let bits = avg.trailing_zeros() as usize;
         let mask = |bits: usize| v2020::MASKS.get(bits).map(|mask| format!("{mask:016x}")).ok_or_else(|| Error::bug("chunker masks"));
-        Ok(Self { algorithm: ALGORITHM.to_owned(), min: avg / 4, avg, max: avg * 8, mask_s: mask(bits + 1)?, mask_l: mask(bits - 1)? })
+        Ok(Self { algorithm: ALGORITHM.to_owned(), min: avg / 2, avg, max: avg * 4, mask_s: mask(bits + 2)?, mask_l: mask(bits - 2)? })
     }
 }
 
 impl Default for Params {
-    /// 256 KiB on average: docs/adr/0003 has the measurements.
+    /// 512 KiB on average: docs/adr/0003 has the measurements.
     fn default() -> Self {
-        Self::around(256 << 10).expect("256 KiB is a power of two")
+        Self::around(512 << 10).expect("512 KiB is a power of two")
     }
 }
 

@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind};
 
 /// How a command that did not fail ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// Everything was done.
     Complete,
     /// A snapshot was made, but some files could not be read.
@@ -16,13 +16,13 @@ pub enum Outcome {
 }
 
 /// Everything went wrong that has no code of its own.
-pub const FAILURE: u8 = 1;
+pub(crate) const FAILURE: u8 = 1;
 /// The run was interrupted by a signal.
-pub const INTERRUPTED: u8 = 130;
+pub(crate) const INTERRUPTED: u8 = 130;
 
 impl Outcome {
     /// restic's exit code.
-    pub const fn code(self) -> u8 {
+    pub(crate) const fn code(self) -> u8 {
         match self {
             Self::Complete => 0,
             Self::SomeUnreadable => 3,
@@ -32,7 +32,7 @@ impl Outcome {
 }
 
 /// restic's exit code for a kind of error. There is no 11: nothing is ever locked.
-pub const fn code_of(kind: ErrorKind) -> u8 {
+pub(crate) const fn code_of(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::NoRepository => 10,
         ErrorKind::WrongKey => 12,
@@ -50,7 +50,7 @@ pub const fn code_of(kind: ErrorKind) -> u8 {
 }
 
 /// Tells of the error that ended the run, and returns the exit code.
-pub fn report(console: &Console, error: &Error) -> u8 {
+pub(crate) fn report(console: &Console, error: &Error) -> u8 {
     let code = code_of(error.kind());
     let hint = error.hint();
     if console.settings().json {
@@ -66,7 +66,7 @@ pub fn report(console: &Console, error: &Error) -> u8 {
 }
 
 /// Tells why a run that did something did not do all, with the code it will exit with.
-pub fn report_outcome(console: &Console, outcome: Outcome) {
+pub(crate) fn report_outcome(console: &Console, outcome: Outcome) {
     let message = match outcome {
         Outcome::Complete => return,
         Outcome::SomeUnreadable => "at least one source file could not be read",
@@ -106,7 +106,10 @@ mod tests {
         let error = Error::new(ErrorKind::NoRepository, "there is none").with_hint("make one").within("open /r");
         let (terminal, out, err) = console(OutputSettings::default());
         assert_eq!(report(&terminal, &error), 10);
-        assert_eq!((out.text().as_str(), err.text().as_str()), ("", "volvault: open /r: there is none\nhint: make one\n"));
+        assert_eq!(
+            (out.text().as_str(), err.text().as_str()),
+            ("", "volvault: open /r: there is none\nhint: make one\n")
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::secret::{Credential, Key32, Password};
 const SECRET_MAX: u64 = 64 << 10;
 
 /// Asks a person.
-pub trait Prompt {
+pub(crate) trait Prompt {
     /// A line that is not shown while it is typed.
     ///
     /// # Errors
@@ -27,7 +27,7 @@ pub trait Prompt {
 
 /// Asks on the process's terminal.
 #[derive(Debug, Clone, Copy)]
-pub struct Terminal;
+pub(crate) struct Terminal;
 
 impl Prompt for Terminal {
     fn ask(&self, question: &str) -> Result<Zeroizing<String>> {
@@ -46,7 +46,7 @@ impl Prompt for Terminal {
 ///
 /// # Errors
 /// `Invalid` for an empty password and for a key that is none; what the file or the program gave rise to otherwise.
-pub fn fetch(source: &CredentialSource, prompt: &dyn Prompt) -> Result<Credential> {
+pub(crate) fn fetch(source: &CredentialSource, prompt: &dyn Prompt) -> Result<Credential> {
     match source {
         CredentialSource::KeyFile(path) => key_file(path),
         CredentialSource::PasswordFile(path) => {
@@ -64,7 +64,7 @@ pub fn fetch(source: &CredentialSource, prompt: &dyn Prompt) -> Result<Credentia
 ///
 /// # Errors
 /// As [`fetch`]; `Invalid` when the two answers differ.
-pub fn fetch_new(source: &CredentialSource, prompt: &dyn Prompt) -> Result<Credential> {
+pub(crate) fn fetch_new(source: &CredentialSource, prompt: &dyn Prompt) -> Result<Credential> {
     if !matches!(source, CredentialSource::Unset) {
         return fetch(source, prompt);
     }
@@ -80,7 +80,7 @@ pub fn fetch_new(source: &CredentialSource, prompt: &dyn Prompt) -> Result<Crede
 ///
 /// # Errors
 /// As [`fetch`].
-pub fn key_file(path: &Path) -> Result<Credential> {
+pub(crate) fn key_file(path: &Path) -> Result<Credential> {
     let said = || format!("read the key from {}", shown(path));
     let bytes = read(path).attempt(said)?;
     Key32::parse(&bytes).map(Credential::Key).map_err(|error| error.within(said()))
@@ -129,7 +129,7 @@ fn command(line: &str) -> Result<Credential> {
         .stderr(Stdio::inherit())
         .spawn()
         .attempt(said)?;
-    let output = child.stdout.take().map(read_all).unwrap_or_else(|| Ok(Zeroizing::default()));
+    let output = child.stdout.take().map_or_else(|| Ok(Zeroizing::default()), read_all);
     let status = child.wait().attempt(said)?;
     if !status.success() {
         return Err(Error::new(ErrorKind::Local, format!("{}: {status}", said())));

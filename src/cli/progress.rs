@@ -3,6 +3,7 @@
 //! A ticker thread polls the run's counters; single events go straight to the console. Nothing here may slow a run down or
 //! outlive it.
 
+use std::fmt::Write;
 use std::io::IsTerminal;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,7 +22,7 @@ use pace::{Counts, Pace};
 
 /// What kind of run is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A backup.
     Backup,
     /// A restore.
@@ -45,7 +46,12 @@ const OFTEN: Duration = Duration::from_millis(100);
 const SELDOM: Duration = Duration::from_secs(10);
 
 /// Runs `work` while its progress is shown.
-pub fn watched<R>(console: &Console, clock: &dyn Clock, run: (Kind, &Stop), work: impl FnOnce(&Watch<'_>) -> R) -> R {
+pub(crate) fn watched<R>(
+    console: &Console,
+    clock: &dyn Clock,
+    run: (Kind, &Stop),
+    work: impl FnOnce(&Watch<'_>) -> R,
+) -> R {
     let (kind, stop) = run;
     let progress = Progress::default();
     let style = style(console, kind, std::io::stderr().is_terminal());
@@ -55,8 +61,8 @@ pub fn watched<R>(console: &Console, clock: &dyn Clock, run: (Kind, &Stop), work
         return work(&watch);
     }
     let done = Done::default();
+    let ticker = Ticker { console, clock, kind, style, progress: &progress };
     std::thread::scope(|scope| {
-        let ticker = Ticker { console, clock, kind, style, progress: &progress };
         scope.spawn(|| ticker.run(&done));
         // Dropped also when `work` panics: the scope would wait for the ticker for ever.
         let _finished = Finished(&done);
@@ -97,7 +103,8 @@ impl Done {
     /// Waits for the end, but no longer than `interval`; whether it has come.
     fn within(&self, interval: Duration) -> bool {
         let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
-        let (done, _) = self.changed.wait_timeout_while(done, interval, |done| !*done).unwrap_or_else(PoisonError::into_inner);
+        let (done, _) =
+            self.changed.wait_timeout_while(done, interval, |done| !*done).unwrap_or_else(PoisonError::into_inner);
         *done
     }
 }
@@ -185,19 +192,20 @@ fn sentence(kind: Kind, counts: &Counts, elapsed: Duration, pace: &Pace) -> Stri
         Kind::Check => "objects",
     };
     let mut line = format!("[{}] ", text::duration(elapsed));
+    // Writing to a string cannot fail.
     if counts.totals_are_final && counts.bytes_total > 0 {
-        line.push_str(&format!("{}  ", text::percent(counts.bytes_done, counts.bytes_total)));
+        let _ = write!(line, "{}  ", text::percent(counts.bytes_done, counts.bytes_total));
     }
-    line.push_str(&format!("{} {things} {}", counts.files_done, ByteSize(counts.bytes_done)));
+    let _ = write!(line, "{} {things} {}", counts.files_done, ByteSize(counts.bytes_done));
     if counts.files_total > 0 {
-        line.push_str(&format!(", total {} {things} {}", counts.files_total, ByteSize(counts.bytes_total)));
+        let _ = write!(line, ", total {} {things} {}", counts.files_total, ByteSize(counts.bytes_total));
     }
-    line.push_str(&format!(", {} errors", counts.errors));
+    let _ = write!(line, ", {} errors", counts.errors);
     if let Some(rate) = pace.rate() {
-        line.push_str(&format!(", {}/s", ByteSize(rate)));
+        let _ = write!(line, ", {}/s", ByteSize(rate));
     }
     if let Some(remaining) = pace.remaining(counts) {
-        line.push_str(&format!(" ETA {}", text::duration(remaining)));
+        let _ = write!(line, " ETA {}", text::duration(remaining));
     }
     line
 }
@@ -224,7 +232,7 @@ impl Observer for Listener<'_> {
             Event::Problem { during, item, error } if settings.json => {
                 let message = error.chain();
                 if self.kind == Kind::Check {
-                    let message = format!("{item}: {message}");
+                    let message = with_item(item, message);
                     self.console.warn_json(&PlainError { message_type: "error", message: &message });
                 } else {
                     let error = Message { message: &message };
@@ -232,10 +240,7 @@ impl Observer for Listener<'_> {
                 }
             }
             Event::Problem { item, error, .. } => {
-                let (item, chain) = (text::name(item), error.chain());
-                // Most errors name their file already.
-                let line = if chain.contains(&item) { format!("error: {chain}") } else { format!("error: {item}: {chain}") };
-                self.console.warn(&line);
+                self.console.warn(&format!("error: {}", with_item(&text::name(item), error.chain())));
             }
             Event::Note { text } => {
                 if !settings.quiet && !settings.json {
@@ -253,6 +258,11 @@ impl Observer for Listener<'_> {
     fn wants_items(&self) -> bool {
         self.console.settings().verbosity >= 2
     }
+}
+
+/// Most errors name their file already.
+fn with_item(item: &str, chain: String) -> String {
+    if chain.contains(item) { chain } else { format!("{item}: {chain}") }
 }
 
 /// The path as JSON holds it: unescaped, with the replacement character for what is not UTF-8.

@@ -17,14 +17,14 @@ use crate::error::{Attempt, Result};
 use crate::events::Stop;
 
 /// How long a run may take to stop.
-pub const GRACE: Duration = Duration::from_secs(20);
+pub(crate) const GRACE: Duration = Duration::from_secs(20);
 
 /// What the terminal was like before it hid what is typed; put back before the process ends.
 static TYPING: Mutex<Option<Termios>> = Mutex::new(None);
 
 /// The wish to stop, as signals utter it.
 #[derive(Debug, Clone, Default)]
-pub struct Signals {
+pub(crate) struct Signals {
     stop: Arc<Stop>,
     orderly: Arc<AtomicBool>,
 }
@@ -34,7 +34,7 @@ impl Signals {
     ///
     /// # Errors
     /// `Local` when the system refuses.
-    pub fn listen(runtime: &Handle) -> Result<Self> {
+    pub(crate) fn listen(runtime: &Handle) -> Result<Self> {
         let signals = Self::default();
         let _entered = runtime.enter();
         let said = || "listen for signals".to_owned();
@@ -45,7 +45,7 @@ impl Signals {
     }
 
     /// From now on the first signal asks to stop: the command that calls this watches for it.
-    pub fn stop_in_good_order(&self) -> &Stop {
+    pub(crate) fn stop_in_good_order(&self) -> &Stop {
         self.orderly.store(true, Ordering::SeqCst);
         &self.stop
     }
@@ -76,7 +76,10 @@ fn say(text: &str) {
     let _ = rustix::io::write(rustix::stdio::stderr(), format!("{text}\n").as_bytes());
 }
 
-#[expect(clippy::exit, reason = "the point of a second signal; everything in the store is safe to leave at any instant")]
+#[expect(
+    clippy::exit,
+    reason = "the point of a second signal; everything in the store is safe to leave at any instant"
+)]
 fn end() -> ! {
     show_typing();
     std::process::exit(i32::from(INTERRUPTED))
@@ -84,10 +87,10 @@ fn end() -> ! {
 
 /// While it lives, the terminal as it is now is put back when a signal ends the process.
 #[derive(Debug)]
-pub struct Hidden(());
+pub(crate) struct Hidden(());
 
 /// Remembers the terminal before typing is hidden on it.
-pub fn hide_typing() -> Hidden {
+pub(crate) fn hide_typing() -> Hidden {
     *TYPING.lock().unwrap_or_else(PoisonError::into_inner) = tcgetattr(io::stdin()).ok();
     Hidden(())
 }
@@ -100,10 +103,10 @@ impl Drop for Hidden {
 
 fn show_typing() {
     // `try_lock`: the thread that holds it may be the one that a signal found.
-    if let Ok(mut saved) = TYPING.try_lock() {
-        if let Some(saved) = saved.take() {
-            let _ = tcsetattr(io::stdin(), OptionalActions::Now, &saved);
-        }
+    if let Ok(mut saved) = TYPING.try_lock()
+        && let Some(saved) = saved.take()
+    {
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &saved);
     }
 }
 

@@ -166,9 +166,7 @@ fn elsewhere(session: &Session<'_>, want: &Wanted, tried: &Place, error: Error) 
 }
 
 fn look_up(session: &Session<'_>, want: &Wanted) -> Result<Vec<IndexEntry>> {
-    let index = session.index()?;
-    let index = index.read().unwrap_or_else(PoisonError::into_inner);
-    index.find(session.repo().io(), want.kind, &want.blob.id)
+    session.find_blob(want.kind, &want.blob.id)
 }
 
 fn span_of(place: &Place) -> Range<u64> {

@@ -4,9 +4,11 @@
 //! reverse. Never interprets the user's files and never prints.
 
 mod codec;
+mod compact;
 mod config;
 mod fetch;
 mod index;
+mod inspect;
 mod pack;
 mod packer;
 mod page_window;
@@ -22,7 +24,8 @@ mod writer;
 pub use codec::Compression;
 pub use config::{Config, Features};
 pub use fetch::Wanted;
-pub use index::{IndexEntry, PackInfo};
+pub use index::{IndexEntry, IndexRow, PREFIX_LEN, PackInfo};
+pub use inspect::{OpenSegment, StoredPacks, intact_blobs, verify_pack};
 pub use pack::{PackEntry, pack_key, read_pack};
 pub use reader::Reader;
 pub use repository::{InitOptions, OpenOptions, Repository};

@@ -13,8 +13,8 @@ use crate::id::PackRef;
 use super::pack::{PackEntry, open_blob, pack_key};
 use super::reader::Reader;
 
-/// Sealed bytes of pages read at once: the catalogue of some 300,000 files.
-const WINDOW: u64 = 8 << 20;
+/// Sealed bytes of pages read at once: the catalogue of some 400,000 files.
+const WINDOW: u64 = 12 << 20;
 
 /// A piece of a tree pack, kept from one batch of pages to the next.
 pub(super) struct PageWindow<'s> {

@@ -4,16 +4,16 @@
 //! condemns later sees the session, and one that condemned earlier is seen by it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::{Arc, OnceLock, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use serde::{Deserialize, Serialize};
 
-use crate::crypto::{ObjectKind, entropy};
+use crate::crypto::{BlobKind, ObjectKind, entropy};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{ObjectHash, SessionId};
+use crate::id::{BlobId, ObjectHash, SessionId};
 use crate::limits::OBJECT_MAX;
 
-use super::index::Index;
+use super::index::{Index, IndexEntry};
 use super::reader::Reader;
 use super::repository::{Io, Repository, program};
 use super::small;
@@ -59,6 +59,15 @@ impl Listing {
         }
         listing.snapshots.sort_by(|a, b| b.time.cmp(&a.time).then(b.id.cmp(&a.id)));
         Ok(listing)
+    }
+
+    /// The index segments that are there now.
+    pub(super) fn segments_now(io: &Io) -> Result<Vec<(ObjectHash, u64)>> {
+        let mut listing = Self::default();
+        for object in io.block(io.store.list("state/index/"))? {
+            listing.take(&object.key, object.size);
+        }
+        Ok(listing.segments)
     }
 
     fn take(&mut self, key: &str, size: u64) {
@@ -151,7 +160,7 @@ impl<'r> Session<'r> {
             Some(Err(error)) => return Err(error.within("register this run with the repository")),
         };
         let listing = repo.listing()?;
-        let absent = absent_packs(repo.io(), &listing)?;
+        let absent = absent_packs(repo.io(), &listing, kind)?;
         let heart = registered.then(|| heartbeat(repo, id, record.clone()));
         Ok(Self { repo, id, record, registered, listing, absent, index: OnceLock::new(), heart })
     }
@@ -179,6 +188,11 @@ impl<'r> Session<'r> {
     /// Whether packs are condemned or dropped, so that a reference must be looked up before it is reused.
     pub fn has_absent_packs(&self) -> bool {
         !self.absent.is_empty()
+    }
+
+    /// The packs that count as not there: dropped ones, and for a session that writes those that a prune condemned.
+    pub const fn absent_packs(&self) -> &HashSet<ObjectHash> {
+        &self.absent
     }
 
     /// Reads one snapshot: one GET.
@@ -264,8 +278,30 @@ impl<'r> Session<'r> {
         if let Some(index) = self.index.get() {
             return Ok(Arc::clone(index));
         }
-        let index = Index::open(self.repo.io(), &self.listing, self.absent.clone())?;
+        let index = Index::open(self.repo.io(), &self.listing.segments, self.absent.clone())?;
         Ok(Arc::clone(self.index.get_or_init(|| Arc::new(RwLock::new(index)))))
+    }
+
+    /// All live places of a blob.
+    pub(super) fn find_blob(&self, kind: BlobKind, id: &BlobId) -> Result<Vec<IndexEntry>> {
+        let (index, io) = (self.index()?, self.repo.io());
+        let found = read(&index).find(io, kind, id);
+        match found {
+            // A segment that is read by range has been merged into another one: its blobs are in that now.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let fresh = Index::open(io, &Listing::segments_now(io)?, self.absent.clone())?;
+                *index.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+                read(&index).find(io, kind, id)
+            }
+            found => found,
+        }
+    }
+
+    /// Merges index segments if there are many; for the end of a run that wrote. Returns how many were merged.
+    pub fn compact_index(&self) -> Result<usize> {
+        let Some(index) = self.index.get() else { return Ok(0) };
+        let segments = read(index).segments().to_vec();
+        super::compact::compact(self, &segments)
     }
 
     /// Stores the snapshot of this session and makes sure that no prune overtook it. Everything it refers to must have been stored.
@@ -322,6 +358,10 @@ impl Drop for Session<'_> {
     }
 }
 
+fn read(index: &RwLock<Index>) -> RwLockReadGuard<'_, Index> {
+    index.read().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn record_key(id: SessionId, n: &str) -> String {
     format!("{SESSIONS}{id}/{n}")
 }
@@ -353,9 +393,11 @@ fn heartbeat(repo: &Repository, id: SessionId, record: Record) -> tokio::task::A
     repo.io().runtime.spawn(beat).abort_handle()
 }
 
-fn absent_packs(io: &Io, listing: &Listing) -> Result<HashSet<ObjectHash>> {
+/// What a writer must not build on is what is condemned or dropped. A reader needs what is condemned: a prune may yet spare it.
+fn absent_packs(io: &Io, listing: &Listing, kind: Option<SessionKind>) -> Result<HashSet<ObjectHash>> {
     let mut absent = HashSet::new();
-    let condemned = listing.condemned.iter().map(|key| (key, ObjectKind::Condemned));
+    let writes = kind == Some(SessionKind::Write);
+    let condemned = listing.condemned.iter().filter(|_| writes).map(|key| (key, ObjectKind::Condemned));
     for (key, kind) in condemned.chain(listing.dropped.iter().map(|key| (key, ObjectKind::Dropped))) {
         let bytes = match io.block(io.store.get(key, OBJECT_MAX)) {
             Ok(bytes) => bytes,
@@ -367,7 +409,7 @@ fn absent_packs(io: &Io, listing: &Listing) -> Result<HashSet<ObjectHash>> {
         };
         let list: PackList = small::open(&io.keys, kind, key, &bytes)?;
         for name in &list.packs {
-            absent.insert(name.parse()?);
+            absent.insert(name.parse().map_err(|cause: Error| Error::corrupt(format!("open {key}")).with_source(cause))?);
         }
     }
     Ok(absent)

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError};
 
 use futures::{StreamExt, TryStreamExt, stream};
 
@@ -13,7 +13,6 @@ use crate::id::{BlobId, ObjectHash};
 use crate::limits::BLOB_MAX;
 
 use super::codec;
-use super::index::Index;
 use super::pack::pack_key;
 use super::packer::Packer;
 use super::session::Session;
@@ -58,7 +57,6 @@ pub struct BlobWriter<'s> {
     packer: Packer,
     /// Blobs that this session has stored, or is storing, since its last index segment.
     claimed: Mutex<HashSet<(BlobKind, BlobId)>>,
-    index: OnceLock<Arc<RwLock<Index>>>,
     counts: Counts,
     dry_run: bool,
 }
@@ -68,7 +66,7 @@ impl<'s> BlobWriter<'s> {
     pub fn new(session: &'s Session<'s>, dry_run: bool) -> Self {
         let repo = session.repo();
         let packer = Packer::new(repo.io().clone(), repo.limits().clone(), repo.clock().now().timestamp());
-        Self { session, packer, claimed: Mutex::default(), index: OnceLock::new(), counts: Counts::default(), dry_run }
+        Self { session, packer, claimed: Mutex::default(), counts: Counts::default(), dry_run }
     }
 
     /// Stores `raw` unless it is there already. Returns before the store has it: [`BlobWriter::finish`] waits.
@@ -103,9 +101,7 @@ impl<'s> BlobWriter<'s> {
         if lock(&self.claimed).contains(&(kind, *id)) {
             return Ok(true);
         }
-        let index = self.index()?;
-        let index = index.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(!index.find(self.session.repo().io(), kind, id)?.is_empty())
+        Ok(!self.session.find_blob(kind, id)?.is_empty())
     }
 
     /// True for exactly one caller, and only if nobody has stored the blob.
@@ -126,22 +122,13 @@ impl<'s> BlobWriter<'s> {
         if segments.is_empty() {
             return Ok(());
         }
-        let index = self.index()?;
+        let index = self.session.index()?;
         let mut index = index.write().unwrap_or_else(PoisonError::into_inner);
         for (segment, prefixes) in segments {
             index.add(segment);
             claimed.retain(|(_, id)| !id.as_bytes().first_chunk().is_some_and(|prefix| prefixes.contains(prefix)));
         }
         Ok(())
-    }
-
-    fn index(&self) -> Result<Arc<RwLock<Index>>> {
-        if let Some(index) = self.index.get() {
-            return Ok(Arc::clone(index));
-        }
-        // Opened by the first new blob: an unchanged backup never reads the index.
-        let index = self.session.index()?;
-        Ok(Arc::clone(self.index.get_or_init(|| index)))
     }
 
     /// Where a tree blob stored by this session lies, once [`BlobWriter::finish`] was called.
@@ -154,7 +141,10 @@ impl<'s> BlobWriter<'s> {
     pub fn finish(&self) -> Result<WriterReport> {
         if !self.dry_run {
             let packs = self.packer.finish()?;
-            self.verify_packs(&packs)?;
+            if !packs.is_empty() {
+                self.verify_packs(&packs)?;
+                self.forget_indexed(&mut lock(&self.claimed))?;
+            }
         }
         Ok(self.report())
     }

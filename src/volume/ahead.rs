@@ -106,9 +106,10 @@ impl<'a> Ahead<'a> {
         self.wake(&queue);
     }
 
-    /// Waking costs a system call, so only when somebody sleeps and may work.
+    /// Waking costs a system call, so only when somebody sleeps, may work, and has something to do.
     fn wake(&self, queue: &Queue) {
-        if queue.idle > 0 && queue.ready < AHEAD_MAX {
+        let waiting = !queue.parts.is_empty() || !queue.directories.is_empty();
+        if waiting && queue.idle > 0 && queue.ready < AHEAD_MAX {
             self.work_to_do.notify_all();
         }
     }
@@ -164,16 +165,11 @@ impl<'a> Ahead<'a> {
     }
 
     fn run(&self, task: &Task, buffer: &mut Vec<u8>) {
+        let mut finish = Finish { task, outcome: Outcome::default() };
         let outcome = visit(&task.work, self.options, buffer);
         self.enqueue_found(&task.work, &outcome);
         lock(&self.queue).ready += outcome.weight();
-        let mut state = lock(&task.state);
-        let awaited = matches!(*state, State::Awaited);
-        *state = State::Done(outcome);
-        drop(state);
-        if awaited {
-            task.done.notify_one();
-        }
+        finish.outcome = outcome;
     }
 
     /// Directories found in a directory are read next. Those in a part of a big one wait until the consumer is there:
@@ -203,6 +199,22 @@ impl<'a> Ahead<'a> {
                 queue = self.work_to_do.wait(queue).unwrap_or_else(PoisonError::into_inner);
                 queue.idle -= 1;
             }
+        }
+    }
+}
+
+/// Hands over the outcome of a task when it goes: a thread that panics does not leave the consumer waiting.
+struct Finish<'a> {
+    task: &'a Task,
+    outcome: Outcome,
+}
+
+impl Drop for Finish<'_> {
+    fn drop(&mut self) {
+        let outcome = std::mem::take(&mut self.outcome);
+        let before = std::mem::replace(&mut *lock(&self.task.state), State::Done(outcome));
+        if matches!(before, State::Awaited) {
+            self.task.done.notify_one();
         }
     }
 }

@@ -259,7 +259,7 @@ fn is_refusal(errno: Errno) -> bool {
 }
 
 /// Attributes that a snapshot decides on. Labels of security modules are the machine's own when the snapshot has none.
-fn is_ours(name: &[u8]) -> bool {
+pub(super) fn is_ours(name: &[u8]) -> bool {
     name.starts_with(b"user.")
         || name.starts_with(b"trusted.")
         || name.starts_with(b"system.posix_acl_")

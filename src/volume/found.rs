@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::thread::CapabilitySet;
 
 use super::owners::OwnerNames;
 use super::resolve::{open_beneath, os};
@@ -28,8 +29,8 @@ pub struct SourceRoot {
     only: Option<Vec<u8>>,
     device: u64,
     euid: u32,
-    /// Set when the system does not let us leave access times alone.
-    touches_atime: AtomicBool,
+    /// The access time of any file may be left alone, not only of our own; cleared when that proves wrong.
+    quiet: AtomicBool,
 }
 
 impl SourceRoot {
@@ -41,8 +42,8 @@ impl SourceRoot {
         let dir = os(rustix::fs::openat(CWD, path, flags, Mode::empty()), said)?;
         let device = os(stat_fd(dir.as_fd()), said)?.device;
         let euid = rustix::process::geteuid().as_raw();
-        let touches_atime = AtomicBool::new(false);
-        Ok(Self { dir, path: path.to_path_buf(), at, only: None, device, euid, touches_atime })
+        let quiet = AtomicBool::new(has_capability(CapabilitySet::FOWNER));
+        Ok(Self { dir, path: path.to_path_buf(), at, only: None, device, euid, quiet })
     }
 
     pub(super) fn only(mut self, name: Vec<u8>) -> Self {
@@ -86,9 +87,23 @@ impl SourceRoot {
         bytes
     }
 
-    /// Directories do not say whose they are before they are opened, so only root tries.
-    pub(super) fn directory_flags(&self) -> OFlags {
-        if self.euid == 0 && !self.touches_atime.load(Ordering::Relaxed) { OFlags::NOATIME } else { OFlags::empty() }
+    /// Opens `path` for reading and leaves its access time alone where the system permits that: with the capability for it, or
+    /// when `owner` is us.
+    pub(super) fn open_quietly(
+        &self,
+        path: &TreePath,
+        flags: OFlags,
+        owner: Option<u32>,
+    ) -> rustix::io::Result<OwnedFd> {
+        let flags = flags | OFlags::RDONLY | OFlags::NONBLOCK;
+        if self.quiet.load(Ordering::Relaxed) || owner == Some(self.euid) {
+            match open_beneath(self.handle(), self.relative(path), flags | OFlags::NOATIME) {
+                // It belongs to somebody else by now, or to somebody outside our user namespace.
+                Err(Errno::PERM) => self.quiet.store(false, Ordering::Relaxed),
+                answer => return answer,
+            }
+        }
+        open_beneath(self.handle(), self.relative(path), flags)
     }
 }
 
@@ -133,17 +148,8 @@ impl Found {
 
     /// Opens without looking what it is: the caller stats before it trusts what it read.
     pub(super) fn open_unchecked(&self) -> Result<OwnedFd> {
-        let root = &self.root;
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-        let ours = root.euid == 0 || root.euid == self.stat.uid;
-        if ours && !root.touches_atime.load(Ordering::Relaxed) {
-            match open_beneath(root.handle(), root.relative(&self.path), flags | OFlags::NOATIME) {
-                // Not the owner any more, or root without the capability: then the next file need not try.
-                Err(Errno::PERM) => root.touches_atime.store(true, Ordering::Relaxed),
-                answer => return os(answer, || self.sentence("open")),
-            }
-        }
-        os(open_beneath(root.handle(), root.relative(&self.path), flags), || self.sentence("open"))
+        let answer = self.root.open_quietly(&self.path, OFlags::empty(), Some(self.stat.uid));
+        os(answer, || self.sentence("open"))
     }
 
     pub(super) fn check_file(&self, stat: &Stat) -> Result<()> {
@@ -209,6 +215,11 @@ impl Found {
         let (xattrs, problem) = self.xattrs();
         (names.metadata(&self.stat, xattrs), problem)
     }
+}
+
+/// Whether this thread may do what `capability` stands for, as far as it can tell.
+pub(super) fn has_capability(capability: CapabilitySet) -> bool {
+    rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(capability))
 }
 
 /// The empty set is shared by all.

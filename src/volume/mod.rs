@@ -1,6 +1,6 @@
 //! The user's files: read in catalogue order, written below one directory and never outside of it.
 //!
-//! Reading: [`walk`] yields [`Found`] entries at one system call each; [`Found`] then opens, reads and describes what the caller
+//! Reading: [`walk()`] yields [`Found`] entries at one system call each; [`Found`] then opens, reads and describes what the caller
 //! wants to know more of. Writing: a [`Target`] is an open directory, and everything is done relative to handles below it.
 //! No link is ever followed, on neither side, except in the paths that the user names: an entry that is replaced by a
 //! link while we work is an error or is replaced in turn, its target is never read and never touched.
@@ -9,6 +9,7 @@
 
 mod ahead;
 mod apply;
+pub mod durable;
 mod found;
 mod listing;
 mod owners;
@@ -22,6 +23,7 @@ mod sparse;
 mod stat;
 mod target;
 mod target_file;
+mod target_look;
 mod target_nodes;
 mod visit;
 mod walk;
@@ -36,4 +38,5 @@ pub use sources::{Source, merge, sources_from_args};
 pub use stat::{EntryKind, Stat};
 pub use target::{Made, Replace, Target};
 pub use target_file::TargetFile;
+pub use target_look::TargetReader;
 pub use walk::{AHEAD_MAX, WalkItem, WalkOptions, walk};

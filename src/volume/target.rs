@@ -11,9 +11,11 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, Dev, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
+use rustix::thread::CapabilitySet;
 
 use super::EntryKind;
 use super::apply::{Apply, Inode, MetadataOutcome};
+use super::found::has_capability;
 use super::parents::{Parent, Parents};
 use super::resolve::{open_beneath, os, split};
 use super::stat::{Stat, stat_at, stat_fd};
@@ -31,7 +33,8 @@ pub struct Target {
     root: Arc<Parent>,
     path: PathBuf,
     pub(super) parents: Parents,
-    pub(super) privileged: bool,
+    /// Permissions of directories do not bind us.
+    privileged: bool,
     /// Directories with content may be removed to make room for something else.
     remove_trees: bool,
 }
@@ -74,7 +77,7 @@ impl Target {
             root: Arc::new(Parent::new(fd)),
             path: path.to_path_buf(),
             parents: Parents::default(),
-            privileged: rustix::process::geteuid().is_root(),
+            privileged: has_capability(CapabilitySet::DAC_OVERRIDE),
             remove_trees: false,
         })
     }
@@ -174,7 +177,8 @@ impl Target {
                 answer => return os(answer, || self.sentence("create directory", path)),
             }
             match open_beneath(parent.fd(), name, OFlags::PATH | OFlags::DIRECTORY) {
-                Ok(fd) => return self.make_accessible(fd.as_fd(), path),
+                Ok(_) if self.privileged => return Ok(()),
+                Ok(fd) => return self.open_up(fd.as_fd(), path),
                 Err(Errno::NOTDIR | Errno::LOOP) => self.clear(&parent, name, path)?,
                 Err(Errno::NOENT) => {}
                 Err(errno) => return os(Err(errno), || self.sentence("open directory", path)),

@@ -131,7 +131,7 @@ impl Target {
     /// Removes all but the directories of `dir`, and returns the names of those.
     fn remove_files(&self, dir: &TreePath) -> Result<Vec<Vec<u8>>> {
         let fd = self.open_to_list(dir)?;
-        self.make_accessible(fd.as_fd(), dir)?;
+        self.open_up(fd.as_fd(), dir)?;
         let mut below = Vec::new();
         for (name, kind) in self.list_open(&fd, dir)? {
             if kind == EntryKind::Directory {
@@ -152,20 +152,17 @@ impl Target {
         let said = || self.sentence("open directory", dir);
         let open = || open_beneath(self.handle(), dir.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY);
         match open() {
-            Err(Errno::ACCESS) if !self.privileged => {
+            Err(Errno::ACCESS) => {
                 let handle = os(open_beneath(self.handle(), dir.as_bytes(), super::resolve::PASS), said)?;
-                self.make_accessible(handle.as_fd(), dir)?;
+                self.open_up(handle.as_fd(), dir)?;
                 os(open(), said)
             }
             answer => os(answer, said),
         }
     }
 
-    /// Lets an unprivileged owner list and change a directory. Its mode is set in the end anyway.
-    pub(super) fn make_accessible(&self, dir: BorrowedFd<'_>, path: &TreePath) -> Result<()> {
-        if self.privileged {
-            return Ok(());
-        }
+    /// Lets the owner list and change a directory. Its mode is set in the end anyway.
+    pub(super) fn open_up(&self, dir: BorrowedFd<'_>, path: &TreePath) -> Result<()> {
         let stat = os(stat_fd(dir), || self.sentence("stat", path))?;
         if stat.mode & 0o700 != 0o700 {
             // A directory of somebody else stays as it is; what is done in it then says why it fails.

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::ahead::Task;
 use super::found::{Found, SourceRoot};
 use super::listing::Names;
-use super::resolve::{open_beneath, os, read_head};
+use super::resolve::{os, read_head};
 use super::rules::TagFile;
 use super::stat::{EntryKind, stat_at};
 use super::walk::{WalkItem, WalkOptions};
@@ -129,8 +129,7 @@ fn part(big: &Big, from: usize, options: &WalkOptions) -> Result<Outcome> {
 
 /// `None` when the directory has vanished.
 fn open(directory: &Directory) -> Result<Option<OwnedFd>> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | directory.root.directory_flags();
-    match open_beneath(directory.root.handle(), directory.root.relative(&directory.path), flags) {
+    match directory.root.open_quietly(&directory.path, OFlags::DIRECTORY, None) {
         Err(Errno::NOENT) => Ok(None),
         answer => os(answer, || directory.sentence("open")).map(Some),
     }

@@ -168,7 +168,7 @@ fn targets(code: &str, depth: usize) -> Vec<(usize, String)> {
             }
             "crate" | "volvault" if word(1) == "::" => roots(&tokens, at + 2, &mut found),
             "super" if at < 2 || tokens.get(at - 2).is_none_or(|token| token.1 != "super") => {
-                let ups = (0..).take_while(|n| word(2 * n) == "super" && word(2 * n + 1) == "::").count();
+                let ups = (0..64).take_while(|n| word(2 * n) == "super" && word(2 * n + 1) == "::").count();
                 if ups >= depth + inner.len() {
                     roots(&tokens, at + 2 * ups, &mut found);
                 }

@@ -8,14 +8,12 @@ import peers
 import trees
 
 
-def our_s3_tests_pass(scratch):
+def our_store_keeps_its_promises_there(scratch):
     with peers.S3(scratch.new("s3")) as server:
-        os.makedirs(f"{server.directory}/volvault-test")
-        env = {**os.environ, **server.env, "VOLVAULT_TEST_S3_ENDPOINT": server.url, "VOLVAULT_TEST_S3_BUCKET": "volvault-test"}
-        done = subprocess.run(["cargo", "test", "--locked", "--test", "it", "--", "s3"], cwd=peers.TOP, env=env, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
-        passed = [line for line in done.stdout.splitlines() if line.startswith("test result: ok.")]
-        assert passed and not passed[-1].startswith("test result: ok. 0 passed"), "no S3 test ran:\n" + done.stdout[-1000:]
+        env = {**os.environ, **server.env, "VOLVAULT_TEST_S3_ENDPOINT": server.url}
+        done = subprocess.run(["cargo", "test", "--locked", "--test", "it", "an_external_s3_server"], cwd=peers.TOP, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+        assert " 1 passed" in done.stdout and os.path.isdir(f"{server.directory}/volvault-test"), "the test did not use the server"
 
 
 def a_repository_lives_on_it(scratch):
@@ -61,4 +59,4 @@ def restic_restores_the_same_tree_from_it(scratch):
 
 
 if __name__ == "__main__":
-    peers.main([our_s3_tests_pass, a_repository_lives_on_it, restic_restores_the_same_tree_from_it])
+    peers.main([our_store_keeps_its_promises_there, a_repository_lives_on_it, restic_restores_the_same_tree_from_it])

@@ -1,8 +1,10 @@
 """A repository in a local directory: finds, reads and joins what the other modules decode."""
 
 import os
+import re
 from collections import OrderedDict
 from dataclasses import dataclass
+from datetime import datetime
 
 import catalogue
 from packs import Pack, Place, Segment, open_blob
@@ -23,6 +25,11 @@ class Snapshot:
 
     def root(self):
         return bytes.fromhex(self.members["root"])
+
+    def moment(self):
+        """The time inside, to the nanosecond; the name has whole seconds only."""
+        seconds, fraction, offset = re.fullmatch(r"([^.]*?)(\.\d+)?(Z|[+-]\d\d:\d\d)", self.members["time"]).groups()
+        return datetime.fromisoformat(seconds + offset).timestamp(), float(fraction or 0), self.id
 
 
 class Repository:
@@ -55,7 +62,8 @@ class Repository:
         """Sorted keys of the objects below `prefix`."""
         found = []
         for directory, _, files in os.walk(os.path.join(self.directory, prefix)):
-            found += [os.path.relpath(os.path.join(directory, name), self.directory) for name in files]
+            # `name#1` is what a writer left that was killed between writing a file and giving it its name.
+            found += [os.path.relpath(os.path.join(directory, name), self.directory) for name in files if "#" not in name]
         return sorted(found)
 
     def master_key(self, credential):
@@ -118,7 +126,7 @@ class Repository:
                 raise FormatError(f"{key}: not the name of a snapshot")
             members = open_small(self.keys, key, self.read(key), SNAPSHOT, key.rsplit("-", 1)[0])
             found.append(Snapshot(key, parts[2], name[0], name[1], members))
-        return sorted(found, key=lambda snapshot: (snapshot.time, snapshot.id))
+        return sorted(found, key=Snapshot.moment)
 
     def snapshot(self, selector):
         """`latest` (complete ones only) or a prefix of an id."""

@@ -15,7 +15,7 @@ SMALL = {"sessions": SESSION, "condemned": CONDEMNED, "suspect": SUSPECT, "dropp
 
 def verify(repo):
     """Names, packs, segments, small objects, then the trees of all snapshots."""
-    counts = dict(packs=0, blobs=0, segments=0, entries=0, snapshots=0, files=0, bytes=0, unindexed=0)
+    counts = dict(packs=0, blobs=0, segments=0, entries=0, snapshots=0, listed=0, bytes=0, unindexed=0)
     check_names(repo)
     packs = {}
     for key in repo.list("packs"):
@@ -103,7 +103,7 @@ def check_snapshot(repo, snapshot, counts):
     groups = set()
     for entry in repo.tree(snapshot, on_child):
         check_entry(repo, entry, groups)
-        counts["files"] += 1
+        counts["listed"] += 1
         counts["bytes"] += entry.size
 
 

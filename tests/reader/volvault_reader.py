@@ -11,6 +11,7 @@ SNAPSHOT is `latest` or the beginning of an id. Local directories only. Exit cod
 """
 
 import argparse
+import base64
 import json
 import os
 import sys
@@ -26,11 +27,23 @@ def credential(args):
     if args.key_file:
         with open(args.key_file, "rb") as file:
             key = file.read()
-        if len(key) != 32:
-            raise FormatError(f"{args.key_file}: a key file has 32 bytes, this one {len(key)}")
-        return Credential("key32", key)
+        return Credential("key32", key_bytes(key, args.key_file))
     with open(args.password_file, "rb") as file:
         return Credential("argon2id", file.read().rstrip(b"\r\n"))
+
+
+def key_bytes(content, name):
+    """32 bytes as they are, in hex, or in base64."""
+    if len(content) == 32:
+        return content
+    try:
+        text = content.decode("ascii").strip()
+        key = bytes.fromhex(text) if len(text) == 64 else base64.b64decode(text, validate=True)
+    except ValueError:
+        key = b""
+    if len(key) != 32:
+        raise FormatError(f"{name}: a key file holds 32 bytes")
+    return key
 
 
 def list_snapshots(repo, _args):

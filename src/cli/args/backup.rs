@@ -9,6 +9,7 @@ use clap::Args;
 #[derive(Debug, Args)]
 #[command(after_help = "Exit status is 3 when a snapshot was made but some files could not be read.")]
 #[expect(clippy::struct_excessive_bools, reason = "one for each switch of the command line")]
+#[expect(clippy::doc_markdown, reason = "the comments are the help text, which knows no markdown")]
 pub struct BackupArgs {
     /// Files and directories to save; with --stdin-from-command the program and its arguments
     #[arg(value_name = "PATH")]

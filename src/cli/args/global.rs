@@ -7,6 +7,7 @@ use clap::{ArgAction, Args};
 /// Options that every command takes, before or after its name.
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "one for each switch of the command line")]
+#[expect(clippy::doc_markdown, reason = "the comments are the help text, which knows no markdown")]
 pub struct GlobalArgs {
     /// Where the repository is: a directory, s3:, gs: or azure: location [env: VOLVAULT_REPOSITORY, RESTIC_REPOSITORY]
     #[arg(short, long, global = true, value_name = "LOCATION", help_heading = REPOSITORY, conflicts_with = "repository_file")]

@@ -38,6 +38,7 @@ pub struct SnapshotsArgs {
 
 /// Options of `ls`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each switch of the command line")]
 pub struct LsArgs {
     /// Id of the snapshot, the first digits of it, or `latest`; with :FOLDER only what lies there
     #[arg(value_name = "ID[:FOLDER]")]

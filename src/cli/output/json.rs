@@ -10,7 +10,8 @@ use crate::storage::RequestCounts;
 
 /// One line of JSON. What is printed here cannot fail to become JSON: no maps with odd keys, no foreign numbers.
 pub(crate) fn line(value: &impl Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_else(|error| format!("{{\"message_type\":\"error\",\"message\":\"{error}\"}}"))
+    serde_json::to_string(value)
+        .unwrap_or_else(|error| format!("{{\"message_type\":\"error\",\"message\":\"{error}\"}}"))
 }
 
 /// Whether a number says nothing.
@@ -196,10 +197,10 @@ pub(crate) struct RestoreSummary {
 
 /// `summary` of a check. `broken_packs` of a sound repository is `null`, as Go writes an empty list.
 #[derive(Debug, Serialize)]
-pub(crate) struct CheckSummary {
+pub(crate) struct CheckSummary<'a> {
     pub(crate) message_type: &'static str,
     pub(crate) num_errors: u64,
-    pub(crate) broken_packs: Option<Vec<String>>,
+    pub(crate) broken_packs: Option<&'a Vec<String>>,
     pub(crate) suggest_repair_index: bool,
     pub(crate) suggest_prune: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -216,7 +217,7 @@ pub(crate) struct Initialized<'a> {
 
 /// What `version` says, without the Go version that there is none of.
 #[derive(Debug, Serialize)]
-pub(crate) struct Version {
+pub(crate) struct ProgramVersion {
     pub(crate) message_type: &'static str,
     pub(crate) version: &'static str,
     pub(crate) go_os: &'static str,
@@ -309,7 +310,7 @@ pub(crate) struct SnapshotGroup<'a> {
 }
 
 /// What the snapshots of a group have in common.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub(crate) struct GroupKey {
     pub(crate) hostname: String,
     pub(crate) paths: Option<Vec<String>>,

@@ -25,7 +25,13 @@ fn a_status_leaves_out_what_is_zero_but_the_fraction() {
             r#""files_done":2,"total_bytes":400,"bytes_done":100,"error_count":1,"current_files":["/a"]}"#
         )
     );
-    let restore = RestoreStatus { message_type: "status", percent_done: 0.5, total_files: 2, files_restored: 1, ..Default::default() };
+    let restore = RestoreStatus {
+        message_type: "status",
+        percent_done: 0.5,
+        total_files: 2,
+        files_restored: 1,
+        ..Default::default()
+    };
     assert_eq!(line(&restore), r#"{"message_type":"status","percent_done":0.5,"total_files":2,"files_restored":1}"#);
 }
 
@@ -48,7 +54,8 @@ fn the_summary_of_a_backup_is_restics() {
         total_bytes_processed: 12,
         errors: 0,
     };
-    let summary = BackupSummary { total_duration: 2.5, snapshot_id: Some("12ab".into()), ..BackupSummary::new(&counters) };
+    let summary =
+        BackupSummary { total_duration: 2.5, snapshot_id: Some("12ab".into()), ..BackupSummary::new(&counters) };
     let expected = concat!(
         r#"{"message_type":"summary","files_new":1,"files_changed":2,"files_unmodified":3,"dirs_new":4,"dirs_changed":5,"#,
         r#""dirs_unmodified":6,"data_blobs":7,"tree_blobs":8,"data_added":9,"data_added_packed":10,"#,
@@ -56,7 +63,12 @@ fn the_summary_of_a_backup_is_restics() {
         r#""backup_start":"2024-03-01T10:00:00Z","backup_end":"2024-03-01T10:00:02Z","snapshot_id":"12ab"}"#
     );
     assert_eq!(line(&summary), expected);
-    let skipped = BackupSummary { dry_run: true, status: Some("partial"), requests: Some(RequestCounts::default()), ..BackupSummary::new(&counters) };
+    let skipped = BackupSummary {
+        dry_run: true,
+        status: Some("partial"),
+        requests: Some(RequestCounts::default()),
+        ..BackupSummary::new(&counters)
+    };
     let text = line(&skipped);
     assert!(text.starts_with(r#"{"message_type":"summary","dry_run":true,"files_new":1,"#), "{text}");
     assert!(text.contains(r#""backup_end":"2024-03-01T10:00:02Z","status":"partial","requests":{"get":0,"#), "{text}");
@@ -92,7 +104,13 @@ fn messages_of_single_items_are_restics() {
 
 #[test]
 fn the_other_commands_print_restics_shapes() {
-    let summary = RestoreSummary { message_type: "summary", total_files: 2, files_restored: 1, files_skipped: 1, ..Default::default() };
+    let summary = RestoreSummary {
+        message_type: "summary",
+        total_files: 2,
+        files_restored: 1,
+        files_skipped: 1,
+        ..Default::default()
+    };
     assert_eq!(line(&summary), r#"{"message_type":"summary","total_files":2,"files_restored":1,"files_skipped":1}"#);
     let check = |broken_packs| CheckSummary {
         message_type: "summary",
@@ -106,7 +124,8 @@ fn the_other_commands_print_restics_shapes() {
         line(&check(None)),
         r#"{"message_type":"summary","num_errors":0,"broken_packs":null,"suggest_repair_index":false,"suggest_prune":false}"#
     );
-    assert!(line(&check(Some(vec!["12".into()]))).contains(r#""broken_packs":["12"]"#));
+    let broken = vec!["12".to_owned()];
+    assert!(line(&check(Some(&broken))).contains(r#""broken_packs":["12"]"#));
     let made = Initialized { message_type: "initialized", id: "12", repository: "/r" };
     assert_eq!(line(&made), r#"{"message_type":"initialized","id":"12","repository":"/r"}"#);
     let key = KeyInfo {

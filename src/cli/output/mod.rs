@@ -14,14 +14,14 @@ use super::settings::OutputSettings;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Something that holds lines of its own on the terminal and has to step aside while another line is written.
-pub trait Overlay: Send + Sync {
+pub(crate) trait Overlay: Send + Sync {
     /// Runs `write` while the overlay is off the screen.
     fn aside(&self, write: &mut dyn FnMut());
 }
 
 /// Both output streams, shared by every thread that has something to say. Writing never fails here: the first
 /// failure of standard output is kept for [`Console::finish`].
-pub struct Console {
+pub(crate) struct Console {
     settings: OutputSettings,
     streams: Mutex<Streams>,
     overlay: Mutex<Option<Box<dyn Overlay>>>,
@@ -35,28 +35,28 @@ struct Streams {
 
 impl Console {
     /// A console on the process's streams.
-    pub fn of_process(settings: OutputSettings) -> Self {
+    pub(crate) fn of_process(settings: OutputSettings) -> Self {
         Self::new(settings, Box::new(io::BufWriter::with_capacity(64 << 10, io::stdout())), Box::new(io::stderr()))
     }
 
     /// A console on any streams.
-    pub fn new(settings: OutputSettings, out: Box<dyn Write + Send>, err: Box<dyn Write + Send>) -> Self {
+    pub(crate) fn new(settings: OutputSettings, out: Box<dyn Write + Send>, err: Box<dyn Write + Send>) -> Self {
         let streams = Mutex::new(Streams { out, err, failed: None });
         Self { settings, streams, overlay: Mutex::new(None) }
     }
 
     /// How and how much is printed.
-    pub fn settings(&self) -> OutputSettings {
+    pub(crate) fn settings(&self) -> OutputSettings {
         self.settings
     }
 
     /// A line of the result. Kept back until the next [`Console::flush`] or until the buffer is full.
-    pub fn row(&self, line: &str) {
+    pub(crate) fn row(&self, line: &str) {
         self.write(|streams| streams.put(line));
     }
 
     /// A line of the result that is to be seen at once.
-    pub fn line(&self, line: &str) {
+    pub(crate) fn line(&self, line: &str) {
         self.write(|streams| {
             streams.put(line);
             streams.flush();
@@ -64,26 +64,26 @@ impl Console {
     }
 
     /// A line that tells how things go: not with `--quiet`, not with `--json`.
-    pub fn say(&self, line: &str) {
+    pub(crate) fn say(&self, line: &str) {
         if !self.settings.quiet && !self.settings.json {
             self.line(line);
         }
     }
 
     /// The same, only when `-v` was given at least `level` times.
-    pub fn detail(&self, level: u8, line: &str) {
+    pub(crate) fn detail(&self, level: u8, line: &str) {
         if self.settings.verbosity >= level {
             self.say(line);
         }
     }
 
     /// A line of JSON on standard output.
-    pub fn json(&self, value: &impl Serialize) {
+    pub(crate) fn json(&self, value: &impl Serialize) {
         self.line(&json::line(value));
     }
 
     /// A line on standard error.
-    pub fn warn(&self, line: &str) {
+    pub(crate) fn warn(&self, line: &str) {
         self.write(|streams| {
             // Standard error is the last resort: there is nobody left to tell.
             let _ = writeln!(streams.err, "{line}");
@@ -92,17 +92,17 @@ impl Console {
     }
 
     /// A line of JSON on standard error.
-    pub fn warn_json(&self, value: &impl Serialize) {
+    pub(crate) fn warn_json(&self, value: &impl Serialize) {
         self.warn(&json::line(value));
     }
 
     /// Whether anybody still takes the results: long lists end early when not.
-    pub fn is_heard(&self) -> bool {
+    pub(crate) fn is_heard(&self) -> bool {
         self.streams().failed.is_none()
     }
 
     /// Writes out what was kept back.
-    pub fn flush(&self) {
+    pub(crate) fn flush(&self) {
         self.write(Streams::flush);
     }
 
@@ -110,7 +110,7 @@ impl Console {
     ///
     /// # Errors
     /// `Local` when results could not be written.
-    pub fn finish(&self) -> Result<()> {
+    pub(crate) fn finish(&self) -> Result<()> {
         self.flush();
         match self.streams().failed.take() {
             Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -121,7 +121,7 @@ impl Console {
     }
 
     /// Puts something on the terminal that steps aside for lines, or takes it away.
-    pub fn set_overlay(&self, overlay: Option<Box<dyn Overlay>>) {
+    pub(crate) fn set_overlay(&self, overlay: Option<Box<dyn Overlay>>) {
         *self.overlay.lock().unwrap_or_else(PoisonError::into_inner) = overlay;
     }
 
@@ -224,7 +224,8 @@ mod tests {
     #[test]
     fn quiet_and_json_leave_results_only() {
         for (quiet, json, expected) in [(false, false, "a\nb\nc\n"), (true, false, "a\n"), (false, true, "a\n")] {
-            let (console, out, _) = testing::console(OutputSettings { quiet, json, verbosity: 1, ..OutputSettings::default() });
+            let (console, out, _) =
+                testing::console(OutputSettings { quiet, json, verbosity: 1, ..OutputSettings::default() });
             console.line("a");
             console.say("b");
             console.detail(1, "c");

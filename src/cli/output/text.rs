@@ -66,9 +66,21 @@ pub(crate) fn snapshot(snapshot: &Snapshot) -> String {
     )
 }
 
+/// What the end of a backup needs to know beside the report.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Told {
+    /// How long it took.
+    pub(crate) took: Duration,
+    /// Whether nothing was written.
+    pub(crate) dry_run: bool,
+    /// Whether the numbers of blobs are told.
+    pub(crate) verbose: bool,
+}
+
 /// The end of a backup.
-pub(crate) fn backup_report(report: &BackupReport, took: Duration, verbose: bool) -> String {
-    let Summary { files_new, files_changed, files_unmodified, dirs_new, dirs_changed, dirs_unmodified, .. } = report.summary;
+pub(crate) fn backup_report(report: &BackupReport, told: Told) -> String {
+    let Summary { files_new, files_changed, files_unmodified, dirs_new, dirs_changed, dirs_unmodified, .. } =
+        report.summary;
     let mut text = String::from("\n");
     let mut line = |line: std::fmt::Arguments<'_>| {
         // Writing to a string cannot fail.
@@ -76,11 +88,11 @@ pub(crate) fn backup_report(report: &BackupReport, took: Duration, verbose: bool
     };
     line(format_args!("Files:       {files_new:5} new, {files_changed:5} changed, {files_unmodified:5} unmodified"));
     line(format_args!("Dirs:        {dirs_new:5} new, {dirs_changed:5} changed, {dirs_unmodified:5} unmodified"));
-    if verbose {
+    if told.verbose {
         line(format_args!("Data Blobs:  {:5} new", report.summary.data_blobs));
         line(format_args!("Tree Blobs:  {:5} new", report.summary.tree_blobs));
     }
-    let verb = if report.dry_run { "Would add" } else { "Added" };
+    let verb = if told.dry_run { "Would add" } else { "Added" };
     let (added, stored) = (ByteSize(report.summary.data_added), ByteSize(report.summary.data_added_packed));
     line(format_args!("{verb} to the repository: {added:<5} ({stored:<5} stored)"));
     line(format_args!(""));
@@ -88,15 +100,15 @@ pub(crate) fn backup_report(report: &BackupReport, took: Duration, verbose: bool
         "processed {} files, {} in {}",
         report.summary.total_files_processed,
         ByteSize(report.summary.total_bytes_processed),
-        duration(took)
+        duration(told.took)
     ));
-    text.push_str(&saved(report));
+    text.push_str(&saved(report, told.dry_run));
     text
 }
 
-fn saved(report: &BackupReport) -> String {
+fn saved(report: &BackupReport, dry_run: bool) -> String {
     match (&report.snapshot, report.status) {
-        (None, _) if report.dry_run => "dry run: nothing was written".to_owned(),
+        (None, _) if dry_run => "dry run: nothing was written".to_owned(),
         (None, _) => "skipped creating snapshot".to_owned(),
         (Some(id), Status::Complete) => format!("snapshot {} saved", id.short()),
         (Some(id), Status::Partial) => format!("partial snapshot {} saved: the run was interrupted", id.short()),

@@ -63,7 +63,6 @@ fn the_end_of_a_backup_is_restics() {
         status: Status::Complete,
         summary,
         problems: 0,
-        dry_run: false,
         parent: None,
     };
     let expected = "
@@ -73,14 +72,17 @@ Added to the repository: 1.500 KiB (700 B stored)
 
 processed 25 files, 3.000 MiB in 0:12
 snapshot 0f0f0f0f saved";
-    assert_eq!(backup_report(&report, Duration::from_secs(12), false), expected);
-    assert!(backup_report(&report, Duration::ZERO, true).contains("\nData Blobs:      4 new\nTree Blobs:      2 new\n"));
+    let plain = Told::default();
+    assert_eq!(backup_report(&report, Told { took: Duration::from_secs(12), ..plain }), expected);
+    assert!(
+        backup_report(&report, Told { verbose: true, ..plain })
+            .contains("\nData Blobs:      4 new\nTree Blobs:      2 new\n")
+    );
     report.status = Status::Partial;
-    assert!(backup_report(&report, Duration::ZERO, false).contains("partial snapshot 0f0f0f0f saved"));
+    assert!(backup_report(&report, plain).contains("partial snapshot 0f0f0f0f saved"));
     report.snapshot = None;
-    assert!(backup_report(&report, Duration::ZERO, false).ends_with("skipped creating snapshot"));
-    report.dry_run = true;
-    assert!(backup_report(&report, Duration::ZERO, false).contains("Would add to the repository: 1.500 KiB"));
+    assert!(backup_report(&report, plain).ends_with("skipped creating snapshot"));
+    assert!(backup_report(&report, Told { dry_run: true, ..plain }).contains("Would add to the repository: 1.500 KiB"));
 }
 
 #[test]

@@ -62,7 +62,8 @@ impl Pace {
 
     /// Time left at this rate; `None` while the totals may grow.
     pub(super) fn remaining(&self, counts: &Counts) -> Option<Duration> {
-        let left = counts.bytes_total.checked_sub(counts.bytes_done).filter(|left| *left > 0 && counts.totals_are_final)?;
+        let left =
+            counts.bytes_total.checked_sub(counts.bytes_done).filter(|left| *left > 0 && counts.totals_are_final)?;
         let rate = self.rate().filter(|rate| *rate > 0)?;
         Some(Duration::from_secs(left.div_ceil(rate)))
     }

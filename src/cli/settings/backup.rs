@@ -15,7 +15,7 @@ use crate::size::ByteSize;
 
 /// What is to be saved.
 #[derive(Debug, PartialEq, Eq)]
-pub enum WhatToSave {
+pub(crate) enum WhatToSave {
     /// Files and directories.
     Paths {
         /// Named on the command line.
@@ -39,16 +39,16 @@ pub enum WhatToSave {
 
 /// A file that names what is to be saved.
 #[derive(Debug, PartialEq, Eq)]
-pub struct NameList {
+pub(crate) struct NameList {
     /// The file; `-` is standard input.
-    pub file: PathBuf,
+    pub(crate) file: PathBuf,
     /// How it is written.
-    pub format: NameFormat,
+    pub(crate) format: NameFormat,
 }
 
 /// How a [`NameList`] is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NameFormat {
+pub(crate) enum NameFormat {
     /// Lines with wildcards and comments.
     Patterns,
     /// Lines, each a path as it stands.
@@ -59,51 +59,51 @@ pub enum NameFormat {
 
 /// What is left out.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Excludes {
+pub(crate) struct Excludes {
     /// Patterns.
-    pub patterns: Vec<OsString>,
+    pub(crate) patterns: Vec<OsString>,
     /// Patterns that ignore case.
-    pub ipatterns: Vec<OsString>,
+    pub(crate) ipatterns: Vec<OsString>,
     /// Files of patterns.
-    pub files: Vec<PathBuf>,
+    pub(crate) files: Vec<PathBuf>,
     /// Files of patterns that ignore case.
-    pub ifiles: Vec<PathBuf>,
+    pub(crate) ifiles: Vec<PathBuf>,
     /// `NAME[:HEADER]` of files that mark a directory.
-    pub if_present: Vec<OsString>,
+    pub(crate) if_present: Vec<OsString>,
     /// Directories marked as caches.
-    pub caches: bool,
+    pub(crate) caches: bool,
     /// Files over this size.
-    pub larger_than: Option<ByteSize>,
+    pub(crate) larger_than: Option<ByteSize>,
 }
 
 /// What `backup` is to do.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent switches of the command line")]
-pub struct BackupSettings {
+pub(crate) struct BackupSettings {
     /// What is saved.
-    pub what: WhatToSave,
+    pub(crate) what: WhatToSave,
     /// What is left out.
-    pub excludes: Excludes,
+    pub(crate) excludes: Excludes,
     /// Whether other file systems are left out.
-    pub one_file_system: bool,
+    pub(crate) one_file_system: bool,
     /// Tags of the snapshot, each once.
-    pub tags: Vec<String>,
+    pub(crate) tags: Vec<String>,
     /// Host of the snapshot; `None` for this machine.
-    pub host: Option<String>,
+    pub(crate) host: Option<String>,
     /// Time of the snapshot; `None` for now.
-    pub time: Option<DateTime<FixedOffset>>,
+    pub(crate) time: Option<DateTime<FixedOffset>>,
     /// What to compare with.
-    pub parent: ParentChoice,
+    pub(crate) parent: ParentChoice,
     /// Whether an unchanged tree makes no snapshot.
-    pub skip_if_unchanged: bool,
+    pub(crate) skip_if_unchanged: bool,
     /// Whether nothing is written.
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
     /// Whether a new inode number alone is no change.
-    pub ignore_inode: bool,
+    pub(crate) ignore_inode: bool,
     /// Whether a new ctime alone is no change.
-    pub ignore_ctime: bool,
+    pub(crate) ignore_ctime: bool,
     /// Files read at once; `None` for what suits the machine.
-    pub read_concurrency: Option<usize>,
+    pub(crate) read_concurrency: Option<usize>,
 }
 
 impl BackupSettings {
@@ -111,7 +111,7 @@ impl BackupSettings {
     ///
     /// # Errors
     /// `Invalid` for a value that makes no sense.
-    pub fn new(args: &BackupArgs, environment: &Environment) -> Result<Self> {
+    pub(crate) fn new(args: &BackupArgs, environment: &Environment) -> Result<Self> {
         let host = match &args.host {
             Some(host) => Some(host.clone()),
             None => environment.ours("HOST")?.map(|(_, host)| host.to_owned()),
@@ -169,7 +169,8 @@ fn what(args: &BackupArgs) -> Result<WhatToSave> {
 fn stream_name(name: &OsStr) -> Result<TreePath> {
     let bytes = name.as_bytes();
     let start = bytes.iter().position(|byte| *byte != b'/').unwrap_or(bytes.len());
-    let path = TreePath::parse(bytes.get(start..).unwrap_or_default()).map_err(|error| error.within("--stdin-filename"))?;
+    let path =
+        TreePath::parse(bytes.get(start..).unwrap_or_default()).map_err(|error| error.within("--stdin-filename"))?;
     if path.is_root() { Err(Error::invalid("--stdin-filename is empty")) } else { Ok(path) }
 }
 

@@ -9,7 +9,7 @@ use crate::size::ByteSize;
 ///
 /// # Errors
 /// `Invalid` for a subset that is neither `n/t`, a percentage nor a size.
-pub fn read_data(args: &CheckArgs) -> Result<ReadData> {
+pub(crate) fn read_data(args: &CheckArgs) -> Result<ReadData> {
     match &args.read_data_subset {
         None if args.read_data => Ok(ReadData::All),
         None => Ok(ReadData::None),
@@ -19,8 +19,9 @@ pub fn read_data(args: &CheckArgs) -> Result<ReadData> {
 
 fn subset(text: &str) -> Result<ReadData> {
     let refuse = || {
-        Error::invalid(format!("{text:?} is not a part of the data"))
-            .with_hint("write n/t with 1 <= n <= t <= 256, a percentage above 0 and up to 100 like 2.5%, or a size like 10G")
+        Error::invalid(format!("{text:?} is not a part of the data")).with_hint(
+            "write n/t with 1 <= n <= t <= 256, a percentage above 0 and up to 100 like 2.5%, or a size like 10G",
+        )
     };
     if let Some((n, t)) = text.split_once('/') {
         let number = |text: &str| text.trim().parse::<u32>().map_err(|_| refuse());

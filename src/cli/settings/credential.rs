@@ -9,7 +9,7 @@ use crate::secret::Password;
 
 /// Where the password or key comes from.
 #[derive(Debug, Clone)]
-pub enum CredentialSource {
+pub(crate) enum CredentialSource {
     /// A file of 32 bytes, raw, hex or base64.
     KeyFile(PathBuf),
     /// The first line of a file.
@@ -27,7 +27,7 @@ impl CredentialSource {
     ///
     /// # Errors
     /// `Invalid` when one level names several.
-    pub fn new(args: &GlobalArgs, environment: &Environment) -> Result<Self> {
+    pub(crate) fn new(args: &GlobalArgs, environment: &Environment) -> Result<Self> {
         let options = Level {
             prefix: "",
             key_file: args.key_file.clone(),

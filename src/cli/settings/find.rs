@@ -11,29 +11,29 @@ use crate::repo::{Selector, SnapshotFilter};
 
 /// One snapshot, and what of it.
 #[derive(Debug)]
-pub struct Chosen {
+pub(crate) struct Chosen {
     /// The snapshot.
-    pub selector: Selector,
+    pub(crate) selector: Selector,
     /// Only what lies here; its path is not restored.
-    pub subfolder: Option<TreePath>,
+    pub(crate) subfolder: Option<TreePath>,
 }
 
 /// What narrows down `latest`.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Latest<'a> {
+pub(crate) struct Latest<'a> {
     /// Not newer than this time.
-    pub as_of: Option<&'a str>,
+    pub(crate) as_of: Option<&'a str>,
     /// So many before it.
-    pub previous: Option<u32>,
+    pub(crate) previous: Option<u32>,
     /// Unfinished ones too.
-    pub include_partial: bool,
+    pub(crate) include_partial: bool,
 }
 
 /// Reads `ID[:FOLDER]`, where the id may be `latest` or `latest~N`.
 ///
 /// # Errors
 /// `Invalid` for what is no id and no folder, and for [`Latest`] beside an id.
-pub fn choose(text: &str, latest: Latest<'_>) -> Result<Chosen> {
+pub(crate) fn choose(text: &str, latest: Latest<'_>) -> Result<Chosen> {
     let (id, folder) = text.split_once(':').map_or((text, None), |(id, folder)| (id, Some(folder)));
     Ok(Chosen { selector: selector(id.trim(), latest)?, subfolder: folder.map(subfolder).transpose()?.flatten() })
 }
@@ -67,7 +67,8 @@ fn selector(id: &str, latest: Latest<'_>) -> Result<Selector> {
 }
 
 fn subfolder(text: &str) -> Result<Option<TreePath>> {
-    let path = TreePath::parse(text.trim_matches('/')).map_err(|error| error.within("the folder after the snapshot's id"))?;
+    let path =
+        TreePath::parse(text.trim_matches('/')).map_err(|error| error.within("the folder after the snapshot's id"))?;
     Ok(Some(path).filter(|path| !path.is_root()))
 }
 
@@ -75,7 +76,7 @@ fn subfolder(text: &str) -> Result<Option<TreePath>> {
 ///
 /// # Errors
 /// `Invalid` for a path that is not absolute.
-pub fn filter(args: &FilterArgs, environment: &Environment) -> Result<SnapshotFilter> {
+pub(crate) fn filter(args: &FilterArgs, environment: &Environment) -> Result<SnapshotFilter> {
     let hosts = if args.host.is_empty() {
         environment.ours("HOST")?.map(|(_, host)| host.to_owned()).into_iter().collect()
     } else {
@@ -90,7 +91,8 @@ fn absolute(path: &OsStr) -> Result<Vec<u8>> {
     let bytes = path.to_os_string().into_vec();
     if !path.as_bytes().starts_with(b"/") {
         let shown = crate::path::escape(path.as_bytes());
-        return Err(Error::invalid(format!("--path {shown} is not absolute")).with_hint("name the path as `snapshots` shows it"));
+        return Err(Error::invalid(format!("--path {shown} is not absolute"))
+            .with_hint("name the path as `snapshots` shows it"));
     }
     let end = bytes.iter().rposition(|byte| *byte != b'/').unwrap_or(0);
     Ok(bytes.into_iter().take(end + 1).collect())
@@ -98,24 +100,24 @@ fn absolute(path: &OsStr) -> Result<Vec<u8>> {
 
 /// How snapshots are put into groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Grouping {
+pub(crate) struct Grouping {
     /// By host.
-    pub host: bool,
+    pub(crate) host: bool,
     /// By the set of paths.
-    pub paths: bool,
+    pub(crate) paths: bool,
     /// By the set of tags.
-    pub tags: bool,
+    pub(crate) tags: bool,
 }
 
 impl Grouping {
     /// By host and paths, as `--latest` has it.
-    pub const BY_SOURCE: Self = Self { host: true, paths: true, tags: false };
+    pub(crate) const BY_SOURCE: Self = Self { host: true, paths: true, tags: false };
 
     /// Reads `host,paths,tags`, also in the singular or plural; nothing stands for one group.
     ///
     /// # Errors
     /// `Invalid` for another word.
-    pub fn parse(text: &str) -> Result<Self> {
+    pub(crate) fn parse(text: &str) -> Result<Self> {
         let mut grouping = Self::default();
         for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
             match word {
@@ -155,7 +157,10 @@ mod tests {
         let Selector::Latest { previous, as_of, include_partial } = choose("latest", narrowed).unwrap().selector else {
             panic!("latest");
         };
-        assert_eq!((previous, as_of.unwrap().to_rfc3339(), include_partial), (2, "2024-03-01T00:00:00+00:00".into(), true));
+        assert_eq!(
+            (previous, as_of.unwrap().to_rfc3339(), include_partial),
+            (2, "2024-03-01T00:00:00+00:00".into(), true)
+        );
         assert!(choose("12ab", narrowed).is_err());
         assert!(choose("latest~1", narrowed).is_err());
         assert!(choose("latest", Latest { as_of: Some("soon"), ..narrowed }).is_err());

@@ -22,15 +22,15 @@ use crate::storage::{Location, StoreOptions};
 use super::args::GlobalArgs;
 use super::environment::{Environment, PREFIXES};
 
-pub use backup::{BackupSettings, Excludes, NameFormat, NameList, WhatToSave};
-pub use check::read_data;
-pub use credential::CredentialSource;
-pub use find::{Chosen, Grouping, Latest, choose, filter};
-pub use restore::{RestoreSettings, Wanted};
+pub(crate) use backup::{BackupSettings, Excludes, NameFormat, NameList, WhatToSave};
+pub(crate) use check::read_data;
+pub(crate) use credential::CredentialSource;
+pub(crate) use find::{Chosen, Grouping, Latest, choose, filter};
+pub(crate) use restore::{RestoreSettings, Wanted};
 
 /// Where the repository is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub(crate) enum Place {
     /// At a location that was given.
     Given(Location),
     /// In a file that holds the location.
@@ -41,45 +41,45 @@ pub enum Place {
 
 /// The repository that is used when none was named, and the key made for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DefaultPlace {
+pub(crate) struct DefaultPlace {
     /// The repository.
-    pub repository: PathBuf,
+    pub(crate) repository: PathBuf,
     /// A file with the key that opens it.
-    pub key: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 /// How and how much is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct OutputSettings {
+pub(crate) struct OutputSettings {
     /// JSON, in restic's shapes.
-    pub json: bool,
+    pub(crate) json: bool,
     /// Only errors and what was asked for.
-    pub quiet: bool,
+    pub(crate) quiet: bool,
     /// How often `-v` was given.
-    pub verbosity: u8,
+    pub(crate) verbosity: u8,
     /// Updates of the progress display a second, if that was set.
-    pub updates_per_second: Option<f64>,
+    pub(crate) updates_per_second: Option<f64>,
     /// Print the requests at the end.
-    pub stats: bool,
+    pub(crate) stats: bool,
 }
 
 /// What every command needs to know.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Where the repository is.
-    pub place: Place,
+    pub(crate) place: Place,
     /// What opens it.
-    pub credential: CredentialSource,
+    pub(crate) credential: CredentialSource,
     /// How its store is reached.
-    pub store: StoreOptions,
+    pub(crate) store: StoreOptions,
     /// How new data is compressed.
-    pub compression: Compression,
+    pub(crate) compression: Compression,
     /// Size of new packs, if that was set.
-    pub pack_size: Option<ByteSize>,
+    pub(crate) pack_size: Option<ByteSize>,
     /// Whether what was sealed is opened once more before it is sent.
-    pub extra_verify: bool,
+    pub(crate) extra_verify: bool,
     /// How and how much is printed.
-    pub output: OutputSettings,
+    pub(crate) output: OutputSettings,
 }
 
 impl Settings {
@@ -87,7 +87,7 @@ impl Settings {
     ///
     /// # Errors
     /// `Invalid` for a value that makes no sense, and for two that contradict each other at the same level.
-    pub fn new(args: &GlobalArgs, environment: &Environment) -> Result<Self> {
+    pub(crate) fn new(args: &GlobalArgs, environment: &Environment) -> Result<Self> {
         let compression = choice(args.compression.as_deref(), "--compression", environment, "COMPRESSION")?;
         Ok(Self {
             place: place(args, environment)?,
@@ -107,7 +107,13 @@ fn output(args: &GlobalArgs, environment: &Environment) -> Result<OutputSettings
     if updates_per_second.is_some_and(|rate| !rate.is_finite() || rate < 0.0) {
         return Err(Error::invalid("variable .._PROGRESS_FPS is not a positive number"));
     }
-    Ok(OutputSettings { json: args.json, quiet: args.quiet, verbosity: args.verbose, updates_per_second, stats: args.stats })
+    Ok(OutputSettings {
+        json: args.json,
+        quiet: args.quiet,
+        verbosity: args.verbose,
+        updates_per_second,
+        stats: args.stats,
+    })
 }
 
 fn place(args: &GlobalArgs, environment: &Environment) -> Result<Place> {
@@ -125,7 +131,9 @@ fn place(args: &GlobalArgs, environment: &Environment) -> Result<Place> {
         let (name, file_name) = (format!("{prefix}REPOSITORY"), format!("{prefix}REPOSITORY_FILE"));
         match (environment.text(&name)?, environment.raw(&file_name)) {
             (Some(_), Some(_)) => {
-                return Err(Error::invalid(format!("both {name} and {file_name} are set")).with_hint("unset one of them"));
+                return Err(
+                    Error::invalid(format!("both {name} and {file_name} are set")).with_hint("unset one of them")
+                );
             }
             (Some(text), None) => return given(text, &name),
             (None, Some(file)) => return Ok(Place::File(PathBuf::from(file))),
@@ -176,7 +184,8 @@ fn extended(options: &[String]) -> Result<BTreeMap<String, String>> {
     let mut map = BTreeMap::new();
     for option in options {
         // The value is not quoted: it might be a secret.
-        let (key, value) = option.split_once('=').ok_or_else(|| Error::invalid("an option -o is not of the form KEY=VALUE"))?;
+        let (key, value) =
+            option.split_once('=').ok_or_else(|| Error::invalid("an option -o is not of the form KEY=VALUE"))?;
         let key = key.trim().to_ascii_lowercase();
         if map.insert(key.clone(), value.trim().to_owned()).is_some() {
             return Err(Error::invalid(format!("option {key} is given twice")));
@@ -204,7 +213,12 @@ fn parsed<T: FromStr>(environment: &Environment, suffix: &str) -> Result<Option<
 }
 
 /// An option, else the variable of either prefix, read as a `T`.
-fn choice<T: FromStr<Err = Error>>(option: Option<&str>, flag: &str, environment: &Environment, suffix: &str) -> Result<Option<T>> {
+fn choice<T: FromStr<Err = Error>>(
+    option: Option<&str>,
+    flag: &str,
+    environment: &Environment,
+    suffix: &str,
+) -> Result<Option<T>> {
     if let Some(text) = option {
         return text.parse().map(Some).map_err(|error: Error| error.within(format!("option {flag}")));
     }

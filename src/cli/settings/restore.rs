@@ -14,51 +14,51 @@ use super::find::{Chosen, Latest, choose, filter};
 /// What `restore` is to do.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent switches of the command line")]
-pub struct RestoreSettings {
+pub(crate) struct RestoreSettings {
     /// Which snapshot, and what of it.
-    pub chosen: Chosen,
+    pub(crate) chosen: Chosen,
     /// Which snapshots `latest` chooses from.
-    pub filter: SnapshotFilter,
+    pub(crate) filter: SnapshotFilter,
     /// Where to.
-    pub target: PathBuf,
+    pub(crate) target: PathBuf,
     /// What is left out, or what alone is restored.
-    pub files: Wanted,
+    pub(crate) files: Wanted,
     /// Patterns of extended attributes that are restored; none for all.
-    pub include_xattr: Vec<OsString>,
+    pub(crate) include_xattr: Vec<OsString>,
     /// Patterns of extended attributes that are left out.
-    pub exclude_xattr: Vec<OsString>,
+    pub(crate) exclude_xattr: Vec<OsString>,
     /// When existing files are replaced.
-    pub overwrite: Overwrite,
+    pub(crate) overwrite: Overwrite,
     /// Whether what the snapshot does not hold is deleted.
-    pub delete: bool,
+    pub(crate) delete: bool,
     /// Whether nothing is written.
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
     /// Whether runs of zeros become holes.
-    pub sparse: bool,
+    pub(crate) sparse: bool,
     /// Whether everything is read back.
-    pub verify: bool,
+    pub(crate) verify: bool,
     /// Whether owners are set by name.
-    pub ownership_by_name: bool,
+    pub(crate) ownership_by_name: bool,
 }
 
 /// Patterns that choose files.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// Whether what matches is restored, or left out.
-    pub include: bool,
+    pub(crate) include: bool,
     /// Patterns.
-    pub patterns: Vec<OsString>,
+    pub(crate) patterns: Vec<OsString>,
     /// Patterns that ignore case.
-    pub ipatterns: Vec<OsString>,
+    pub(crate) ipatterns: Vec<OsString>,
     /// Files of patterns.
-    pub files: Vec<PathBuf>,
+    pub(crate) files: Vec<PathBuf>,
     /// Files of patterns that ignore case.
-    pub ifiles: Vec<PathBuf>,
+    pub(crate) ifiles: Vec<PathBuf>,
 }
 
 impl Wanted {
     /// Whether there are no patterns at all.
-    pub fn is_everything(&self) -> bool {
+    pub(crate) fn is_everything(&self) -> bool {
         self.patterns.is_empty() && self.ipatterns.is_empty() && self.files.is_empty() && self.ifiles.is_empty()
     }
 }
@@ -68,7 +68,7 @@ impl RestoreSettings {
     ///
     /// # Errors
     /// `Invalid` for a value that makes no sense, and for `--delete` on `/` without a filter.
-    pub fn new(args: &RestoreArgs, environment: &Environment) -> Result<Self> {
+    pub(crate) fn new(args: &RestoreArgs, environment: &Environment) -> Result<Self> {
         let latest =
             Latest { as_of: args.as_of.as_deref(), previous: args.previous, include_partial: args.include_partial };
         let files = wanted(args);

@@ -5,6 +5,9 @@ use clap::Parser;
 use super::*;
 use crate::cli::args::Cli;
 
+/// Options, variables, and what is to come of them.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+
 fn settings(line: &str, environment: &[(&str, &str)]) -> Result<Settings> {
     let words = ["volvault"].into_iter().chain(line.split_whitespace()).chain(["version"]);
     let cli = Cli::try_parse_from(words).unwrap();
@@ -24,7 +27,7 @@ fn shown(place: &Place) -> String {
 fn the_repository_is_the_first_one_named() {
     let (ours, restics) = (("VOLVAULT_REPOSITORY", "/ours"), ("RESTIC_REPOSITORY", "/restics"));
     let (our_file, restics_file) = (("VOLVAULT_REPOSITORY_FILE", "/f"), ("RESTIC_REPOSITORY_FILE", "/g"));
-    let cases: [(&str, &[(&str, &str)], &str); 9] = [
+    let cases: [Case<'_>; 9] = [
         ("-r /given", &[ours, restics], "/given"),
         ("-r /given", &[our_file, restics], "/given"),
         ("--repository-file h", &[ours], "in h"),
@@ -60,7 +63,7 @@ fn the_credential_is_the_first_one_named() {
         CredentialSource::Unset => "unset".to_owned(),
     };
     let password = ("RESTIC_PASSWORD", "s");
-    let cases: [(&str, &[(&str, &str)], &str); 9] = [
+    let cases: [Case<'_>; 9] = [
         ("", &[], "unset"),
         ("-p f", &[password, ("VOLVAULT_KEY_FILE", "k")], "file f"),
         ("--key-file k", &[password], "key k"),
@@ -79,7 +82,8 @@ fn the_credential_is_the_first_one_named() {
 
 #[test]
 fn settings_show_no_secret() {
-    let made = settings("-o s3.region=x", &[("RESTIC_PASSWORD", "hunter2"), ("AWS_SECRET_ACCESS_KEY", "hunter3")]).unwrap();
+    let made =
+        settings("-o s3.region=x", &[("RESTIC_PASSWORD", "hunter2"), ("AWS_SECRET_ACCESS_KEY", "hunter3")]).unwrap();
     assert!(!format!("{made:?}").contains("hunter"));
 }
 

@@ -4,6 +4,7 @@
 
 mod build;
 mod filter;
+mod scan;
 mod segment;
 
 use std::collections::HashSet;
@@ -11,21 +12,25 @@ use std::sync::Arc;
 
 use crate::catalog::{Codec, Place};
 use crate::crypto::BlobKind;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BlobId, ObjectHash, PackRef};
 
 pub(super) use build::SegmentBuilder;
-pub(super) use segment::Segment;
+pub use scan::IndexRow;
+pub(super) use segment::{Segment, segment_key};
 
 use super::repository::Io;
 use super::session::Listing;
 
 /// Bytes of a blob id that an entry holds: 160 bits (docs/adr/0006).
-pub(super) const PREFIX_LEN: usize = 20;
+pub const PREFIX_LEN: usize = 20;
 /// Bytes of an entry.
 pub(super) const ENTRY_LEN: usize = 34;
 /// Entries of a full block.
 pub(super) const BLOCK_ENTRIES: u16 = 128;
+
+/// How often a listing is repeated when segments are merged while they are opened.
+const LISTED_AGAIN_MAX: usize = 5;
 
 /// A pack as the index knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,12 +67,22 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Opens the segments of a listing: one ranged read each.
-    pub(super) fn open(io: &Io, listing: &Listing, absent: HashSet<ObjectHash>) -> Result<Self> {
-        let mut segments = Segment::open_all(io, &listing.segments)?;
+    /// Opens the segments that were listed: one ranged read each. Where one has been merged away since, lists again.
+    pub(super) fn open(io: &Io, listed: &[(ObjectHash, u64)], absent: HashSet<ObjectHash>) -> Result<Self> {
+        let mut listed = listed.to_vec();
+        for _ in 0..LISTED_AGAIN_MAX {
+            match Segment::open_all(io, &listed)? {
+                Some(segments) => return Ok(Self::assemble(segments, absent)),
+                None => listed = Listing::segments_now(io)?,
+            }
+        }
+        Err(Error::new(ErrorKind::Unavailable, "index segments vanish faster than they can be read").with_hint("run the command again"))
+    }
+
+    fn assemble(mut segments: Vec<Segment>, absent: HashSet<ObjectHash>) -> Self {
         let superseded: HashSet<ObjectHash> = segments.iter().flat_map(|segment| segment.supersedes().iter().copied()).collect();
         segments.retain(|segment| !superseded.contains(&segment.name()));
-        Ok(Self { segments: segments.into_iter().map(Arc::new).collect(), absent })
+        Self { segments: segments.into_iter().map(Arc::new).collect(), absent }
     }
 
     pub(super) fn add(&mut self, segment: Segment) {

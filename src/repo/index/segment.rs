@@ -32,14 +32,14 @@ const OPENED_AT_ONCE: usize = 8;
 pub(in crate::repo) struct Segment {
     name: ObjectHash,
     opener: Opener,
-    packs: Vec<PackInfo>,
+    pub(super) packs: Vec<PackInfo>,
     supersedes: Vec<ObjectHash>,
     /// First eight bytes of each block's first prefix.
-    firsts: Vec<u64>,
+    pub(super) firsts: Vec<u64>,
     entries: u64,
     block_entries: usize,
-    filter: Filter,
-    whole: Option<Bytes>,
+    pub(super) filter: Filter,
+    pub(super) whole: Option<Bytes>,
     groups: Mutex<Groups>,
 }
 
@@ -57,8 +57,8 @@ struct Tail {
 }
 
 impl Segment {
-    /// Opens many segments, a few at once; those that were merged away meanwhile are left out.
-    pub(in crate::repo) fn open_all(io: &Io, listed: &[(ObjectHash, u64)]) -> Result<Vec<Self>> {
+    /// Opens many segments, a few at once; `None` when one of them has been merged away meanwhile.
+    pub(in crate::repo) fn open_all(io: &Io, listed: &[(ObjectHash, u64)]) -> Result<Option<Vec<Self>>> {
         io.block(async {
             stream::iter(listed.iter().copied())
                 .map(|(name, size)| async move {
@@ -69,13 +69,13 @@ impl Segment {
                     }
                 })
                 .buffered(OPENED_AT_ONCE)
-                .try_filter_map(|segment| async move { Ok(segment) })
-                .try_collect()
+                .try_collect::<Vec<Option<Self>>>()
                 .await
+                .map(|segments| segments.into_iter().collect())
         })
     }
 
-    async fn open(io: &Io, name: ObjectHash, size: u64) -> Result<Self> {
+    pub(in crate::repo) async fn open(io: &Io, name: ObjectHash, size: u64) -> Result<Self> {
         let key = segment_key(&name);
         if size <= WHOLE_MAX {
             let bytes = io.store.get(&key, WHOLE_MAX).await?;
@@ -223,7 +223,7 @@ impl Segment {
         Ok(sealed)
     }
 
-    fn open_block(&self, number: usize, sealed: &[u8]) -> Result<Vec<u8>> {
+    pub(super) fn open_block(&self, number: usize, sealed: &[u8]) -> Result<Vec<u8>> {
         let within = |error: Error| error.within(format!("block {number} of index segment {}", self.name));
         let sealed = sealed.get(..self.block_len(number)).ok_or_else(|| within(Error::corrupt("block is cut short")))?;
         let mut bytes = sealed.to_vec();
@@ -233,7 +233,7 @@ impl Segment {
         Ok(bytes)
     }
 
-    fn block_at(&self, number: usize) -> usize {
+    pub(super) fn block_at(&self, number: usize) -> usize {
         HEADER_LEN + number * (self.block_entries * ENTRY_LEN + TAG_LEN)
     }
 
@@ -243,7 +243,7 @@ impl Segment {
         entries * ENTRY_LEN + TAG_LEN
     }
 
-    fn blocks_end(&self) -> u64 {
+    pub(super) fn blocks_end(&self) -> u64 {
         self.firsts.len().checked_sub(1).map_or(HEADER_LEN, |last| self.block_at(last) + self.block_len(last)) as u64
     }
 }
@@ -316,16 +316,16 @@ fn read_pack(record: &[u8; PACK_LEN]) -> Result<PackInfo> {
 }
 
 /// Takes fixed-size fields off the front of a byte string.
-struct Fields<'a>(&'a [u8]);
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl<'a> Fields<'a> {
-    fn take<const N: usize>(&mut self) -> Result<[u8; N]> {
+    pub(super) fn take<const N: usize>(&mut self) -> Result<[u8; N]> {
         let (field, rest) = self.0.split_first_chunk::<N>().ok_or_else(|| Error::corrupt("index segment ends early"))?;
         self.0 = rest;
         Ok(*field)
     }
 
-    fn u24(&mut self) -> Result<u32> {
+    pub(super) fn u24(&mut self) -> Result<u32> {
         let [a, b, c] = self.take()?;
         Ok(u32::from_le_bytes([a, b, c, 0]))
     }

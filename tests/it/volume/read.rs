@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::{FileExt as _, symlink};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, lsetxattr, mknodat};
 use volvault::catalog::Extent;
@@ -53,6 +54,33 @@ fn a_file_that_changed_since_the_walk_is_read_as_it_is_now() {
     std::fs::remove_file(&path).expect("remove");
     let error = found.read_small(100, &mut buffer).expect_err("vanished");
     assert_eq!(error.kind(), volvault::ErrorKind::NotFound);
+}
+
+#[test]
+fn a_file_that_changes_all_the_time_is_read_and_said_to_change() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let path = dir.path().join("log");
+    put(&path, &vec![1; 1 << 20]);
+    let found = find(dir.path(), "log");
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let writer = OpenOptions::new().write(true).open(&path).expect("open");
+            let mut byte = 0u8;
+            while !over.load(Ordering::Relaxed) {
+                byte = byte.wrapping_add(1);
+                writer.write_all_at(&[byte; 4096], u64::from(byte) * 4096).expect("write");
+            }
+        });
+        let changed = (0..5000).any(|_| {
+            let mut buffer = Vec::new();
+            let small = found.read_small(2 << 20, &mut buffer).expect("read");
+            assert_eq!(small.len, buffer.len());
+            small.changed
+        });
+        over.store(true, Ordering::Relaxed);
+        assert!(changed);
+    });
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 use volvault::events::Stop;
 use volvault::path::TreePath;
 use volvault::volume::rules::{RuleOptions, TagFile};
@@ -16,7 +17,7 @@ use volvault::volume::{
     Apply, EntryKind, Replace, Rules, Source, Target, WalkItem, WalkOptions, sources_from_args, walk,
 };
 
-use super::{as_nobody, find_all, lines, metadata, put, tree_path, walk_with, whole};
+use super::{as_nobody, find_all, give_to_nobody, lines, metadata, put, tree_path, walk_with, whole};
 
 /// Every path below `dir`, sorted, by other means.
 fn expected(dir: &Path) -> Vec<TreePath> {
@@ -219,6 +220,30 @@ fn a_directory_that_cannot_be_listed_is_saved_and_reported() {
     std::fs::set_permissions(dir.path().join("closed"), Permissions::from_mode(0o700)).expect("chmod");
     let items = as_nobody(|| walk_with(whole(dir.path()), Rules::default(), 1));
     assert_eq!(lines(&items), ["/: dir", "/closed: dir", "/closed: problem Denied", "/open: regular file"]);
+}
+
+#[test]
+fn root_without_capabilities_reads_what_others_let_it() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    std::fs::create_dir(dir.path().join("d")).expect("mkdir");
+    put(dir.path().join("d/f"), b"content");
+    for (name, mode) in [("d/f", 0o644), ("d", 0o755), ("", 0o755)] {
+        give_to_nobody(&dir.path().join(name));
+        std::fs::set_permissions(dir.path().join(name), Permissions::from_mode(mode)).expect("chmod");
+    }
+    let content = std::thread::scope(|scope| {
+        let powerless = scope.spawn(|| {
+            let none = CapabilitySet::empty();
+            let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
+            set_capabilities(None, sets).expect("drop capabilities");
+            let found = find_all(dir.path());
+            let mut content = Vec::new();
+            found.last().expect("the file").read_small(100, &mut content).expect("read");
+            content
+        });
+        powerless.join().expect("no panic")
+    });
+    assert_eq!(content, b"content");
 }
 
 #[test]

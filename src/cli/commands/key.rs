@@ -1,0 +1,153 @@
+//! `key`.
+
+use chrono::DateTime;
+
+use crate::cli::App;
+use crate::cli::args::{KeyArgs, KeyCommand, NewKeyArgs};
+use crate::cli::exit::Outcome;
+use crate::cli::output::json::{self, KeyInfo};
+use crate::cli::output::table::Table;
+use crate::cli::output::text;
+use crate::cli::password::{self, Terminal};
+use crate::cli::settings::CredentialSource;
+use crate::error::Result;
+use crate::repo::{Repository, Slot, SlotKind};
+use crate::secret::Credential;
+
+/// Manages the passwords and keys that open the repository.
+pub(in crate::cli) fn run(app: &App<'_>, args: &KeyArgs) -> Result<Outcome> {
+    match &args.command {
+        KeyCommand::List => list(app)?,
+        KeyCommand::Add(new) => {
+            let repository = app.open()?;
+            let id = add(&repository, new)?;
+            app.console.say(&format!("saved new key with ID {id}"));
+        }
+        KeyCommand::Remove { id } => {
+            app.open()?.remove_slot(&id.to_ascii_lowercase())?;
+            app.console.say(&format!("removed key {}", text::name(id)));
+        }
+        KeyCommand::Passwd(new) => passwd(app, new)?,
+    }
+    Ok(Outcome::Complete)
+}
+
+fn list(app: &App<'_>) -> Result<()> {
+    let repository = app.open()?;
+    let keys: Vec<KeyInfo> =
+        repository.slots()?.iter().map(|(name, slot)| info(name, slot, name == repository.current_slot())).collect();
+    if app.console.settings().json {
+        app.console.line(&json::line(&keys));
+        return Ok(());
+    }
+    for line in table(&keys).lines() {
+        app.console.row(&line);
+    }
+    Ok(())
+}
+
+fn table(keys: &[KeyInfo]) -> Table {
+    let mut table = Table::new(&[" ID", "User", "Host", "Created", "Kind", "Label"]);
+    for key in keys {
+        let mark = if key.current { '*' } else { ' ' };
+        let short: String = key.id.chars().take(8).collect();
+        let cells = [
+            format!("{mark}{short}"),
+            text::name(&key.user_name),
+            text::name(&key.host_name),
+            key.created.clone(),
+            key.kind.to_owned(),
+            text::name(&key.label),
+        ];
+        table.row(cells.into_iter().map(|cell| vec![cell]).collect());
+    }
+    table
+}
+
+/// What a slot says of itself. Anybody who may write to the store can have written it: it is for people, not for decisions.
+pub(super) fn info(name: &str, slot: &Slot, current: bool) -> KeyInfo {
+    let label = slot.label();
+    let created =
+        DateTime::parse_from_rfc3339(&label.created).map_or_else(|_| text::name(&label.created), |at| text::time(&at));
+    KeyInfo {
+        current,
+        id: name.to_owned(),
+        user_name: label.user,
+        host_name: label.host,
+        created,
+        kind: match slot.kind() {
+            SlotKind::Argon2id => "argon2id",
+            SlotKind::Key32 => "key32",
+        },
+        label: label.label,
+    }
+}
+
+fn add(repository: &Repository, new: &NewKeyArgs) -> Result<String> {
+    repository.add_slot(&new_credential(new)?, None, &label(new))
+}
+
+fn new_credential(new: &NewKeyArgs) -> Result<Credential> {
+    let source = match (&new.new_password_file, &new.new_key_file) {
+        (Some(file), _) => CredentialSource::PasswordFile(file.clone()),
+        (None, Some(file)) => CredentialSource::KeyFile(file.clone()),
+        (None, None) => CredentialSource::Unset,
+    };
+    password::fetch_new(&source, &Terminal)
+}
+
+fn label(new: &NewKeyArgs) -> String {
+    match (&new.label, &new.user, &new.host) {
+        (Some(label), _, _) => label.clone(),
+        (None, None, None) => String::new(),
+        (None, user, host) => format!("{}@{}", user.as_deref().unwrap_or(""), host.as_deref().unwrap_or("")),
+    }
+}
+
+/// Adds the new key, opens the repository with it, and only then removes the old one: a stop anywhere leaves at
+/// least one that works.
+fn passwd(app: &App<'_>, new: &NewKeyArgs) -> Result<()> {
+    let repository = app.open()?;
+    let old = repository.current_slot().to_owned();
+    let credential = new_credential(new)?;
+    let id = repository.add_slot(&credential, None, &label(new))?;
+    let store = repository.store().clone();
+    let reopened = Repository::open(store, &credential, repository.options().clone())?;
+    if reopened.current_slot() == old {
+        // The new password is the old one: its first slot opened, and the second is as good.
+        reopened.remove_slot(&id)?;
+        app.console.say("the new password is the old one; nothing was changed");
+        return Ok(());
+    }
+    reopened.remove_slot(&old)?;
+    app.console.say(&format!("saved new key as {id}"));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_listed_with_the_one_in_use_marked() {
+        let key = |current, id: &str, label: &str| KeyInfo {
+            current,
+            id: id.repeat(4),
+            user_name: "root".into(),
+            host_name: "pod".into(),
+            created: "2024-03-01 10:00:00".into(),
+            kind: "key32",
+            label: label.into(),
+        };
+        assert_eq!(
+            table(&[key(true, "12ab34cd", "x\n"), key(false, "ffffffff", "")]).lines(),
+            [
+                " ID        User  Host  Created              Kind   Label",
+                "----------------------------------------------------------",
+                "*12ab34cd  root  pod   2024-03-01 10:00:00  key32  x\\n",
+                " ffffffff  root  pod   2024-03-01 10:00:00  key32",
+                "----------------------------------------------------------",
+            ]
+        );
+    }
+}

@@ -1,0 +1,147 @@
+//! Words: options in; text, JSON, progress bars and exit codes out.
+//!
+//! [`args`] holds what is typed, [`environment`] what is set, [`settings`] what both mean; the [`commands`] call the use-cases with
+//! that and print what comes back. Only this room and `main` print, ask, read the environment or decide on an exit
+//! code. It must never show a secret, nor take one in an argument.
+
+pub mod args;
+mod commands;
+pub mod environment;
+mod exit;
+mod opening;
+mod output;
+mod password;
+mod process;
+mod progress;
+mod settings;
+mod signals;
+
+use std::ffi::OsString;
+use std::sync::OnceLock;
+
+use clap::Parser;
+use tokio::runtime::Handle;
+
+use args::{Cli, Command};
+use environment::Environment;
+use exit::Outcome;
+use output::Console;
+use settings::{OutputSettings, Settings};
+use signals::Signals;
+
+use crate::clock::SharedClock;
+use crate::error::{Attempt, Result};
+use crate::storage::{RequestCounts, Store};
+
+/// What every command works with.
+struct App<'a> {
+    console: &'a Console,
+    settings: &'a Settings,
+    environment: &'a Environment,
+    clock: SharedClock,
+    runtime: Handle,
+    signals: Signals,
+    /// The store, once it is connected.
+    store: OnceLock<Store>,
+}
+
+/// Runs the command line, and returns the exit code. `arguments` begin with the program's name.
+pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environment, clock: SharedClock) -> u8 {
+    process::prepare();
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error, &arguments),
+    };
+    let early = OutputSettings { json: cli.global.json, quiet: cli.global.quiet, ..OutputSettings::default() };
+    if matches!(cli.command, Command::Version) {
+        let console = Console::of_process(early);
+        commands::version::run(&console);
+        return console.finish().map_or_else(|error| exit::report(&console, &error), |()| 0);
+    }
+    let settings = match Settings::new(&cli.global, environment) {
+        Ok(settings) => settings,
+        Err(error) => return exit::report(&Console::of_process(early), &error),
+    };
+    let console = Console::of_process(settings.output);
+    let result = execute(&cli.command, &settings, &console, (environment, clock));
+    match result.and_then(|outcome| console.finish().map(|()| outcome)) {
+        Ok(outcome) => {
+            exit::report_outcome(&console, outcome);
+            outcome.code()
+        }
+        Err(error) => {
+            console.flush();
+            exit::report(&console, &error)
+        }
+    }
+}
+
+fn execute(
+    command: &Command,
+    settings: &Settings,
+    console: &Console,
+    world: (&Environment, SharedClock),
+) -> Result<Outcome> {
+    let (environment, clock) = world;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("store")
+        .enable_all()
+        .build()
+        .attempt(|| "start the threads that talk to the store".to_owned())?;
+    let signals = Signals::listen(runtime.handle())?;
+    let handle = runtime.handle().clone();
+    let app = App { console, settings, environment, clock, runtime: handle, signals, store: OnceLock::new() };
+    let result = dispatch(&app, command);
+    app.tell_requests();
+    // A request that still hangs is no reason to wait.
+    runtime.shutdown_background();
+    result
+}
+
+fn dispatch(app: &App<'_>, command: &Command) -> Result<Outcome> {
+    match command {
+        Command::Init(args) => commands::init::run(app, args),
+        Command::Backup(args) => commands::backup::run(app, args),
+        Command::Snapshots(args) => commands::snapshots::run(app, args),
+        Command::Ls(args) => commands::ls::run(app, args),
+        Command::Restore(args) => commands::restore::run(app, args),
+        Command::Check(args) => commands::check::run(app, args),
+        Command::Key(args) => commands::key::run(app, args),
+        Command::Cat(args) => commands::cat::run(app, args),
+        Command::Version => {
+            commands::version::run(app.console);
+            Ok(Outcome::Complete)
+        }
+    }
+}
+
+impl App<'_> {
+    /// The requests so far, if they are to be told of.
+    fn requests(&self) -> Option<RequestCounts> {
+        self.store.get().filter(|_| self.settings.output.stats).map(Store::requests)
+    }
+
+    fn tell_requests(&self) {
+        if let (Some(requests), false) = (self.requests(), self.settings.output.json) {
+            self.console.warn(&format!("requests: {requests}"));
+        }
+    }
+}
+
+/// Help is a result; a wrong command line is a failure like any other, not clap's exit code 2.
+fn refuse(error: &clap::Error, arguments: &[OsString]) -> u8 {
+    if !error.use_stderr() {
+        // A reader that left early has seen what it wanted.
+        let _ = error.print();
+        return 0;
+    }
+    if arguments.iter().any(|word| word == "--json") {
+        let console = Console::of_process(OutputSettings { json: true, ..OutputSettings::default() });
+        let text = error.to_string();
+        return exit::report(&console, &crate::Error::invalid(text.trim_start_matches("error: ").trim_end()));
+    }
+    let _ = error.print();
+    exit::FAILURE
+}

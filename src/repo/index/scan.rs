@@ -1,0 +1,146 @@
+//! Reads a segment to its last byte and checks every rule of `docs/format.md` section 7.
+
+use crate::catalog::Codec;
+use crate::crypto::{HEADER_LEN, TAG_LEN};
+use crate::error::{Error, Result};
+use crate::id::BlobId;
+use crate::limits::BLOB_MAX;
+use crate::repo::repository::Io;
+
+use super::segment::{Fields, Segment, segment_key};
+use super::{ENTRY_LEN, PREFIX_LEN, codec_of, filter};
+
+/// Bytes of a large segment that one request reads here.
+const PIECE: usize = 8 << 20;
+
+/// One entry of a segment as it stands there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexRow {
+    /// First bytes of the blob's id.
+    pub prefix: [u8; PREFIX_LEN],
+    /// Number of the pack in the segment's table.
+    pub pack: u32,
+    /// Where in the pack the sealed blob starts.
+    pub offset: u32,
+    /// Length of the sealed blob, tag included.
+    pub stored_len: u32,
+    /// Length of the plaintext.
+    pub raw_len: u32,
+    /// How to decode it after opening.
+    pub codec: Codec,
+}
+
+impl Segment {
+    /// Hands every entry to `each`, in order. A segment that is not in memory is read in pieces of 8 MiB, and its name is compared with
+    /// the hash of all that was read; that of one in memory was compared when it was opened.
+    ///
+    /// # Errors
+    /// `Corrupt` at the first thing that is wrong. Rows before it were handed out.
+    pub(in crate::repo) fn scan(&self, io: &Io, size: u64, each: &mut dyn FnMut(&IndexRow)) -> Result<()> {
+        let mut rules = Rules { segment: self, last: None, rows: 0, each };
+        match &self.whole {
+            Some(bytes) => {
+                for number in 0..self.firsts.len() {
+                    rules.block(number, bytes.get(self.block_at(number)..).unwrap_or_default())?;
+                }
+            }
+            None => self.scan_pieces(io, size, &mut rules)?,
+        }
+        rules.finish()
+    }
+
+    fn scan_pieces(&self, io: &Io, size: u64, rules: &mut Rules<'_>) -> Result<()> {
+        let key = segment_key(&self.name());
+        let mut hasher = blake3::Hasher::new();
+        let mut read = |from: u64, to: u64| -> Result<bytes::Bytes> {
+            let piece = io.block(io.store.get_range(&key, from..to))?;
+            hasher.update(&piece);
+            Ok(piece)
+        };
+        read(0, HEADER_LEN as u64)?;
+        let blocks = self.firsts.len();
+        let at_once = (PIECE / (self.block_at(1) - self.block_at(0))).max(1);
+        for first in (0..blocks).step_by(at_once) {
+            let after = first.saturating_add(at_once);
+            let end = if after < blocks { self.block_at(after) as u64 } else { self.blocks_end() };
+            let piece = read(self.block_at(first) as u64, end)?;
+            for number in first..after.min(blocks) {
+                rules.block(number, piece.get(self.block_at(number) - self.block_at(first)..).unwrap_or_default())?;
+            }
+        }
+        let mut at = self.blocks_end();
+        while at < size {
+            let end = size.min(at + PIECE as u64);
+            read(at, end)?;
+            at = end;
+        }
+        if hasher.finalize().as_bytes() != self.name().as_bytes() {
+            return Err(Error::corrupt("bytes do not have the hash that names them"));
+        }
+        Ok(())
+    }
+}
+
+/// What must hold from row to row.
+struct Rules<'a> {
+    segment: &'a Segment,
+    last: Option<[u8; PREFIX_LEN]>,
+    rows: u64,
+    each: &'a mut dyn FnMut(&IndexRow),
+}
+
+impl Rules<'_> {
+    fn block(&mut self, number: usize, sealed: &[u8]) -> Result<()> {
+        let wrong = |what: &str| Error::corrupt(format!("block {number} {what}"));
+        let plain = self.segment.open_block(number, sealed)?;
+        let (rows, rest) = plain.as_chunks::<ENTRY_LEN>();
+        if !rest.is_empty() || rows.first().map(|row| filter::key_of(row)) != self.segment.firsts.get(number).copied() {
+            return Err(wrong("does not begin with the entry that the footer names"));
+        }
+        for row in rows {
+            let row = self.row(row).map_err(|error| error.within(format!("block {number}")))?;
+            (self.each)(&row);
+        }
+        Ok(())
+    }
+
+    fn row(&mut self, bytes: &[u8; ENTRY_LEN]) -> Result<IndexRow> {
+        let mut fields = Fields(bytes);
+        let prefix: [u8; PREFIX_LEN] = fields.take()?;
+        let wrong = |what: &str| Error::corrupt(format!("the entry of blob {} {what}", hex::encode(prefix)));
+        let pack = fields.u24()?;
+        let offset = u32::from_le_bytes(fields.take()?);
+        let (stored_len, raw_len) = (fields.u24()?, fields.u24()?);
+        let [codec] = fields.take()?;
+        let codec = codec_of(codec).ok_or_else(|| wrong("has an unknown codec"))?;
+        if self.last.is_some_and(|last| last >= prefix) {
+            return Err(wrong("is not after the one before it"));
+        }
+        let info = self.segment.packs.get(pack as usize).ok_or_else(|| wrong("names a pack that the footer does not have"))?;
+        let inside = offset as usize >= HEADER_LEN && u64::from(offset) + u64::from(stored_len) <= info.size;
+        let longest = (raw_len as usize).saturating_add(TAG_LEN);
+        if !inside || raw_len == 0 || raw_len as usize > BLOB_MAX || !(TAG_LEN + 1..=longest).contains(&(stored_len as usize)) {
+            return Err(wrong(&format!("does not fit into pack {}", info.pack.name)));
+        }
+        if !self.segment.filter.may_hold(&widened(&prefix)) {
+            return Err(wrong("is denied by the filter"));
+        }
+        self.last = Some(prefix);
+        self.rows += 1;
+        Ok(IndexRow { prefix, pack, offset, stored_len, raw_len, codec })
+    }
+
+    fn finish(&self) -> Result<()> {
+        if self.rows != self.segment.entries() {
+            return Err(Error::corrupt(format!("there are {} entries where the footer names {}", self.rows, self.segment.entries())));
+        }
+        Ok(())
+    }
+}
+
+/// An id that starts with `prefix`: the filter knows no more of it.
+fn widened(prefix: &[u8; PREFIX_LEN]) -> BlobId {
+    let mut bytes = [0u8; BlobId::LEN];
+    bytes.iter_mut().zip(prefix).for_each(|(to, from)| *to = *from);
+    BlobId::new(bytes)
+}
