@@ -68,7 +68,13 @@ impl Blobs {
     pub(super) fn add(&mut self, pack: u32, row: &IndexRow) {
         if let Some(rows) = &mut self.rows {
             let raw_len_and_codec = row.raw_len << 1 | u32::from(row.codec == Codec::Zstd);
-            rows.push(Row { prefix: row.prefix, pack, offset: row.offset, stored_len: row.stored_len, raw_len_and_codec });
+            rows.push(Row {
+                prefix: row.prefix,
+                pack,
+                offset: row.offset,
+                stored_len: row.stored_len,
+                raw_len_and_codec,
+            });
         }
     }
 
@@ -113,7 +119,8 @@ impl Blobs {
         let prefix: Prefix = blob.id.as_bytes().first_chunk().copied().unwrap_or_default();
         let mut best: Option<Found> = None;
         let mut offer = |place: Place, raw_len: u32| {
-            let whole = self.broken.is_empty() || self.broken.get(&place.pack.name).is_none_or(|whole| whole.contains(&prefix));
+            let whole =
+                self.broken.is_empty() || self.broken.get(&place.pack.name).is_none_or(|whole| whole.contains(&prefix));
             if best.is_none_or(|best| whole && !best.whole) {
                 best = Some(Found { place, raw_len, whole });
             }

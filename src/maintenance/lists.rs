@@ -1,6 +1,6 @@
 //! Chunk lists of big files. Lists that files and snapshots share are read once.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::catalog::{BlobRef, ChunkList};
@@ -78,7 +78,8 @@ impl<'c> Lists<'c> {
             let named = |list: &BlobRef| Named { blob: *list, depth: file.depth, len: 0, file: number };
             claims.extend(file.lists.iter().map(named));
         }
-        let mut asked: HashSet<Short> = HashSet::new();
+        // Which file asked for a list first: what is wrong with the list was said of that one.
+        let mut asked: HashMap<Short, usize> = HashMap::new();
         let mut stack = self.unread(&claims, &mut asked);
         while !stack.is_empty() {
             self.context.go_on()?;
@@ -91,9 +92,11 @@ impl<'c> Lists<'c> {
         let mut sums: Vec<Option<u64>> = vec![Some(0); files.len()];
         for (number, claim) in claims.iter().enumerate() {
             let Some(file) = files.get(claim.file) else { continue };
-            let known = self.known.get(&short(&claim.blob.id));
+            let name = short(&claim.blob.id);
+            let known = self.known.get(&name);
             let as_named = known.is_some_and(|known| claim.fits(known));
-            if !as_named {
+            let is_told = known.is_none() && asked.get(&name) == Some(&claim.file);
+            if !as_named && !is_told {
                 let id = claim.blob.id;
                 let flaw = if known.is_some() { "is not the one that its parent describes" } else { "cannot be read" };
                 file.error(self.context, &Error::corrupt(format!("chunk list {id} {flaw}")));
@@ -107,16 +110,23 @@ impl<'c> Lists<'c> {
         }
         for (file, sum) in files.iter().zip(sums) {
             if let Some(sum) = sum.filter(|sum| *sum != file.len) {
-                file.error(self.context, &Error::corrupt(format!("its chunks have {sum} bytes, the file {}", file.len)));
+                file.error(
+                    self.context,
+                    &Error::corrupt(format!("its chunks have {sum} bytes, the file {}", file.len)),
+                );
             }
         }
         Ok(())
     }
 
-    fn unread(&self, named: &[Named], asked: &mut HashSet<Short>) -> Vec<Named> {
+    fn unread(&self, named: &[Named], asked: &mut HashMap<Short, usize>) -> Vec<Named> {
         let is_new = |named: &&Named| {
             let short = short(&named.blob.id);
-            !self.known.contains_key(&short) && asked.insert(short)
+            if self.known.contains_key(&short) || asked.contains_key(&short) {
+                return false;
+            }
+            asked.insert(short, named.file);
+            true
         };
         named.iter().filter(is_new).copied().collect()
     }
@@ -158,7 +168,14 @@ impl<'c> Lists<'c> {
     }
 
     /// Looks up the chunks of a list, or notes the lists that it names.
-    fn take(&self, named: &Named, list: &ChunkList, raw_len: usize, read: &Mutex<Read>, error: &dyn Fn(&Error)) -> Result<()> {
+    fn take(
+        &self,
+        named: &Named,
+        list: &ChunkList,
+        raw_len: usize,
+        read: &Mutex<Read>,
+        error: &dyn Fn(&Error),
+    ) -> Result<()> {
         let id = named.blob.id;
         let (Some(len), Ok(raw_len), false) = (list.len(), u32::try_from(raw_len), list.is_empty()) else {
             error(&Error::corrupt(format!("chunk list {id} is not one that a writer makes")));

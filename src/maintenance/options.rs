@@ -39,7 +39,8 @@ impl ReadData {
             Self::None => Vec::new(),
             Self::All => packs,
             Self::Subset { n, t } => {
-                let part = |pack: &PackInfo| u32::from(pack.pack.name.as_bytes().first().copied().unwrap_or(0)).checked_rem(t);
+                let part =
+                    |pack: &PackInfo| u32::from(pack.pack.name.as_bytes().first().copied().unwrap_or(0)).checked_rem(t);
                 packs.retain(|pack| part(pack) == n.checked_sub(1));
                 packs
             }
@@ -58,7 +59,12 @@ fn percentage(size: u64, total: u64) -> f64 {
 }
 
 /// That part of the packs, rounded down, but at least one.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "between 0 and the number of packs")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "between 0 and the number of packs"
+)]
 fn choose(mut packs: Vec<PackInfo>, percent: f64, seed: SessionId) -> Vec<PackInfo> {
     let count = (packs.len() as f64 * percent.clamp(0.0, 100.0) / 100.0) as usize;
     packs.sort_by_cached_key(|pack| {
@@ -105,7 +111,9 @@ mod tests {
 
     #[test]
     fn a_percentage_is_rounded_down_and_never_nothing() {
-        for (percent, of, expected) in [(50.0, 9, 4), (1.0, 9, 1), (100.0, 9, 9), (33.4, 3, 1), (10.0, 0, 0), (f64::NAN, 9, 1)] {
+        for (percent, of, expected) in
+            [(50.0, 9, 4), (1.0, 9, 1), (100.0, 9, 9), (33.4, 3, 1), (10.0, 0, 0), (f64::NAN, 9, 1)]
+        {
             assert_eq!(count(ReadData::Percent(percent), of), expected, "{percent} of {of}");
         }
         assert_eq!(count(ReadData::Size(ByteSize(250)), 10), 2);

@@ -42,7 +42,12 @@ pub(super) fn run(context: &Context<'_>, blobs: &mut Blobs, packs: Vec<PackInfo>
         while let Some((info, handle)) = next_pack(repo, &queue) {
             let outcome = context.go_on().and_then(|()| {
                 let fetched = repo.options().runtime.block_on(handle);
-                one(context, index, &info, fetched.map_err(|cause| Error::bug("a read was abandoned").with_source(cause))?)
+                one(
+                    context,
+                    index,
+                    &info,
+                    fetched.map_err(|cause| Error::bug("a read was abandoned").with_source(cause))?,
+                )
             });
             lock(&queue).bytes -= info.size;
             Progress::add(&progress.files_done, 1);
@@ -61,7 +66,9 @@ pub(super) fn run(context: &Context<'_>, blobs: &mut Blobs, packs: Vec<PackInfo>
     let outcomes: Vec<Result<()>> = std::thread::scope(|scope| {
         let threads: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
         let mine = work();
-        let join = |thread: std::thread::ScopedJoinHandle<'_, Result<()>>| thread.join().unwrap_or_else(|_| Err(Error::bug("a thread of the check panicked")));
+        let join = |thread: std::thread::ScopedJoinHandle<'_, Result<()>>| {
+            thread.join().unwrap_or_else(|_| Err(Error::bug("a thread of the check panicked")))
+        };
         std::iter::once(mine).chain(threads.into_iter().map(join)).collect()
     });
     for (name, whole) in broken.into_inner().unwrap_or_else(PoisonError::into_inner) {
@@ -98,7 +105,10 @@ fn one(context: &Context<'_>, blobs: &Blobs, info: &PackInfo, fetched: Result<By
             let second = again().and_then(|bytes| verify(repo, blobs, info, bytes));
             if second.is_ok() {
                 let name = info.pack.name;
-                context.findings.note(format!("pack {name} was damaged when it came first ({}), and whole the second time", error.chain()));
+                context.findings.note(format!(
+                    "pack {name} was damaged when it came first ({}), and whole the second time",
+                    error.chain()
+                ));
             }
             second
         }
@@ -132,7 +142,8 @@ fn verify(repo: &Repository, blobs: &Blobs, info: &PackInfo, bytes: Bytes) -> Re
     verify_pack(repo, info, &mut bytes, &mut |entry| found += u32::from(blobs.has(&info.pack.name, entry)))?;
     let misplaced = blobs.rows_of(&info.pack.name).and_then(|rows| rows.checked_sub(found)).unwrap_or(0);
     let name = info.pack.name;
-    Ok((misplaced > 0).then(|| Error::corrupt(format!("the index places {misplaced} blobs in pack {name} that are not there"))))
+    Ok((misplaced > 0)
+        .then(|| Error::corrupt(format!("the index places {misplaced} blobs in pack {name} that are not there"))))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -22,7 +22,9 @@ pub(super) fn records(context: &Context<'_>) -> Result<()> {
     for id in &listing.suspect {
         if listing.snapshots.iter().any(|snapshot| snapshot.id == *id) {
             let id = id.short();
-            context.findings.note(format!("snapshot {id} is marked as suspect: a prune did not wait for the run that wrote it"));
+            context
+                .findings
+                .note(format!("snapshot {id} is marked as suspect: a prune did not wait for the run that wrote it"));
         }
     }
     context.findings.update(|report| report.records = count);
@@ -38,7 +40,8 @@ pub(super) fn index(context: &Context<'_>) -> Result<Blobs> {
             Err(error) => damaged_segment(context, &name, error)?,
         }
     }
-    let superseded: HashSet<ObjectHash> = segments.iter().flat_map(|segment| segment.supersedes().iter().copied()).collect();
+    let superseded: HashSet<ObjectHash> =
+        segments.iter().flat_map(|segment| segment.supersedes().iter().copied()).collect();
     let live = |segment: &&OpenSegment<'_>| !superseded.contains(&segment.name());
     let entries: u64 = segments.iter().filter(live).map(OpenSegment::entries).sum();
     let mut blobs = Blobs::new(entries, entries <= context.session.repo().limits().table_blobs);

@@ -5,8 +5,8 @@
 //! says of it and with the path that the next page begins with: then its order need not be checked again either.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::catalog::{BlobRef, ChildRef, Content, Entry, InnerPage, Node, decode_leaf};
 use crate::error::{Error, ErrorKind, Result};
@@ -194,7 +194,13 @@ impl Trees<'_> {
             Content::Chunks(chunks) => chunks.as_slice(),
             Content::Lists { depth, lists } => {
                 let len = file.content_len().ok_or_else(|| Error::corrupt("extents of a file"))?;
-                below.files.push(BigFile { snapshot: page.snapshot, path: entry.path.clone(), depth: *depth, lists: lists.clone(), len });
+                below.files.push(BigFile {
+                    snapshot: page.snapshot,
+                    path: entry.path.clone(),
+                    depth: *depth,
+                    lists: lists.clone(),
+                    len,
+                });
                 return Ok(());
             }
         };
@@ -221,7 +227,9 @@ impl Page {
         hasher.update(self.child.id.as_bytes()).update(&[self.level]);
         hasher.update(&self.child.raw_len.to_le_bytes()).update(&self.child.entries.to_le_bytes());
         hasher.update(&(self.child.first.as_bytes().len() as u64).to_le_bytes()).update(self.child.first.as_bytes());
-        hasher.update(&[u8::from(self.until.is_some())]).update(self.until.as_ref().map_or(&[], |path| path.as_bytes()));
+        hasher
+            .update(&[u8::from(self.until.is_some())])
+            .update(self.until.as_ref().map_or(&[], |path| path.as_bytes()));
         hasher.finalize().as_bytes().first_chunk().copied().unwrap_or_default()
     }
 

@@ -158,7 +158,11 @@ impl Repository {
                 Ok(()) => {}
                 // Sessions end, and a prune takes its records away, while others look.
                 Err(error) if error.kind() == ErrorKind::NotFound && key != config::KEY => {}
-                Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Unsupported) => damaged.push((key, error)),
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Unsupported) =>
+                {
+                    damaged.push((key, error))
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -175,9 +179,10 @@ impl Repository {
                 }
                 Config::open(&io.keys, bytes).map(drop)
             }
-            Some(Record::Slot(name)) => {
-                Slot::decode(name, bytes).and_then(|slot| slot.repo()).map(drop).map_err(|error| error.within(format!("open {key}")))
-            }
+            Some(Record::Slot(name)) => Slot::decode(name, bytes)
+                .and_then(|slot| slot.repo())
+                .map(drop)
+                .map_err(|error| error.within(format!("open {key}"))),
             Some(Record::Small(kind)) => small::open::<serde::de::IgnoredAny>(&io.keys, kind, key, bytes).map(drop),
         }
     }
@@ -213,7 +218,12 @@ fn record_kind(key: &str) -> Option<Record<'_>> {
 ///
 /// # Errors
 /// `Corrupt` at the first thing that is wrong, naming the pack.
-pub fn verify_pack(repo: &Repository, info: &PackInfo, bytes: &mut [u8], each: &mut dyn FnMut(&PackEntry)) -> Result<()> {
+pub fn verify_pack(
+    repo: &Repository,
+    info: &PackInfo,
+    bytes: &mut [u8],
+    each: &mut dyn FnMut(&PackEntry),
+) -> Result<()> {
     let (keys, name) = (repo.keys(), info.pack.name);
     let mut blobs = 0u32;
     // Taken before the blobs are opened in place; compared after the name is known to be right.

@@ -74,9 +74,13 @@ impl Listing {
         let mut parts = key.split('/').skip(1);
         let known = match (parts.next(), parts.next(), parts.next()) {
             (Some("keys"), Some(_), None) | (Some("forgotten"), Some(_), None) => true,
-            (Some("index"), Some(name), None) => name.parse().is_ok_and(|name| {
-                self.segments.push((name, size));
-                true
+            (Some("index"), Some(text), None) => text.parse().is_ok_and(|name: ObjectHash| {
+                // Hex of upper case parses, but is no name of ours: no such segment could be read.
+                let is_ours = name.to_hex() == text;
+                if is_ours {
+                    self.segments.push((name, size));
+                }
+                is_ours
             }),
             (Some("snapshots"), Some(_), Some(_)) => SnapshotName::parse(key).is_some_and(|name| {
                 self.snapshots.push(name);
@@ -239,13 +243,11 @@ impl<'r> Session<'r> {
             Selector::Latest { previous, as_of, include_partial } => {
                 let mut left = *previous;
                 for name in &self.listing.snapshots {
-                    // Names hold whole seconds; the snapshot's own time decides below.
                     if as_of.is_some_and(|as_of| name.time > as_of) {
                         continue;
                     }
                     let snapshot = self.load(name)?;
-                    let late = as_of.is_some_and(|as_of| snapshot.time > as_of);
-                    if late || !filter.matches(&snapshot) || (snapshot.status == Status::Partial && !include_partial) {
+                    if !filter.matches(&snapshot) || (snapshot.status == Status::Partial && !include_partial) {
                         continue;
                     }
                     if left == 0 {

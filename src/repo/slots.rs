@@ -55,13 +55,19 @@ pub(super) fn store(io: &Io, slot: &Slot) -> Result<String> {
 /// # Errors
 /// `WrongKey` when none does.
 pub(super) fn open(store: &Store, runtime: &Handle, repo: RepoId, listed: &[Listed], credential: &Credential) -> Result<(String, MasterKey)> {
-    let mut damaged = None;
+    let (mut damaged, mut foreign) = (None, 0);
     for object in listed.iter().take(SLOTS_TRIED) {
         let name = object.key.strip_prefix(PREFIX).unwrap_or(&object.key);
         let opened = runtime
             .block_on(store.get(&object.key, SLOT_MAX))
             .and_then(|bytes| Slot::decode(name, &bytes))
-            .and_then(|slot| if slot.repo()? == repo { slot.open(credential) } else { Ok(None) });
+            .and_then(|slot| {
+                if slot.repo()? == repo {
+                    return slot.open(credential);
+                }
+                foreign += 1;
+                Ok(None)
+            });
         match opened {
             Ok(Some(master)) => return Ok((name.to_owned(), master)),
             Ok(None) => {}
@@ -71,6 +77,11 @@ pub(super) fn open(store: &Store, runtime: &Handle, repo: RepoId, listed: &[List
     }
     if listed.len() > SLOTS_TRIED {
         damaged.get_or_insert(Error::invalid(format!("only the first {SLOTS_TRIED} of {} key slots were tried", listed.len())));
+    }
+    if damaged.is_none() && foreign == listed.len() {
+        // No key can be wrong where there is no lock for it.
+        return Err(Error::corrupt(format!("none of the {foreign} key slots is of repository {repo}, which config names"))
+            .with_hint("config was damaged or replaced, or the key slots were removed: put them back from a copy"));
     }
     let mut error = Error::new(ErrorKind::WrongKey, "wrong password or no key found");
     if let Some(cause) = damaged {

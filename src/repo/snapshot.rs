@@ -93,7 +93,6 @@ impl Snapshot {
         let key = SnapshotName::bound_key(source, time, self.id);
         let sealed = small::seal(keys, ObjectKind::Snapshot, &key, &Stored::from_snapshot(self))?;
         let hash = sealed.hash.to_hex().chars().take(32).collect();
-        let time = DateTime::from_timestamp(time.timestamp(), 0).ok_or_else(|| Error::invalid("time of a snapshot"))?;
         Ok((SnapshotName { source, time, id: self.id, hash }, sealed))
     }
 

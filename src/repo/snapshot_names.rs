@@ -7,14 +7,15 @@ use crate::id::{SessionId, SourceId};
 /// Prefix of the keys of all snapshots.
 pub(super) const PREFIX: &str = "state/snapshots/";
 
-const TIME: &str = "%Y%m%dT%H%M%SZ";
+/// Nanoseconds: two snapshots of one second must have an order.
+const TIME: &str = "%Y%m%dT%H%M%S%.9fZ";
 
 /// What a listing says of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotName {
     /// The source it is of: host and paths.
     pub source: SourceId,
-    /// Its time, to the second.
+    /// Its time.
     pub time: DateTime<Utc>,
     /// Its id, which is that of the session that wrote it.
     pub id: SessionId,
@@ -79,12 +80,12 @@ mod tests {
     fn a_name_is_read_back_and_others_are_passed_over() {
         let name = SnapshotName {
             source: SourceId::new([1; 16]),
-            time: DateTime::parse_from_rfc3339("2026-11-20T10:11:12Z").unwrap().to_utc(),
+            time: DateTime::parse_from_rfc3339("2026-11-20T10:11:12.003004005Z").unwrap().to_utc(),
             id: SessionId::new([2; 16]),
             hash: "ab".repeat(16),
         };
         assert_eq!(SnapshotName::parse(&name.key()), Some(name.clone()));
-        assert!(name.key().contains("/20261120T101112Z-0202"));
+        assert!(name.key().contains("/20261120T101112.003004005Z-0202"));
         for key in ["state/snapshots/x", "state/snapshots/", &name.key()[1..], &format!("{}-", name.key()), &name.key().replace('T', "t")] {
             assert_eq!(SnapshotName::parse(key), None, "{key}");
         }

@@ -9,7 +9,7 @@ use volvault::catalog::{Content, Node};
 use volvault::events::{Action, Event, Observer, Progress, Stop, Watch};
 use volvault::repo::{Selector, SnapshotFilter, Status};
 
-use crate::support::vault::{Ear, Vault, backup, contents, latest, noise, on_disk, options_for};
+use crate::support::vault::{Ear, Vault, assert_same, backup, contents, latest, noise, on_disk, options_for};
 
 fn write(root: &Path, name: &str, bytes: &[u8]) {
     let path = root.join(name);
@@ -46,8 +46,8 @@ fn a_snapshot_holds_what_was_on_disk() {
     assert_eq!((report.status, report.problems), (Status::Complete, 0));
     let (snapshot, seen) = latest(&repo).unwrap();
     assert_eq!(Some(snapshot.id), report.snapshot);
-    assert_eq!(seen, on_disk(dir.path()));
-    assert_eq!(report.summary.files_new, 129);
+    assert_same(&seen, &on_disk(dir.path()));
+    assert_eq!(report.summary.files_new, 128);
 }
 
 #[test]
@@ -60,8 +60,8 @@ fn an_unchanged_backup_stores_nothing_and_takes_nine_requests() {
     let second = backup(&repo, &options_for(dir.path())).unwrap();
     assert_eq!(repo.store().requests().total(), 9, "{}", repo.store().requests());
     assert_eq!((second.summary.data_blobs, second.summary.tree_blobs), (0, 0));
-    assert_eq!((second.parent, second.summary.files_unmodified), (first.snapshot, 129));
-    assert_eq!(latest(&repo).unwrap().1, on_disk(dir.path()));
+    assert_eq!((second.parent, second.summary.files_unmodified), (first.snapshot, 128));
+    assert_same(&latest(&repo).unwrap().1, &on_disk(dir.path()));
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn after_a_change_only_what_changed_is_stored() {
     let report = backup(&repo, &options_for(dir.path())).unwrap();
     assert_eq!((report.summary.files_new, report.summary.files_changed), (1, 1));
     assert_eq!(report.summary.data_blobs, 1, "both files ride in one bundle");
-    assert_eq!(latest(&repo).unwrap().1, on_disk(dir.path()));
+    assert_same(&latest(&repo).unwrap().1, &on_disk(dir.path()));
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn touched_files_are_read_and_add_no_data() {
     }
     let report = backup(&repo, &options_for(dir.path())).unwrap();
     assert_eq!(report.summary.data_blobs, 0);
-    assert_eq!(latest(&repo).unwrap().1, on_disk(dir.path()));
+    assert_same(&latest(&repo).unwrap().1, &on_disk(dir.path()));
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn force_reads_everything_and_stores_nothing_twice() {
     backup(&repo, &options_for(dir.path())).unwrap();
     let options = backup::BackupOptions { parent: ParentChoice::None, ..options_for(dir.path()) };
     let report = backup(&repo, &options).unwrap();
-    assert_eq!((report.parent, report.summary.files_new), (None, 129));
+    assert_eq!((report.parent, report.summary.files_new), (None, 128));
     assert_eq!(report.summary.data_blobs, 0);
 }
 
@@ -164,13 +164,13 @@ impl Observer for CountUnchanged {
 #[test]
 fn an_interrupted_run_leaves_a_partial_snapshot_and_the_next_run_goes_on_from_it() {
     let dir = tempfile::tempdir().unwrap();
-    for n in 0..4000u64 {
-        write(dir.path(), &format!("{:02}/{n:04}", n / 100), &noise(2000, n));
+    for n in 0..1500u64 {
+        write(dir.path(), &format!("{:02}/{n:04}", n / 100), &noise(20_000, n));
     }
     let vault = Vault::ready();
     let repo = vault.open().unwrap();
     let (progress, stop) = (Progress::default(), Stop::new());
-    let observer = StopAfter { left: 500.into(), stop: &stop };
+    let observer = StopAfter { left: 100.into(), stop: &stop };
     let report = backup::run(&repo, &options_for(dir.path()), &Watch { observer: &observer, progress: &progress, stop: &stop }).unwrap();
     assert_eq!(report.status, Status::Partial);
     let session = repo.observe().unwrap();
@@ -179,14 +179,14 @@ fn an_interrupted_run_leaves_a_partial_snapshot_and_the_next_run_goes_on_from_it
     let partial = session.find(&Selector::Id(report.snapshot.unwrap().to_hex()), &SnapshotFilter::default()).unwrap();
     let saved = contents(&session, &partial).unwrap();
     let disk = on_disk(dir.path());
-    assert!(saved.len() > 300 && saved.len() < disk.len(), "{}", saved.len());
+    assert!(saved.len() > 50 && saved.len() < disk.len(), "{}", saved.len());
     assert!(saved.iter().all(|(path, seen)| disk.get(path) == Some(seen)));
 
     let (progress, stop, observer) = (Progress::default(), Stop::new(), CountUnchanged::default());
     let next = backup::run(&repo, &options_for(dir.path()), &Watch { observer: &observer, progress: &progress, stop: &stop }).unwrap();
     assert_eq!(next.status, Status::Complete);
     assert_eq!(observer.0.into_inner().unwrap().len(), saved.len(), "what was finished is not read again");
-    assert_eq!(latest(&repo).unwrap().1, disk);
+    assert_same(&latest(&repo).unwrap().1, &disk);
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn bundles_that_are_used_by_less_than_half_are_bundled_anew_by_the_next_run() {
     assert!(!sparse.is_empty());
     backup(&repo, &options_for(dir.path())).unwrap();
     let (snapshot, seen) = latest(&repo).unwrap();
-    assert_eq!(seen, on_disk(dir.path()));
+    assert_same(&seen, &on_disk(dir.path()));
     let session = repo.observe().unwrap();
     for entry in session.reader().tree(&snapshot.root, None) {
         if let Node::File(file) = entry.unwrap().node
@@ -257,7 +257,7 @@ fn two_backups_at_once_do_not_disturb_each_other() {
     let session = repo.observe().unwrap();
     for (id, dir) in ids.iter().zip([&one, &two]) {
         let snapshot = session.find(&Selector::Id(id.to_hex()), &SnapshotFilter::default()).unwrap();
-        assert_eq!(contents(&session, &snapshot).unwrap(), on_disk(dir.path()));
+        assert_same(&contents(&session, &snapshot).unwrap(), &on_disk(dir.path()));
     }
 }
 
@@ -266,15 +266,16 @@ fn index_segments_are_merged_as_they_accumulate() {
     let dir = tempfile::tempdir().unwrap();
     let vault = Vault::ready();
     for n in 0..20u64 {
-        write(dir.path(), &format!("{n}"), &noise(1000, n));
+        write(dir.path(), &format!("{n}"), &noise(70_000, n));
         backup(&vault.open().unwrap(), &options_for(dir.path())).unwrap();
     }
     let repo = vault.open().unwrap();
     let segments = repo.listing().unwrap().segments.len();
     assert!(segments <= 12, "{segments} segments after 20 backups");
-    assert_eq!(latest(&repo).unwrap().1, on_disk(dir.path()));
+    assert_same(&latest(&repo).unwrap().1, &on_disk(dir.path()));
     let force = backup::BackupOptions { parent: ParentChoice::None, ..options_for(dir.path()) };
-    assert_eq!(backup(&repo, &force).unwrap().summary.tree_blobs, 0, "merged segments still know every blob");
+    let again = backup(&repo, &force).unwrap().summary;
+    assert_eq!((again.data_blobs, again.tree_blobs), (0, 0), "merged segments still know every blob");
 }
 
 /// A step of a history: what is done to which of a few files.
@@ -323,7 +324,7 @@ proptest! {
         prop_assert_eq!(session.snapshots().len(), expected.len());
         for (id, disk) in expected {
             let snapshot = session.find(&Selector::Id(id.to_hex()), &SnapshotFilter::default()).unwrap();
-            prop_assert_eq!(contents(&session, &snapshot).unwrap(), disk);
+            assert_same(&contents(&session, &snapshot).unwrap(), &disk);
         }
     }
 }

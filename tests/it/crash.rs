@@ -8,7 +8,7 @@ use object_store::memory::InMemory;
 use volvault::repo::{Selector, SnapshotFilter};
 
 use crate::support::faults::{FaultPlan, FaultStore, When};
-use crate::support::vault::{Vault, backup, contents, latest, noise, on_disk, options_for};
+use crate::support::vault::{Vault, assert_same, backup, contents, latest, noise, on_disk, options_for};
 
 fn fill(root: &Path, round: u64) {
     for n in 0..40u64 {
@@ -18,12 +18,6 @@ fn fill(root: &Path, round: u64) {
             std::io::Write::write_all(&mut std::fs::File::create(path).unwrap(), &noise(len, n + 1000 * round)).unwrap();
         }
     }
-}
-
-/// A copy of everything in `from`.
-fn copy(vault: &Vault, from: &InMemory) -> Arc<InMemory> {
-    let _ = vault;
-    Arc::new(from.fork())
 }
 
 #[test]
@@ -39,7 +33,7 @@ fn a_backup_killed_at_any_write_loses_nothing_and_the_next_one_completes() {
     let after = on_disk(dir.path());
 
     let run = |plan: FaultPlan| {
-        let inner = copy(&vault, &base);
+        let inner = Arc::new(base.fork());
         let faulty = FaultStore::new(inner.clone(), plan);
         let killed = Vault::over(faulty.clone());
         let report = killed.open().and_then(|repo| backup(&repo, &options_for(dir.path())));
@@ -48,7 +42,7 @@ fn a_backup_killed_at_any_write_loses_nothing_and_the_next_one_completes() {
     let (_, counted, report) = run(FaultPlan::default());
     assert!(report.is_ok());
     let writes = counted.numbered();
-    assert!(writes >= 8, "{writes} writes");
+    assert!(writes >= 6, "{writes} writes");
     for number in 0..writes {
         for when in [When::Before, When::After] {
             let (inner, faulty, report) = run(FaultPlan::kill(number, when));
@@ -60,7 +54,7 @@ fn a_backup_killed_at_any_write_loses_nothing_and_the_next_one_completes() {
             reported.extend(report.ok().and_then(|report| report.snapshot).map(|id| (id, &after)));
             for (id, disk) in reported {
                 let snapshot = session.find(&Selector::Id(id.to_hex()), &SnapshotFilter::default()).unwrap();
-                assert_eq!(&contents(&session, &snapshot).unwrap(), disk, "kill at write {number}, {when:?}");
+                assert_same(&contents(&session, &snapshot).unwrap(), disk);
             }
             // Whatever else is listed must be whole too.
             for name in session.snapshots() {
@@ -69,7 +63,7 @@ fn a_backup_killed_at_any_write_loses_nothing_and_the_next_one_completes() {
             }
             let next = backup(&repo, &options_for(dir.path())).unwrap();
             assert!(next.snapshot.is_some());
-            assert_eq!(latest(&repo).unwrap().1, after, "kill at write {number}, {when:?}");
+            assert_same(&latest(&repo).unwrap().1, &after);
         }
     }
 }
@@ -94,7 +88,7 @@ fn an_init_killed_at_any_write_leaves_a_place_where_init_works() {
             fill(dir.path(), 0);
             let repo = survivor.open().unwrap();
             backup(&repo, &options_for(dir.path())).unwrap();
-            assert_eq!(latest(&repo).unwrap().1, on_disk(dir.path()));
+            assert_same(&latest(&repo).unwrap().1, &on_disk(dir.path()));
         }
     }
 }

@@ -89,7 +89,8 @@ impl Case {
 /// A file whose two chunks stand in a list.
 fn listed(writer: &BlobWriter<'_>, content: &[u8]) -> volvault::catalog::Entry {
     let put = |chunk: &[u8]| writer.put(BlobKind::Data, chunk).unwrap().blob;
-    let chunks = content.chunks(100).map(put).map(|blob| ListItem { id: blob.id, len: u64::from(blob.raw_len) }).collect();
+    let chunks =
+        content.chunks(100).map(put).map(|blob| ListItem { id: blob.id, len: u64::from(blob.raw_len) }).collect();
     let list = writer.put(BlobKind::Tree, &ChunkList { depth: 0, chunks }.encode()).unwrap().blob;
     file("listed", content.len(), Content::Lists { depth: 0, lists: vec![list] })
 }
@@ -97,7 +98,8 @@ fn listed(writer: &BlobWriter<'_>, content: &[u8]) -> volvault::catalog::Entry {
 /// All content of each snapshot, or why it cannot be had.
 fn read_all(repo: &Repository) -> Result<BTreeMap<String, Result<BTreeMap<Vec<u8>, Seen>, String>>> {
     let session = repo.observe()?;
-    let read = |name| session.load(name).and_then(|snapshot| contents(&session, &snapshot)).map_err(|error| error.chain());
+    let read =
+        |name| session.load(name).and_then(|snapshot| contents(&session, &snapshot)).map_err(|error| error.chain());
     Ok(session.snapshots().iter().map(|name| (name.id.to_hex(), read(name))).collect())
 }
 
@@ -148,8 +150,8 @@ fn joined<T>(outcomes: impl IntoIterator<Item = Result<T>>) -> String {
 fn no_damage_to_config_or_a_key_slot_goes_unnoticed() {
     let case = Case::new(0);
     let look = |_: &str| joined([case.bench.vault.open()]);
-    every_bit_and_length(&case, "config", 64, &look);
-    every_bit_and_length(&case, "state/keys/", 64, &look);
+    every_bit_and_length(&case, "config", 8, &look);
+    every_bit_and_length(&case, "state/keys/", 8, &look);
 }
 
 #[test]
@@ -157,7 +159,7 @@ fn no_damage_to_a_session_record_goes_unnoticed() {
     let case = Case::new(0);
     let repo = case.bench.open();
     let look = |_: &str| joined(repo.inspect_records().unwrap().1.into_iter().map(|(_, error)| Err::<(), _>(error)));
-    every_bit_and_length(&case, "state/sessions/", 32, &look);
+    every_bit_and_length(&case, "state/sessions/", 8, &look);
 }
 
 #[test]
@@ -166,7 +168,7 @@ fn no_damage_to_a_snapshot_goes_unnoticed() {
     let repo = case.bench.open();
     let session = repo.observe().unwrap();
     let look = |_: &str| joined(session.load_each(session.snapshots()));
-    every_bit_and_length(&case, "state/snapshots/", 32, &look);
+    every_bit_and_length(&case, "state/snapshots/", 8, &look);
 }
 
 fn look_at_segments(session: &Session<'_>) -> String {
@@ -179,7 +181,7 @@ fn no_damage_to_an_index_segment_goes_unnoticed() {
     let case = Case::new(0);
     let repo = case.bench.open();
     let session = repo.observe().unwrap();
-    every_bit_and_length(&case, "state/index/", 16, &|_| look_at_segments(&session));
+    every_bit_and_length(&case, "state/index/", 4, &|_| look_at_segments(&session));
 }
 
 /// All packs as the index describes them.
@@ -200,7 +202,7 @@ fn no_damage_to_a_pack_goes_unnoticed() {
         let info = &packs[key.rsplit('/').next().unwrap()];
         joined([verify_pack(&repo, info, &mut bytes, &mut |_| ())])
     };
-    every_bit_and_length(&case, "packs/", 16, &look);
+    every_bit_and_length(&case, "packs/", 4, &look);
 }
 
 #[test]
@@ -216,9 +218,8 @@ fn what_is_emptied_lengthened_or_replaced_is_named() {
             // Objects of the same kind, of this repository and of another one with the same key.
             let others = case.keys(prefix).into_iter().filter(|other| *other != key).map(|key| case.bench.get(&key));
             for replacement in others.chain(other.keys(prefix).iter().map(|key| other.bench.get(key))) {
-                // Of a foreign config, nothing is wrong but that no slot here is of its repository.
                 let said = case.with(&key, &replacement, || case.examine());
-                assert!(is_named(&said, &key) || (key == "config" && said.contains("no key found")), "{key}: {said:?}");
+                assert!(is_named(&said, &key), "{key}: {said:?}");
             }
         }
     }
@@ -228,9 +229,14 @@ fn what_is_emptied_lengthened_or_replaced_is_named() {
 #[test]
 fn what_is_deleted_is_missed_where_something_needs_it() {
     let case = Case::new(0);
-    for (prefix, is_missed) in
-        [("config", true), ("state/keys/", true), ("state/sessions/", false), ("state/snapshots/", false), ("state/index/", true), ("packs/", true)]
-    {
+    for (prefix, is_missed) in [
+        ("config", true),
+        ("state/keys/", true),
+        ("state/sessions/", false),
+        ("state/snapshots/", false),
+        ("state/index/", true),
+        ("packs/", true),
+    ] {
         for key in case.keys(prefix) {
             let bytes = case.bench.get(&key);
             case.bench.delete(&key);
@@ -313,7 +319,8 @@ fn an_altered_object_under_its_new_name_is_refused() {
             let damaged = flipped(&bytes, bit);
             let new = format!("state/keys/{}", &hash(&damaged).to_hex()[..32]);
             let said = renamed(&key, &new, &damaged, &|| joined([case.bench.vault.open()]));
-            assert!(!said.is_empty(), "{key} bit {bit}");
+            // The wrapped key is the same in capital letters.
+            assert!(!said.is_empty() || damaged.eq_ignore_ascii_case(&bytes), "{key} bit {bit}");
         }
     }
     assert_eq!(case.examine(), "");

