@@ -90,7 +90,7 @@ fn execute(
         .enable_all()
         .build()
         .attempt(|| "start the threads that talk to the store".to_owned())?;
-    let signals = Signals::listen(runtime.handle())?;
+    let signals = Signals::listen(runtime.handle(), settings.output.json)?;
     let handle = runtime.handle().clone();
     let app = App { console, settings, environment, clock, runtime: handle, signals, store: OnceLock::new() };
     let result = dispatch(&app, command);
@@ -125,7 +125,7 @@ impl App<'_> {
 
     fn tell_requests(&self) {
         if let (Some(requests), false) = (self.requests(), self.settings.output.json) {
-            self.console.warn(&format!("requests: {requests}"));
+            self.console.warn(&requests.to_string());
         }
     }
 }

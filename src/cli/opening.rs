@@ -15,6 +15,7 @@ use crate::path::escape;
 use crate::repo::{InitOptions, OpenOptions, Repository};
 use crate::secret::Credential;
 use crate::storage::{Location, Store};
+use crate::volume::OwnerNames;
 use crate::volume::durable::{Publish, publish};
 
 /// Longest file that holds a location.
@@ -48,7 +49,7 @@ impl App<'_> {
                     Err(error) => Err(error),
                     Ok(made) => {
                         drop(made);
-                        self.console.say("no repository was given, so one was made");
+                        self.console.say("no repository was given, so one was made; keep a copy of its key: without it the data is lost");
                         self.open_with(limits)
                     }
                 }
@@ -82,7 +83,7 @@ impl App<'_> {
         if let (Place::Default(place), false) = (&self.settings.place, quiet) {
             let key = match &self.settings.credential {
                 CredentialSource::Unset => {
-                    format!(", key {} (keep a copy: without it the data is lost)", shown(&place.key))
+                    format!(", key {}", shown(&place.key))
                 }
                 _ => String::new(),
             };
@@ -158,9 +159,12 @@ impl App<'_> {
     }
 
     fn user_name(&self) -> String {
-        let named = ["USER", "LOGNAME"].iter().find_map(|name| self.environment.raw(name));
+        if let Some(name) = ["USER", "LOGNAME"].iter().find_map(|name| self.environment.raw(name)) {
+            return name.to_string_lossy().into_owned();
+        }
+        let uid = rustix::process::getuid().as_raw();
         // A pod's user often has no name at all.
-        named.map_or_else(|| rustix::process::getuid().as_raw().to_string(), |name| name.to_string_lossy().into_owned())
+        OwnerNames::load().user(uid).map_or_else(|| uid.to_string(), |name| String::from_utf8_lossy(&name).into_owned())
     }
 }
 

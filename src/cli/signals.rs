@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::exit::INTERRUPTED;
+use super::output::json::{self, ExitError};
 use crate::error::{Attempt, Result};
 use crate::events::Stop;
 
@@ -27,6 +28,7 @@ static TYPING: Mutex<Option<Termios>> = Mutex::new(None);
 pub(crate) struct Signals {
     stop: Arc<Stop>,
     orderly: Arc<AtomicBool>,
+    json: bool,
 }
 
 impl Signals {
@@ -34,8 +36,8 @@ impl Signals {
     ///
     /// # Errors
     /// `Local` when the system refuses.
-    pub(crate) fn listen(runtime: &Handle) -> Result<Self> {
-        let signals = Self::default();
+    pub(crate) fn listen(runtime: &Handle, json: bool) -> Result<Self> {
+        let signals = Self { json, ..Self::default() };
         let _entered = runtime.enter();
         let said = || "listen for signals".to_owned();
         let interrupt = signal(SignalKind::interrupt()).attempt(said)?;
@@ -54,13 +56,28 @@ impl Signals {
         next(&mut interrupt, &mut terminate).await;
         if self.orderly.load(Ordering::SeqCst) {
             self.stop.request();
-            say("volvault: stopping; once more to end at once");
+            self.say("volvault: stopping; once more to end at once");
             tokio::select! {
                 () = next(&mut interrupt, &mut terminate) => {}
-                () = tokio::time::sleep(GRACE) => say("volvault: the run did not stop in time"),
+                () = tokio::time::sleep(GRACE) => self.say("volvault: the run did not stop in time"),
             }
         }
-        end();
+        self.end();
+    }
+
+    fn say(&self, text: &str) {
+        if !self.json {
+            write(text);
+        }
+    }
+
+    fn end(&self) -> ! {
+        show_typing();
+        if self.json {
+            let message = "interrupted by a signal";
+            write(&json::line(&ExitError { message_type: "exit_error", code: INTERRUPTED, message }));
+        }
+        std::process::exit(i32::from(INTERRUPTED))
     }
 }
 
@@ -72,17 +89,8 @@ async fn next(interrupt: &mut Signal, terminate: &mut Signal) {
 }
 
 /// Past every buffer and lock: a signal must be answered although a thread hangs with one of them in its hand.
-fn say(text: &str) {
+fn write(text: &str) {
     let _ = rustix::io::write(rustix::stdio::stderr(), format!("{text}\n").as_bytes());
-}
-
-#[expect(
-    clippy::exit,
-    reason = "the point of a second signal; everything in the store is safe to leave at any instant"
-)]
-fn end() -> ! {
-    show_typing();
-    std::process::exit(i32::from(INTERRUPTED))
 }
 
 /// While it lives, the terminal as it is now is put back when a signal ends the process.
@@ -117,7 +125,7 @@ mod tests {
     #[test]
     fn the_first_signal_asks_a_run_to_stop() {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let signals = Signals::listen(runtime.handle()).unwrap();
+        let signals = Signals::listen(runtime.handle(), false).unwrap();
         let stop = signals.stop_in_good_order();
         assert!(!stop.requested());
         let own = rustix::process::getpid();

@@ -39,9 +39,8 @@ impl ReadData {
             Self::None => Vec::new(),
             Self::All => packs,
             Self::Subset { n, t } => {
-                let part =
-                    |pack: &PackInfo| u32::from(pack.pack.name.as_bytes().first().copied().unwrap_or(0)).checked_rem(t);
-                packs.retain(|pack| part(pack) == n.checked_sub(1));
+                let first = |pack: &PackInfo| u32::from(pack.pack.name.as_bytes().first().copied().unwrap_or(0));
+                packs.retain(|pack| first(pack).checked_rem(t).is_some_and(|part| part.checked_add(1) == Some(n)));
                 packs
             }
             Self::Percent(percent) => choose(packs, percent, seed),

@@ -42,7 +42,9 @@ impl SnapshotName {
         let id = parts.next()?.parse().ok()?;
         let hash = parts.next()?.to_owned();
         let hex = hash.len() == 32 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
-        (parts.next().is_none() && hex).then_some(Self { source: source.parse().ok()?, time, id, hash })
+        let name = Self { source: source.parse().ok()?, time, id, hash };
+        // One way to write it: an object must not go by two names.
+        (hex && name.key() == key).then_some(name)
     }
 }
 
@@ -86,7 +88,7 @@ mod tests {
         };
         assert_eq!(SnapshotName::parse(&name.key()), Some(name.clone()));
         assert!(name.key().contains("/20261120T101112.003004005Z-0202"));
-        for key in ["state/snapshots/x", "state/snapshots/", &name.key()[1..], &format!("{}-", name.key()), &name.key().replace('T', "t")] {
+        for key in ["state/snapshots/x", "state/snapshots/", &name.key()[1..], &format!("{}-", name.key()), &name.key().replace('T', "t"), &name.key().replace(".003004005", "")] {
             assert_eq!(SnapshotName::parse(key), None, "{key}");
         }
     }

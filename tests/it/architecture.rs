@@ -60,6 +60,29 @@ fn no_source_file_is_longer_than_600_lines() {
     assert!(long.is_empty(), "longer than 600 lines: {long:?}");
 }
 
+/// Whoever reads a promise in `docs/` can run what shows it. Names of tests are the ones with two underscores or more.
+#[test]
+fn tests_that_the_docs_name_exist() {
+    let mut code: String = ["tests/peers/trees.py", "tests/peers/rules.py", "tests/peers/s3.py"]
+        .map(|file| fs::read_to_string(root().join(file)).expect("the comparisons can be read"))
+        .concat();
+    for path in files(root().join("tests/it")).into_iter().chain(files(root().join("src"))) {
+        code.push_str(&fs::read_to_string(path).expect("a source file can be read"));
+    }
+    let page = |name: &str| fs::read_to_string(root().join("docs").join(name)).expect("the page can be read");
+    let text = page("threat-model.md") + &page("durability.md");
+    let named: Vec<String> = words(&text).into_iter().filter(|word| word.matches('_').count() > 1).collect();
+    let missing: Vec<_> = named
+        .iter()
+        .filter(|name| ![format!("fn {name}("), format!("def {name}(")].iter().any(|test| code.contains(test)))
+        .collect();
+    assert!(
+        named.len() > 20 && missing.is_empty(),
+        "of {} tests that the docs name, these are missing: {missing:?}",
+        named.len()
+    );
+}
+
 #[test]
 fn paths_out_of_a_room_are_seen_in_whatever_form_they_have() {
     let code = r#"
@@ -114,18 +137,24 @@ fn root() -> PathBuf {
 
 /// Every source file but `lib.rs`, with its room: the first directory or the file's own name below `src/`.
 fn sources() -> Vec<(String, PathBuf)> {
-    let (src, mut found, mut left) = (root().join("src"), Vec::new(), vec![root().join("src")]);
+    let src = root().join("src");
+    let room = |path: &PathBuf| {
+        let below = path.strip_prefix(&src).expect("it was found below src/").with_extension("");
+        below.iter().next().expect("a file has a name").to_string_lossy().into_owned()
+    };
+    files(src.clone()).into_iter().map(|path| (room(&path), path)).filter(|(room, _)| room != "lib").collect()
+}
+
+/// The Rust files below a directory.
+fn files(directory: PathBuf) -> Vec<PathBuf> {
+    let (mut found, mut left) = (Vec::new(), vec![directory]);
     while let Some(directory) = left.pop() {
-        for entry in fs::read_dir(&directory).expect("src/ can be read") {
-            let path = entry.expect("src/ can be read").path();
+        for entry in fs::read_dir(&directory).expect("a directory of the sources can be read") {
+            let path = entry.expect("a directory of the sources can be read").path();
             if path.is_dir() {
                 left.push(path);
             } else if path.extension().is_some_and(|end| end == "rs") {
-                let below = path.strip_prefix(&src).expect("it was found below src/").with_extension("");
-                let room = below.iter().next().expect("a file has a name").to_string_lossy().into_owned();
-                if room != "lib" {
-                    found.push((room, path));
-                }
+                found.push(path);
             }
         }
     }

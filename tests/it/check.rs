@@ -142,11 +142,12 @@ fn packs_of_an_interrupted_run_are_counted_and_no_error() {
     bench.delete(&segment);
     bench.put("packs/00/not-a-pack", "x");
     bench.put("state/odd", "x");
+    bench.put(&format!("state/index/{}", "AB".repeat(32)), "x");
     let report = bench.check(ReadData::All);
     assert_clean(&report);
     assert_eq!(report.unreferenced_packs, 2);
     assert!(report.suggest_prune && report.unreferenced_bytes > 60 * 700);
-    for stray in ["packs/00/not-a-pack", "state/odd"] {
+    for stray in ["packs/00/not-a-pack", "state/odd", "state/index/ABAB"] {
         assert!(report.notes.iter().any(|note| note.contains(stray)), "{:?}", report.notes);
     }
 }

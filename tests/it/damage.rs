@@ -336,7 +336,7 @@ fn a_snapshot_under_another_time_source_or_session_is_refused() {
     let name: Vec<&str> = parts[3].split('-').collect();
     for new in [
         format!("state/snapshots/{}/{}", "ab".repeat(16), parts[3]),
-        format!("state/snapshots/{}/20300101T000000Z-{}-{}", parts[2], name[1], name[2]),
+        format!("state/snapshots/{}/20300101T000000.000000000Z-{}-{}", parts[2], name[1], name[2]),
         format!("state/snapshots/{}/{}-{}-{}", parts[2], name[0], "cd".repeat(16), name[2]),
     ] {
         case.bench.put(&new, bytes.clone());

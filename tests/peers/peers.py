@@ -130,6 +130,16 @@ def reader(repo, *args, password=PASSWORD):
     return done.stdout
 
 
+def data_blobs(repo):
+    """The ids and the lengths of all data blobs of a repository in a local directory."""
+    sys.path.insert(0, f"{TOP}/tests/reader")
+    from repository import Repository
+    from sealed import DATA, Credential
+    opened = Repository(repo, Credential("argon2id", PASSWORD.encode()))
+    listed = [blob for key in opened.list("packs") for pack in [opened.pack(key)] if pack.kind == DATA for blob in pack.blobs]
+    return {blob.id for blob in listed}, {blob.raw for blob in listed}
+
+
 def main(tests):
     """Runs the tests (functions of a Scratch), prints a line for each, exits with 1 if one fails."""
     failed = 0

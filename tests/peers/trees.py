@@ -186,6 +186,36 @@ def an_empty_directory_and_a_single_file_come_back(scratch):
         assert os.lstat(f"{target}/{what}").st_mtime_ns == os.lstat(f"{source}/{what}").st_mtime_ns
 
 
+def what_is_stored_shows_nothing_of_the_source(scratch):
+    """Neither contents nor names, owners, tags or the password stand anywhere in the store, compressed or not."""
+    source = scratch.new("source")
+    secrets = [b"first-marker-of-a-content", b"second-marker-of-a-name", b"third-marker-of-a-tag", peers.PASSWORD.encode()]
+    write(f"{source}/{secrets[1].decode()}", secrets[0] * 50_000)
+    write(f"{source}/small", secrets[0])
+    ours = peers.Program(scratch, "volvault")
+    ours("init")
+    ours("backup", "--compression", "off", "--tag", secrets[2].decode(), source)
+    for directory, _, files in os.walk(ours.repo):
+        for name in files:
+            with open(f"{directory}/{name}", "rb") as file:
+                stored = name.encode() + file.read()
+            assert not [secret for secret in secrets if secret in stored], f"{name} tells a secret"
+
+
+def two_repositories_cut_and_name_the_same_file_differently(scratch):
+    """Ids, and the places where a file is cut, depend on the repository's key."""
+    source, found = scratch.new("source"), []
+    write(f"{source}/file", random.Random(13).randbytes(12 << 20))
+    for _ in range(2):
+        ours = peers.Program(scratch, "volvault")
+        ours("init")
+        ours("backup", source)
+        found.append(peers.data_blobs(ours.repo))
+    (ids, lengths), (other_ids, other_lengths) = found
+    assert len(ids) > 10 and len(other_ids) > 10
+    assert not ids & other_ids and len(lengths & other_lengths) < len(lengths) / 2
+
+
 if __name__ == "__main__":
-    peers.main([every_kind_of_file_comes_back_for_root, every_kind_of_file_comes_back_for_an_ordinary_user,
+    peers.main([what_is_stored_shows_nothing_of_the_source, two_repositories_cut_and_name_the_same_file_differently, every_kind_of_file_comes_back_for_root, every_kind_of_file_comes_back_for_an_ordinary_user,
                 an_empty_directory_and_a_single_file_come_back])

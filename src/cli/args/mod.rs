@@ -29,6 +29,7 @@ then RESTIC_*. Without -r a repository below $XDG_DATA_HOME/volvault is used and
 #[derive(Debug, Parser)]
 #[command(
     name = "volvault",
+    bin_name = "volvault",
     version,
     about = "Back up volumes to object storage and get them back: deduplicating, encrypted, without locks",
     after_help = AFTER_HELP,

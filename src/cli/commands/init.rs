@@ -5,7 +5,6 @@ use crate::cli::App;
 use crate::cli::args::InitArgs;
 use crate::cli::exit::Outcome;
 use crate::cli::output::json::Initialized;
-use crate::cli::settings::CredentialSource;
 use crate::error::{Error, Result};
 
 /// Makes a repository.
@@ -27,10 +26,8 @@ pub(in crate::cli) fn run(app: &App<'_>, args: &InitArgs) -> Result<Outcome> {
     let short: String = id.chars().take(10).collect();
     app.console.say(&format!("created volvault repository {short} at {location}"));
     app.tell_place();
-    if !matches!(app.settings.credential, CredentialSource::Unset) || app.console.settings().verbosity > 0 {
-        app.console.say("");
-        app.console.say("Please note that your password or key is required to access the repository.");
-        app.console.say("Losing it means that your data is irrecoverably lost.");
-    }
+    app.console.say("");
+    app.console.say("Please note that your password or key is required to access the repository.");
+    app.console.say("Losing it means that your data is irrecoverably lost.");
     Ok(Outcome::Complete)
 }

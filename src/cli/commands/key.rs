@@ -9,7 +9,7 @@ use crate::cli::output::json::{self, KeyInfo};
 use crate::cli::output::table::Table;
 use crate::cli::output::text;
 use crate::cli::password::{self, Terminal};
-use crate::cli::settings::CredentialSource;
+use crate::cli::settings::{CredentialSource, Place};
 use crate::error::Result;
 use crate::repo::{Repository, Slot, SlotKind};
 use crate::secret::Credential;
@@ -120,6 +120,10 @@ fn passwd(app: &App<'_>, new: &NewKeyArgs) -> Result<()> {
         return Ok(());
     }
     reopened.remove_slot(&old)?;
+    if let (Place::Default(place), CredentialSource::Unset) = (&app.settings.place, &app.settings.credential) {
+        let path = text::name(&place.key.to_string_lossy());
+        app.console.warn(&format!("the key in {path} opens nothing any more; give the new one, or put it there"));
+    }
     app.console.say(&format!("saved new key as {id}"));
     Ok(())
 }

@@ -119,7 +119,8 @@ fn output(args: &GlobalArgs, environment: &Environment) -> Result<OutputSettings
 fn place(args: &GlobalArgs, environment: &Environment) -> Result<Place> {
     let given = |text: &str, from: &str| {
         let said = |error: Error| error.within(format!("the repository's location from {from}"));
-        text.parse().map(Place::Given).map_err(said)
+        // A Secret made from a file often ends with a line end.
+        text.trim().parse().map(Place::Given).map_err(said)
     };
     if let Some(text) = args.repo.as_deref().filter(|text| !text.is_empty()) {
         return given(text, "--repo");
