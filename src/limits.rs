@@ -64,7 +64,7 @@ impl Default for Limits {
             readers: cores.clamp(2, 8),
             index_flush_blobs: 64 << 10,
             table_blobs: 10_000_000,
-            heartbeat: Duration::from_secs(15 * 60),
+            heartbeat: Duration::from_mins(15),
             heartbeats_max: 3000,
         }
     }

@@ -181,7 +181,7 @@ pub fn escape(bytes: &[u8]) -> String {
             }
         }
         for byte in chunk.invalid() {
-            text.push_str(&format!("\\x{byte:02x}"));
+            text.extend(["\\x", &hex::encode([*byte])]);
         }
     }
     text

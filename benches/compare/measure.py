@@ -146,7 +146,7 @@ def flow(args, tools, s3):
     data, steps = f"{BENCH}/data/{args.dataset}", args.steps.split(",")
     src = data
     if "incr" in steps:
-        src = f"{BENCH}/run/work/{args.dataset}"
+        src = f"{BENCH}/run/changing/{args.dataset}"
         rsync(data, src)
     warm(src)
     places = {t: Place(t, src, s3) for t in tools}
@@ -168,7 +168,7 @@ def flow(args, tools, s3):
                     wipe(places[t].dst)
         if "incr" in steps:
             rsync(data, src)
-    wipe(*(f"{BENCH}/run/{t}" for t in tools), f"{BENCH}/run/work/{args.dataset}")
+    wipe(*(f"{BENCH}/run/{t}" for t in tools), f"{BENCH}/run/changing/{args.dataset}")
 
 
 def verified(src, dst):
@@ -180,7 +180,7 @@ def verified(src, dst):
 
 def grow(args, tools, s3):
     """Snapshots with 5% of the files rewritten between them; then, where the tool can, forget all but 5 and prune."""
-    data, work = f"{BENCH}/data/{args.dataset}", f"{BENCH}/run/work/{args.dataset}"
+    data, work = f"{BENCH}/data/{args.dataset}", f"{BENCH}/run/changing/{args.dataset}"
     rsync(data, work)
     places = {t: Place(t, work, s3) for t in tools}
     for t in tools:

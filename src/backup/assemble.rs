@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::catalog::{BlobRef, Content, Entry, InnerPage, Node, StoredPage, TreeWriter};
-use crate::crypto::BlobKind;
+
 use crate::error::{Error, Result};
 use crate::events::{Action, Event, Progress};
 use crate::id::{BlobId, ContentHash};
-use crate::repo::Summary;
+use crate::repo::{BlobKind, Summary};
 
-use super::bundle::Slice;
 use super::bundle::Bundler;
+use super::bundle::Slice;
 use super::matching::Change;
 use super::parent::KnownPages;
 use super::pipeline::Context;
@@ -125,13 +125,13 @@ impl<'a> Assembler<'a> {
     /// Takes the answers that are there and writes the entries that need no other; waits only while too much is under way, or for
     /// everything when it is `last`.
     fn settle(&mut self, last: bool) -> Result<()> {
-        while let Some((number, promise)) = self.sealing.pop_front() {
-            let wait = last || self.sealing.len() >= BUNDLES_AHEAD || self.waiting.len() > 2 * WAITING_MAX;
-            let answer = if wait { Some(promise.wait()) } else { promise.poll().or_else(|| { self.sealing.push_front((number, promise)); None }) };
-            match answer {
-                Some(stored) => drop(self.bundles.insert(number, stored?.blob)),
-                None => break,
-            }
+        while let Some((number, promise)) = self.sealing.front() {
+            let number = *number;
+            let wait = last || self.sealing.len() > BUNDLES_AHEAD || self.waiting.len() > 2 * WAITING_MAX;
+            let answer = if wait { Some(promise.wait()) } else { promise.poll() };
+            let Some(stored) = answer else { break };
+            self.bundles.insert(number, stored?.blob);
+            self.sealing.pop_front();
         }
         while let Some(front) = self.waiting.front() {
             let blob = match &front.slice {
@@ -206,7 +206,8 @@ impl<'a> Assembler<'a> {
         self.settle(true)?;
         let (context, known) = (self.context, self.known);
         let root = self.tree.finish(&mut |page| store_page(context, known, page))?;
-        let mut sparse: Vec<BlobId> = self.used.iter().filter(|(_, (used, len))| used * 2 < u64::from(*len)).map(|(id, _)| *id).collect();
+        let mut sparse: Vec<BlobId> =
+            self.used.iter().filter(|(_, (used, len))| used * 2 < u64::from(*len)).map(|(id, _)| *id).collect();
         sparse.sort_unstable();
         sparse.truncate(SPARSE_MAX);
         Ok(Outcome { root, summary: self.summary, problems: self.problems, sparse })
@@ -220,11 +221,11 @@ const SPARSE_MAX: usize = 4096;
 fn store_page(context: &Context<'_>, known: &KnownPages, page: &[u8]) -> Result<StoredPage> {
     let id = context.session.repo().keys().blob_id(BlobKind::Tree, page);
     // While a prune is about, pages are looked up like everything else.
+    let raw_len = u32::try_from(page.len()).map_err(|_| Error::bug("length of a catalogue page"))?;
     if !context.session.has_absent_packs()
-        && let Some(place) = known.get(&id)
+        && let Some(stored) = known.get(id, raw_len)
     {
-        let raw_len = u32::try_from(page.len()).map_err(|_| Error::bug("length of a catalogue page"))?;
-        return Ok(StoredPage { id, raw_len, place });
+        return Ok(stored);
     }
     let stored = context.writer.put(BlobKind::Tree, page)?;
     Ok(StoredPage { id: stored.blob.id, raw_len: stored.blob.raw_len, place: None })

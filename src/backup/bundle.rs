@@ -45,7 +45,8 @@ impl Bundler {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(hash, slice);
-        let full = self.bytes.len() >= BUNDLE_MAX || (self.bytes.len() >= BUNDLE_MIN && ends_here(content.len() as u64, hash));
+        let full =
+            self.bytes.len() >= BUNDLE_MAX || (self.bytes.len() >= BUNDLE_MIN && ends_here(content.len() as u64, hash));
         (slice, if full { self.close() } else { None })
     }
 
@@ -80,12 +81,12 @@ mod tests {
     fn bundles_keep_their_bounds_and_the_same_files_make_the_same_bundles() {
         let run = |skip: u64| {
             let mut bundler = Bundler::default();
-            let mut bundles = Vec::new();
+            let mut full = Vec::new();
             for n in skip..2000 {
-                bundles.extend(bundler.add(&vec![u8::try_from(n % 251).unwrap(); 3000], hash(n)).1);
+                full.extend(bundler.add(&vec![u8::try_from(n % 251).unwrap(); 3000], hash(n)).1);
             }
-            bundles.extend(bundler.close());
-            bundles
+            full.extend(bundler.close());
+            full
         };
         let (all, rest) = (run(0), run(100));
         for (_, bytes) in &all[..all.len() - 1] {

@@ -20,7 +20,12 @@ pub(super) struct Saved<'a> {
 
 /// Makes everything durable and publishes the snapshot. Order: packs, then index, then the lengths of the packs as the store
 /// has them, then the snapshot, then the look for a prune's marker. Stopped in between, a run leaves blobs that the next one uses.
-pub(super) fn finish(session: &Session<'_>, writer: &BlobWriter<'_>, parent: &Parent, saved: Saved<'_>) -> Result<BackupReport> {
+pub(super) fn finish(
+    session: &Session<'_>,
+    writer: &BlobWriter<'_>,
+    parent: &Parent,
+    saved: Saved<'_>,
+) -> Result<BackupReport> {
     let Saved { outcome, options, start, status } = saved;
     let report = writer.finish()?;
     let mut summary = outcome.summary;
@@ -33,12 +38,20 @@ pub(super) fn finish(session: &Session<'_>, writer: &BlobWriter<'_>, parent: &Pa
     summary.backup_end = session.repo().clock().now().to_rfc3339_opts(chrono::SecondsFormat::Nanos, false);
     let mut root = outcome.root;
     root.fill_hints(&|id| writer.place(&id));
-    let mut answer = BackupReport { snapshot: None, status, summary: summary.clone(), problems: outcome.problems, parent: parent.id() };
+    let mut answer = BackupReport {
+        snapshot: None,
+        status,
+        summary: summary.clone(),
+        problems: outcome.problems,
+        parent: parent.id(),
+    };
     if root.entries() == 0 {
         session.end("empty");
         return Err(Error::invalid("there is nothing to save: the snapshot would be empty"));
     }
-    let unchanged = status == Status::Complete && options.skip_if_unchanged && parent.only_root().is_some_and(|old| same_pages(old, &root));
+    let unchanged = status == Status::Complete
+        && options.skip_if_unchanged
+        && parent.only_root().is_some_and(|old| same_pages(old, &root));
     if options.dry_run || unchanged {
         session.end("skipped");
         return Ok(answer);
@@ -71,5 +84,6 @@ pub(super) fn finish(session: &Session<'_>, writer: &BlobWriter<'_>, parent: &Pa
 
 /// Whether two trees are the same: their pages are.
 fn same_pages(left: &InnerPage, right: &InnerPage) -> bool {
-    left.level == right.level && left.children.iter().map(|child| child.id).eq(right.children.iter().map(|child| child.id))
+    left.level == right.level
+        && left.children.iter().map(|child| child.id).eq(right.children.iter().map(|child| child.id))
 }

@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 
 use crate::catalog::{Content, Entry, FileNode, LinkGroup, Node, Timestamp};
-use crate::crypto::BlobKind;
+
 use crate::error::{Error, Result};
 use crate::id::BlobId;
 use crate::limits::BUNDLED_BELOW;
 use crate::path::TreePath;
-use crate::repo::{BlobWriter, Reader};
+use crate::repo::{BlobKind, BlobWriter, Reader};
 use crate::volume::{EntryKind, Found, Stat, WalkItem};
 
 use super::options::BackupOptions;
@@ -22,17 +22,25 @@ pub(super) enum Change {
     Unchanged,
 }
 
+/// An entry that something must be read of.
+#[derive(Debug)]
+pub(super) struct Subject {
+    pub(super) found: Found,
+    pub(super) link: Option<LinkGroup>,
+    pub(super) change: Change,
+}
+
 /// What is to be done for one entry.
 #[derive(Debug)]
 pub(super) enum Item {
     /// Nothing: the parent's entry stands.
     Keep(Entry),
     /// Read its metadata; content, if it is a file, is the parent's.
-    Describe { found: Found, link: Option<LinkGroup>, content: Option<FileNode>, change: Change },
+    Describe { subject: Subject, content: Option<FileNode> },
     /// Read a small file; its content may turn out to be the parent's.
-    Small { found: Found, link: Option<LinkGroup>, old: Option<FileNode>, change: Change },
+    Small { subject: Subject, old: Option<FileNode> },
     /// Read and cut a large file.
-    Large { found: Found, link: Option<LinkGroup>, change: Change },
+    Large { subject: Subject },
     /// Tell.
     Problem { path: TreePath, error: Error },
     /// Tell that it is not saved.
@@ -43,8 +51,10 @@ impl Item {
     /// About how many bytes are read for it.
     pub(super) fn weight(&self) -> u64 {
         match self {
-            Self::Small { found, .. } => found.stat.size,
-            Self::Keep(_) | Self::Describe { .. } | Self::Large { .. } | Self::Problem { .. } | Self::Socket { .. } => 0,
+            Self::Small { subject, .. } => subject.found.stat.size,
+            Self::Keep(_) | Self::Describe { .. } | Self::Large { .. } | Self::Problem { .. } | Self::Socket { .. } => {
+                0
+            }
         }
     }
 }
@@ -60,7 +70,12 @@ pub(super) struct Matcher<'a> {
 }
 
 impl<'a> Matcher<'a> {
-    pub(super) fn new(options: &'a BackupOptions, cursor: Cursor<'a>, sparse: HashSet<BlobId>, live: Option<LiveCheck<'a>>) -> Self {
+    pub(super) fn new(
+        options: &'a BackupOptions,
+        cursor: Cursor<'a>,
+        sparse: HashSet<BlobId>,
+        live: Option<LiveCheck<'a>>,
+    ) -> Self {
         Self { options, cursor, sparse, groups: HashSet::new(), live }
     }
 
@@ -80,7 +95,8 @@ impl<'a> Matcher<'a> {
     fn found(&mut self, found: Found) -> Result<Item> {
         let old = self.cursor.at(&found.path);
         let stat = &found.stat;
-        let link = (stat.nlink > 1 && stat.kind != EntryKind::Directory).then_some(LinkGroup { device: stat.device, inode: stat.inode });
+        let link = (stat.nlink > 1 && stat.kind != EntryKind::Directory)
+            .then_some(LinkGroup { device: stat.device, inode: stat.inode });
         let first_of_group = link.is_none_or(|group| self.groups.insert(group));
         let change = if old.is_some() { Change::Modified } else { Change::New };
         if let Some(old) = &old
@@ -91,34 +107,45 @@ impl<'a> Matcher<'a> {
             return Ok(Item::Keep(old.clone()));
         }
         if stat.kind != EntryKind::File || !first_of_group {
-            return Ok(Item::Describe { found, link, content: None, change });
+            return Ok(Item::Describe { subject: Subject { found, link, change }, content: None });
         }
         let old = match old.map(|entry| (entry.meta, entry.node)) {
             Some((meta, Node::File(file))) if self.may_reuse_file(&file)? => {
                 if self.trusts(&meta.mtime, meta.inode, &file, &found.stat) {
-                    return Ok(Item::Describe { found, link, content: Some(file), change: Change::Unchanged });
+                    let subject = Subject { found, link, change: Change::Unchanged };
+                    return Ok(Item::Describe { subject, content: Some(file) });
                 }
                 Some(file)
             }
             _ => None,
         };
-        if found.stat.size < BUNDLED_BELOW {
-            return Ok(Item::Small { found, link, old, change });
+        let subject = Subject { found, link, change };
+        if subject.found.stat.size < BUNDLED_BELOW {
+            Ok(Item::Small { subject, old })
+        } else {
+            Ok(Item::Large { subject })
         }
-        Ok(Item::Large { found, link, change })
     }
 
     /// Whether the user told us to trust less than the inode's change time.
     fn trusts(&self, mtime: &Timestamp, inode: u64, file: &FileNode, stat: &Stat) -> bool {
         let inode_ok = self.options.ignore_inode || inode == stat.inode;
         let whole = !file.incomplete && (file.size == 0 || !matches!(file.content, Content::Empty));
-        (self.options.ignore_ctime || self.options.ignore_inode) && inode_ok && whole && file.size == stat.size && *mtime == stat.mtime
+        (self.options.ignore_ctime || self.options.ignore_inode)
+            && inode_ok
+            && whole
+            && file.size == stat.size
+            && *mtime == stat.mtime
     }
 
     fn may_reuse(&mut self, node: &Node) -> Result<bool> {
         match node {
             Node::File(file) => self.may_reuse_file(file),
-            Node::Directory | Node::Symlink { .. } | Node::Fifo | Node::CharDevice { .. } | Node::BlockDevice { .. } => Ok(true),
+            Node::Directory
+            | Node::Symlink { .. }
+            | Node::Fifo
+            | Node::CharDevice { .. }
+            | Node::BlockDevice { .. } => Ok(true),
         }
     }
 
@@ -183,7 +210,9 @@ impl<'a> LiveCheck<'a> {
         match &file.content {
             Content::Empty => Ok(true),
             Content::Bundle { blob, .. } => self.holds(BlobKind::Data, blob.id),
-            Content::Chunks(chunks) => chunks.iter().try_fold(true, |live, chunk| Ok(live && self.holds(BlobKind::Data, chunk.id)?)),
+            Content::Chunks(chunks) => {
+                chunks.iter().try_fold(true, |live, chunk| Ok(live && self.holds(BlobKind::Data, chunk.id)?))
+            }
             Content::Lists { lists, .. } => {
                 for list in lists {
                     if !self.holds(BlobKind::Tree, list.id)? {

@@ -36,7 +36,9 @@ pub fn run(repo: &Repository, options: &BackupOptions, watch: &Watch<'_>) -> Res
     let writer = BlobWriter::new(&session, options.dry_run);
     let outcome = pipeline::run(&pipeline::Context { session: &session, writer: &writer, options, watch }, &parent);
     let status = if watch.stop.requested() { Status::Partial } else { Status::Complete };
-    let report = outcome.and_then(|outcome| finish::finish(&session, &writer, &parent, finish::Saved { outcome, options, start, status }));
+    let report = outcome.and_then(|outcome| {
+        finish::finish(&session, &writer, &parent, finish::Saved { outcome, options, start, status })
+    });
     if report.is_err() {
         session.end("failed");
     }

@@ -22,6 +22,7 @@ pub enum ParentChoice {
 
 /// What to save and how.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent switch of the command line")]
 pub struct BackupOptions {
     /// What to save.
     pub sources: Vec<Source>,

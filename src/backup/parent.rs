@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
-use crate::catalog::{Entry, InnerPage, Place};
+use crate::catalog::{Entry, InnerPage, Place, StoredPage};
 use crate::error::{Error, Result};
 use crate::id::{BlobId, SessionId};
 use crate::path::TreePath;
@@ -76,17 +76,15 @@ impl Parent {
         self.snapshots().flat_map(|snapshot| snapshot.sparse.iter().copied()).collect()
     }
 
-    /// Files and bytes that the last run found: an estimate for a display.
-    pub(super) fn expected(&self) -> (u64, u64) {
-        let summary = self.complete.as_ref().map(|snapshot| &snapshot.summary);
-        summary.map_or((0, 0), |summary| (summary.total_files_processed, summary.total_bytes_processed))
-    }
-
     /// A cursor over the parent's entries. `pages` learns where its pages lie.
     pub(super) fn cursor<'s>(&self, session: &'s Session<'s>, pages: &'s KnownPages) -> Cursor<'s> {
         let sides = self.snapshots().map(|snapshot| {
             pages.learn(&snapshot.root);
-            Side { entries: Box::new(session.reader().tree_noting(&snapshot.root, None, move |page| pages.learn(page))), next: None, ended: false }
+            Side {
+                entries: Box::new(session.reader().tree_noting(&snapshot.root, None, move |page| pages.learn(page))),
+                next: None,
+                ended: false,
+            }
         });
         Cursor { sides: sides.collect(), failed: None }
     }
@@ -102,9 +100,10 @@ impl KnownPages {
         known.extend(page.children.iter().map(|child| (child.id, child.hint)));
     }
 
-    /// Whether the parent has this page, and where it lay.
-    pub(super) fn get(&self, id: &BlobId) -> Option<Option<Place>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).copied()
+    /// The page as it is stored, if the parent has it.
+    pub(super) fn get(&self, id: BlobId, raw_len: u32) -> Option<StoredPage> {
+        let place = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied();
+        place.map(|place| StoredPage { id, raw_len, place })
     }
 }
 

@@ -76,9 +76,9 @@ pub(super) fn run(context: &Context<'_>, parent: &Parent) -> Result<Outcome> {
         }
         drop(tasks);
         for _ in 0..readers {
-            let (jobs, results_in, sealer) = (jobs.clone(), results_in.clone(), sealer.clone());
-            let (names, failure) = (&names, &failure);
-            scope.spawn(move || read(context, names, sealer, &jobs, &results_in, failure));
+            let (jobs, results_in, failure) = (jobs.clone(), results_in.clone(), &failure);
+            let reading = reading(context, &names, sealer.clone());
+            scope.spawn(move || read(&reading, &jobs, &results_in, failure));
         }
         drop((jobs, results_in));
         let out = Outlet { jobs: jobs_in, tickets, number: 0, items: Vec::new(), weight: 0 };
@@ -87,7 +87,11 @@ pub(super) fn run(context: &Context<'_>, parent: &Parent) -> Result<Outcome> {
         let mut assembler = Assembler::new(context, &known, sealer);
         for done in &results {
             match assembler.take(done) {
-                Ok(taken) => (0..taken).for_each(|_| drop(tickets_in.send(()))),
+                Ok(taken) => {
+                    for _ in 0..taken {
+                        let _ = tickets_in.send(());
+                    }
+                }
                 Err(error) => {
                     failure.set(error);
                     break;
@@ -101,17 +105,8 @@ pub(super) fn run(context: &Context<'_>, parent: &Parent) -> Result<Outcome> {
     failure.into_result(assembled)
 }
 
-fn read(context: &Context<'_>, names: &OwnerNames, sealer: Sealer, jobs: &Receiver<Job>, results: &Sender<Done>, failure: &Failure) {
-    let repo = context.session.repo();
-    let reading = Reading {
-        names,
-        keys: repo.keys(),
-        chunker: repo.chunker(),
-        writer: context.writer,
-        sealer,
-        stop: context.watch.stop,
-        progress: context.watch.progress,
-    };
+/// What one reading thread does.
+fn read(reading: &Reading<'_>, jobs: &Receiver<Job>, results: &Sender<Done>, failure: &Failure) {
     for job in jobs {
         let done = match reading.job(job) {
             Ok(done) => done,
@@ -120,6 +115,19 @@ fn read(context: &Context<'_>, names: &OwnerNames, sealer: Sealer, jobs: &Receiv
         if results.send(done).is_err() {
             return;
         }
+    }
+}
+
+fn reading<'a>(context: &'a Context<'a>, names: &'a OwnerNames, sealer: Sealer) -> Reading<'a> {
+    let repo = context.session.repo();
+    Reading {
+        names,
+        keys: repo.keys(),
+        chunker: repo.chunker(),
+        writer: context.writer,
+        sealer,
+        stop: context.watch.stop,
+        progress: context.watch.progress,
     }
 }
 
@@ -154,10 +162,8 @@ impl Outlet {
 
 fn match_walk(context: &Context<'_>, mut matcher: Matcher<'_>, mut out: Outlet, failure: &Failure) {
     let (options, watch) = (context.options, context.watch);
-    let walk_options = WalkOptions {
-        rules: std::sync::Arc::clone(&options.rules),
-        threads: context.session.repo().limits().readers,
-    };
+    let walk_options =
+        WalkOptions { rules: std::sync::Arc::clone(&options.rules), threads: context.session.repo().limits().readers };
     walk(options.sources.clone(), &walk_options, watch.stop, |batches| {
         for batch in batches {
             if failure.is_set() {
@@ -175,7 +181,10 @@ fn match_walk(context: &Context<'_>, mut matcher: Matcher<'_>, mut out: Outlet, 
                 }
             }
             if let Some(error) = matcher.take_failure() {
-                let text = format!("the parent snapshot cannot be read to its end, so unchanged files are read again: {}", error.chain());
+                let text = format!(
+                    "the parent snapshot cannot be read to its end, so unchanged files are read again: {}",
+                    error.chain()
+                );
                 watch.observer.on(&Event::Note { text: &text });
             }
         }

@@ -4,17 +4,17 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::catalog::{BlobRef, Content, Entry, Extent, FileNode, LinkGroup, Metadata, Node, StoredPage, store_chunks};
+use crate::catalog::{BlobRef, Content, Entry, Extent, FileNode, Metadata, Node, StoredPage, store_chunks};
 use crate::chunker::Chunker;
-use crate::crypto::BlobKind;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Progress, Stop};
 use crate::id::ContentHash;
 use crate::limits::BUNDLED_BELOW;
-use crate::repo::{BlobWriter, KeyRing};
+use crate::repo::{BlobKind, BlobWriter, KeyRing};
 use crate::volume::{EntryKind, Found, OwnerNames, SourceFile};
 
-use super::matching::{Change, Item};
+use super::matching::{Change, Item, Subject};
 use super::seal::{Promise, Sealer};
 
 /// Chunks of one file that are being sealed while the next ones are read.
@@ -42,12 +42,26 @@ pub(super) struct Done {
 #[derive(Debug)]
 pub(super) enum DoneItem {
     /// An entry as it goes into the catalogue.
-    Entry { entry: Entry, change: Change },
+    Entry {
+        entry: Entry,
+        change: Change,
+    },
     /// An entry that still needs a place in a bundle for its content.
-    Small { entry: Entry, change: Change, data: Range<usize>, hash: ContentHash },
+    Small {
+        entry: Entry,
+        change: Change,
+        data: Range<usize>,
+        hash: ContentHash,
+    },
     /// Something to tell: the text names the file. A problem counts, a note does not.
-    Problem { item: String, during: &'static str, error: Error },
-    Note { text: String },
+    Problem {
+        item: String,
+        during: &'static str,
+        error: Error,
+    },
+    Note {
+        text: String,
+    },
 }
 
 /// What a reader needs.
@@ -74,21 +88,31 @@ impl Reading<'_> {
     fn item(&self, item: Item, done: &mut Done) -> Result<()> {
         match item {
             Item::Keep(entry) => done.items.push(DoneItem::Entry { entry, change: Change::Unchanged }),
-            Item::Problem { path, error } => done.items.push(DoneItem::Problem { item: path.display(), during: "scan", error }),
-            Item::Socket { path } => done.items.push(DoneItem::Note { text: format!("{path} is a socket, which is not saved") }),
-            Item::Describe { found, link, content, change } => self.describe(&found, link, content, change, done),
-            Item::Small { found, link, old, change } => return self.small(&found, link, old.as_ref(), change, done),
-            Item::Large { found, link, change } => return self.large(&found, link, change, done),
+            Item::Problem { path, error } => {
+                done.items.push(DoneItem::Problem { item: path.display(), during: "scan", error });
+            }
+            Item::Socket { path } => {
+                done.items.push(DoneItem::Note { text: format!("{path} is a socket, which is not saved") });
+            }
+            Item::Describe { subject, content } => self.describe(&subject, content, done),
+            Item::Small { subject, old } => return self.small(&subject, old.as_ref(), done),
+            Item::Large { subject } => return self.large(&subject, done),
         }
         Ok(())
     }
 
     /// An entry without content, or with content that was not read.
-    fn describe(&self, found: &Found, link: Option<LinkGroup>, content: Option<FileNode>, change: Change, done: &mut Done) {
+    fn describe(&self, subject: &Subject, content: Option<FileNode>, done: &mut Done) {
+        let found = &subject.found;
         let (meta, problem) = found.metadata(self.names);
         let node = match found.stat.kind {
             EntryKind::Directory => Node::Directory,
-            EntryKind::File => Node::File(content.unwrap_or(FileNode { size: found.stat.size, content: Content::Empty, extents: None, incomplete: false })),
+            EntryKind::File => Node::File(content.unwrap_or(FileNode {
+                size: found.stat.size,
+                content: Content::Empty,
+                extents: None,
+                incomplete: false,
+            })),
             EntryKind::Symlink => match found.link_target() {
                 Ok(target) => Node::Symlink { target },
                 Err(error) => return done.problem(found, error),
@@ -101,10 +125,11 @@ impl Reading<'_> {
         if let Some(error) = problem {
             done.problem(found, error);
         }
-        done.entry(found, meta, node, link, change);
+        done.entry(subject, meta, node, subject.change);
     }
 
-    fn small(&self, found: &Found, link: Option<LinkGroup>, old: Option<&FileNode>, change: Change, done: &mut Done) -> Result<()> {
+    fn small(&self, subject: &Subject, old: Option<&FileNode>, done: &mut Done) -> Result<()> {
+        let found = &subject.found;
         let start = done.data.len();
         let limit = usize::try_from(BUNDLED_BELOW).unwrap_or(usize::MAX);
         let mut read = match found.read_small(limit, &mut done.data) {
@@ -117,7 +142,7 @@ impl Reading<'_> {
         };
         if read.stat.size >= BUNDLED_BELOW {
             done.data.truncate(start);
-            return self.large(found, link, change, done);
+            return self.large(subject, done);
         }
         if read.changed {
             done.problem(found, changed(found));
@@ -130,7 +155,7 @@ impl Reading<'_> {
         let content = done.data.get(data.clone()).unwrap_or_default();
         let mut file = FileNode { size: read.len as u64, content: Content::Empty, extents: None, incomplete: false };
         if content.is_empty() {
-            done.entry(found, meta, Node::File(file), link, change);
+            done.entry(subject, meta, Node::File(file), subject.change);
             return Ok(());
         }
         let hash = self.keys.content_hash(content);
@@ -139,17 +164,18 @@ impl Reading<'_> {
             Some(Content::Bundle { hash: old_hash, .. }) if *old_hash == hash => {
                 file.content = old.map_or(Content::Empty, |old| old.content.clone());
                 done.data.truncate(start);
-                done.entry(found, meta, Node::File(file), link, Change::Unchanged);
+                done.entry(subject, meta, Node::File(file), Change::Unchanged);
             }
             _ => {
-                let entry = Entry { path: found.path.clone(), meta, node: Node::File(file), link };
-                done.items.push(DoneItem::Small { entry, change, data, hash });
+                let entry = Entry { path: found.path.clone(), meta, node: Node::File(file), link: subject.link };
+                done.items.push(DoneItem::Small { entry, change: subject.change, data, hash });
             }
         }
         Ok(())
     }
 
-    fn large(&self, found: &Found, link: Option<LinkGroup>, change: Change, done: &mut Done) -> Result<()> {
+    fn large(&self, subject: &Subject, done: &mut Done) -> Result<()> {
+        let found = &subject.found;
         let mut source = match found.open() {
             Ok(source) => source,
             Err(error) => {
@@ -192,7 +218,7 @@ impl Reading<'_> {
             None => {}
         }
         let meta = self.names.metadata(&before, xattrs);
-        done.entry(found, meta, Node::File(file), link, change);
+        done.entry(subject, meta, Node::File(file), subject.change);
         Ok(())
     }
 
@@ -210,13 +236,15 @@ impl Done {
         self.items.push(DoneItem::Problem { item: found.display(), during: "archival", error });
     }
 
-    fn entry(&mut self, found: &Found, meta: Metadata, node: Node, link: Option<LinkGroup>, change: Change) {
-        self.items.push(DoneItem::Entry { entry: Entry { path: found.path.clone(), meta, node, link }, change });
+    fn entry(&mut self, subject: &Subject, meta: Metadata, node: Node, change: Change) {
+        let entry = Entry { path: subject.found.path.clone(), meta, node, link: subject.link };
+        self.items.push(DoneItem::Entry { entry, change });
     }
 }
 
 fn changed(found: &Found) -> Error {
-    Error::new(ErrorKind::Local, format!("{} changed while it was read", found.display())).with_hint("back up from a snapshot of the volume to get one state of it")
+    Error::new(ErrorKind::Local, format!("{} changed while it was read", found.display()))
+        .with_hint("back up from a snapshot of the volume to get one state of it")
 }
 
 /// Cuts a stream and has the chunks sealed while it reads on.

@@ -2,9 +2,8 @@
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::crypto::BlobKind;
 use crate::error::{Error, Result};
-use crate::repo::{BlobWriter, Stored};
+use crate::repo::{BlobKind, BlobWriter, Stored};
 
 /// A blob to store, and where to say what became of it.
 pub(super) struct Task {
@@ -46,7 +45,7 @@ impl Promise {
     }
 
     /// Waits for the answer.
-    pub(super) fn wait(self) -> Result<Stored> {
+    pub(super) fn wait(&self) -> Result<Stored> {
         self.0.recv().map_err(|_| gone())?
     }
 }

@@ -3,11 +3,11 @@
 use std::io::Read;
 
 use crate::catalog::{Entry, FileNode, Metadata, Node, StoredPage, Timestamp, TreeWriter};
-use crate::crypto::BlobKind;
+
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::events::{Progress, Watch};
 use crate::path::TreePath;
-use crate::repo::{BlobWriter, Repository, Session, Status, Summary};
+use crate::repo::{BlobKind, BlobWriter, Repository, Session, Status, Summary};
 use crate::volume::OwnerNames;
 
 use super::assemble::Outcome;
@@ -31,13 +31,20 @@ pub struct Stream<'a> {
 ///
 /// # Errors
 /// Errors of the stream and of `finished`: then there is no snapshot. `Interrupted` when a stop was requested: half a stream is not saved.
-pub fn run_stream(repo: &Repository, options: &BackupOptions, stream: Stream<'_>, watch: &Watch<'_>) -> Result<BackupReport> {
+pub fn run_stream(
+    repo: &Repository,
+    options: &BackupOptions,
+    stream: Stream<'_>,
+    watch: &Watch<'_>,
+) -> Result<BackupReport> {
     let start = repo.clock().now();
     let session = if options.dry_run { repo.observe()? } else { repo.write_session()? };
     let parent = Parent::choose(&session, &BackupOptions { parent: super::ParentChoice::None, ..options.clone() })?;
     let writer = BlobWriter::new(&session, options.dry_run);
     let outcome = save(&session, &writer, stream, watch);
-    let report = outcome.and_then(|outcome| finish::finish(&session, &writer, &parent, Saved { outcome, options, start, status: Status::Complete }));
+    let report = outcome.and_then(|outcome| {
+        finish::finish(&session, &writer, &parent, Saved { outcome, options, start, status: Status::Complete })
+    });
     if report.is_err() {
         session.end("failed");
     }
@@ -56,7 +63,15 @@ fn save(session: &Session<'_>, writer: &BlobWriter<'_>, stream: Stream<'_>, watc
             scope.spawn(move || seal::work(writer, &tasks));
         }
         drop(tasks);
-        let reading = Reading { names: &names, keys: repo.keys(), chunker: repo.chunker(), writer, sealer, stop: watch.stop, progress: watch.progress };
+        let reading = Reading {
+            names: &names,
+            keys: repo.keys(),
+            chunker: repo.chunker(),
+            writer,
+            sealer,
+            stop: watch.stop,
+            progress: watch.progress,
+        };
         reading.stream(&mut |buffer| loop {
             match input.read(buffer) {
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
@@ -71,7 +86,17 @@ fn save(session: &Session<'_>, writer: &BlobWriter<'_>, stream: Stream<'_>, watc
     let now = repo.clock().now();
     let time = Timestamp { seconds: now.timestamp(), nanos: now.timestamp_subsec_nanos() };
     let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-    let meta = Metadata { mode: 0o600, uid, gid, user: names.user(uid), group: names.group(gid), mtime: time, ctime: time, inode: 0, xattrs: std::sync::Arc::default() };
+    let meta = Metadata {
+        mode: 0o600,
+        uid,
+        gid,
+        user: names.user(uid),
+        group: names.group(gid),
+        mtime: time,
+        ctime: time,
+        inode: 0,
+        xattrs: std::sync::Arc::default(),
+    };
     let node = Node::File(FileNode { size, content, extents: None, incomplete: false });
     let mut tree = TreeWriter::new(repo.keys().page_cut());
     let mut store = |page: &[u8]| {

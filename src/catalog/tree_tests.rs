@@ -133,7 +133,12 @@ fn the_reader_ends_after_an_error_and_hints_can_come_late() {
     let mut reader = TreeReader::new(root.clone(), Box::new(|_| Err(crate::error::Error::corrupt("gone"))));
     assert!(reader.next().is_some_and(|entry| entry.is_err()));
     assert!(reader.next().is_none());
-    let place = Place { pack: PackRef { name: ObjectHash::new([1; 32]), epoch: 0, salt: [2; 32] }, offset: 80, stored_len: 50, codec: Codec::Zstd };
+    let place = Place {
+        pack: PackRef { name: ObjectHash::new([1; 32]), epoch: 0, salt: [2; 32] },
+        offset: 80,
+        stored_len: 50,
+        codec: Codec::Zstd,
+    };
     root.fill_hints(&|_| Some(place));
     assert_eq!(InnerPage::decode(&root.encode()).expect("root"), root);
 }

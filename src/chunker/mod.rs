@@ -44,8 +44,17 @@ impl Params {
             return Err(Error::invalid(format!("average chunk size {avg} is not a power of two from 4 KiB to 1 MiB")));
         }
         let bits = avg.trailing_zeros() as usize;
-        let mask = |bits: usize| v2020::MASKS.get(bits).map(|mask| format!("{mask:016x}")).ok_or_else(|| Error::bug("chunker masks"));
-        Ok(Self { algorithm: ALGORITHM.to_owned(), min: avg / 2, avg, max: avg * 4, mask_s: mask(bits + 2)?, mask_l: mask(bits - 2)? })
+        let mask = |bits: usize| {
+            v2020::MASKS.get(bits).map(|mask| format!("{mask:016x}")).ok_or_else(|| Error::bug("chunker masks"))
+        };
+        Ok(Self {
+            algorithm: ALGORITHM.to_owned(),
+            min: avg / 2,
+            avg,
+            max: avg * 4,
+            mask_s: mask(bits + 2)?,
+            mask_l: mask(bits - 2)?,
+        })
     }
 }
 

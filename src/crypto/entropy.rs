@@ -8,17 +8,18 @@ use crate::error::{Error, ErrorKind, Result};
 /// `Local` when the operating system has none.
 pub fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0u8; N];
-    getrandom::fill(&mut bytes).map_err(|cause| Error::new(ErrorKind::Local, "draw random bytes").with_source(cause))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|cause| Error::new(ErrorKind::Local, "draw random bytes").with_source(cause))?;
     Ok(bytes)
 }
 
 /// A 32-byte salt that differs even where the random numbers repeat (a cloned virtual machine): the system's
 /// random bytes hashed under `key` with the process id, a counter of this process, both clocks of the boot and `context`.
 pub(super) fn hedged_salt(key: &[u8; 32], context: &[u8]) -> Result<[u8; 32]> {
-    hedge(key, &random::<32>()?, context)
+    Ok(hedge(key, &random::<32>()?, context))
 }
 
-fn hedge(key: &[u8; 32], random: &[u8; 32], context: &[u8]) -> Result<[u8; 32]> {
+fn hedge(key: &[u8; 32], random: &[u8; 32], context: &[u8]) -> [u8; 32] {
     use std::sync::atomic::{AtomicU64, Ordering};
     static DRAWN: AtomicU64 = AtomicU64::new(0);
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
@@ -33,7 +34,7 @@ fn hedge(key: &[u8; 32], random: &[u8; 32], context: &[u8]) -> Result<[u8; 32]> 
     }
     hasher.update(rustix::system::uname().nodename().to_bytes());
     hasher.update(context);
-    Ok(*hasher.finalize().as_bytes())
+    *hasher.finalize().as_bytes()
 }
 
 #[cfg(test)]
@@ -42,7 +43,7 @@ mod tests {
 
     #[test]
     fn salts_differ_even_when_the_random_numbers_repeat() {
-        let mut salts: Vec<_> = (0..1000).map(|_| hedge(&[1; 32], &[0; 32], b"").unwrap()).collect();
+        let mut salts: Vec<_> = (0..1000).map(|_| hedge(&[1; 32], &[0; 32], b"")).collect();
         salts.sort_unstable();
         salts.dedup();
         assert_eq!(salts.len(), 1000);

@@ -342,7 +342,11 @@ fn read_header(header: &[u8; HEADER_LEN], kind: ObjectKind) -> Result<(u16, [u8;
             .with_hint("use a newer version of volvault"));
     }
     if *code != kind.code() {
-        return Err(Error::corrupt(format!("object has kind {code} where {} ({}) belongs", kind.code(), kind.purpose())));
+        return Err(Error::corrupt(format!(
+            "object has kind {code} where {} ({}) belongs",
+            kind.code(),
+            kind.purpose()
+        )));
     }
     let salt = rest.first_chunk::<32>().copied().unwrap_or_default();
     Ok((u16::from_le_bytes([*e0, *e1]), salt))

@@ -70,8 +70,15 @@ impl KdfParams {
 
     fn check(self) -> Result<()> {
         let floor = if cfg!(any(test, debug_assertions)) { 8 } else { MEMORY_MIN_KIB };
-        if self.m_kib < floor || self.m_kib > MEMORY_MAX_KIB || !(1..=PASSES_MAX).contains(&self.t) || !(1..=LANES_MAX).contains(&self.p) {
-            return Err(Error::corrupt(format!("key slot asks for an unreasonable password hash (m={} KiB, t={}, p={})", self.m_kib, self.t, self.p)));
+        if self.m_kib < floor
+            || self.m_kib > MEMORY_MAX_KIB
+            || !(1..=PASSES_MAX).contains(&self.t)
+            || !(1..=LANES_MAX).contains(&self.p)
+        {
+            return Err(Error::corrupt(format!(
+                "key slot asks for an unreasonable password hash (m={} KiB, t={}, p={})",
+                self.m_kib, self.t, self.p
+            )));
         }
         Ok(())
     }
@@ -176,7 +183,8 @@ impl Slot {
             return Err(Error::new(ErrorKind::Unsupported, format!("key slot {name} has version {}", fields.v)));
         }
         let mut wrapped = [0u8; 48];
-        hex::decode_to_slice(rest.trim_end_matches('\n'), &mut wrapped).map_err(|cause| damaged("has no wrapped key").with_source(cause))?;
+        hex::decode_to_slice(rest.trim_end_matches('\n'), &mut wrapped)
+            .map_err(|cause| damaged("has no wrapped key").with_source(cause))?;
         Ok(Self { line: line.to_owned(), fields, wrapped })
     }
 
@@ -217,13 +225,16 @@ impl Slot {
         };
         let mut salt = [0u8; 32];
         let mut commitment = [0u8; 32];
-        hex::decode_to_slice(&self.fields.salt, &mut salt).map_err(|cause| Error::corrupt("salt of a key slot").with_source(cause))?;
-        hex::decode_to_slice(&self.fields.commit, &mut commitment).map_err(|cause| Error::corrupt("commitment of a key slot").with_source(cause))?;
+        hex::decode_to_slice(&self.fields.salt, &mut salt)
+            .map_err(|cause| Error::corrupt("salt of a key slot").with_source(cause))?;
+        hex::decode_to_slice(&self.fields.commit, &mut commitment)
+            .map_err(|cause| Error::corrupt("commitment of a key slot").with_source(cause))?;
         let material = derive(credential, &salt, kdf)?;
         if aws_lc_rs::constant_time::verify_slices_are_equal(&material.commitment, &commitment).is_err() {
             return Ok(None);
         }
-        let (body, tag) = self.wrapped.split_last_chunk::<TAG_LEN>().ok_or_else(|| Error::bug("length of a wrapped key"))?;
+        let (body, tag) =
+            self.wrapped.split_last_chunk::<TAG_LEN>().ok_or_else(|| Error::bug("length of a wrapped key"))?;
         let mut key = Zeroizing::new([0u8; 32]);
         for (place, byte) in key.iter_mut().zip(body) {
             *place = *byte;
@@ -244,7 +255,10 @@ fn derive(credential: &Credential, salt: &[u8; 32], kdf: Option<KdfParams>) -> R
     match (credential, kdf) {
         (Credential::Password(password), Some(params)) => derive_password(password, salt, params),
         (Credential::Key(key), _) => {
-            let mut output = blake3::Hasher::new_derive_key("volvault v1 key32 slot").update(key.expose()).update(salt).finalize_xof();
+            let mut output = blake3::Hasher::new_derive_key("volvault v1 key32 slot")
+                .update(key.expose())
+                .update(salt)
+                .finalize_xof();
             let mut bytes = Zeroizing::new([0u8; 64]);
             output.fill(bytes.as_mut_slice());
             Ok(split(&bytes))
@@ -254,7 +268,8 @@ fn derive(credential: &Credential, salt: &[u8; 32], kdf: Option<KdfParams>) -> R
 }
 
 fn derive_password(password: &Password, salt: &[u8; 32], params: KdfParams) -> Result<Material> {
-    let refuse = |cause: argon2::Error| Error::new(ErrorKind::Invalid, "hash the password").with_source(cause.to_string());
+    let refuse =
+        |cause: argon2::Error| Error::new(ErrorKind::Invalid, "hash the password").with_source(cause.to_string());
     let settings = argon2::Params::new(params.m_kib, params.t, params.p, Some(64)).map_err(refuse)?;
     let mut bytes = Zeroizing::new([0u8; 64]);
     argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, settings)
@@ -311,7 +326,10 @@ mod tests {
             // A store can rename what it changed: the wrapped key is bound to the whole first line.
             let renamed: String = blake3::hash(&damaged).to_hex().chars().take(32).collect();
             if let Ok(slot) = Slot::decode(&renamed, &damaged) {
-                assert!(!matches!(slot.open(&credential), Ok(Some(_))) || damaged.to_ascii_lowercase() == bytes, "bit {bit}");
+                assert!(
+                    !matches!(slot.open(&credential), Ok(Some(_))) || damaged.to_ascii_lowercase() == bytes,
+                    "bit {bit}"
+                );
             }
         }
         for len in 0..bytes.len() {

@@ -1,7 +1,7 @@
 //! Chunk lists of big files. Lists that files and snapshots share are read once.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use crate::catalog::{BlobRef, ChunkList};
 use crate::error::{Error, Result};
@@ -63,13 +63,21 @@ struct Read {
     named: Vec<Named>,
 }
 
+/// What one list is, what it names in turn, and what is wrong with it or its chunks.
+#[derive(Default)]
+struct Looked {
+    known: Option<Known>,
+    named: Vec<Named>,
+    flaw: Option<Error>,
+}
+
 impl<'c> Lists<'c> {
     pub(super) fn new(context: &'c Context<'c>, blobs: &'c Blobs) -> Self {
         Self { context, blobs, known: HashMap::new() }
     }
 
     /// Checks that all chunks of these files are in the index and that they add up.
-    pub(super) fn check(&mut self, files: Vec<BigFile>) -> Result<()> {
+    pub(super) fn check(&mut self, files: &[BigFile]) -> Result<()> {
         if self.known.len() > KNOWN_MAX {
             self.known.clear();
         }
@@ -84,7 +92,7 @@ impl<'c> Lists<'c> {
         while !stack.is_empty() {
             self.context.go_on()?;
             let batch = stack.split_off(stack.len().saturating_sub(LISTS_AT_ONCE));
-            let read = self.read(&batch, &files)?;
+            let read = self.read(&batch, files)?;
             self.known.extend(read.known);
             stack.extend(self.unread(&read.named, &mut asked));
             claims.extend(read.named);
@@ -151,13 +159,14 @@ impl<'c> Lists<'c> {
         let read: Mutex<Read> = Mutex::default();
         let failed = fetch_all(self.context, &wanted, &|number, plain| {
             let Some(named) = sought.get(number) else { return Ok(()) };
-            match ChunkList::decode(&plain) {
-                Ok(list) => self.take(named, &list, plain.len(), &read, &|flaw| error(named, flaw)),
-                Err(cause) => {
-                    error(named, &cause.within(format!("chunk list {}", named.blob.id)));
-                    Ok(())
-                }
+            let mut looked = self.look(named, &plain)?;
+            if let Some(flaw) = looked.flaw {
+                error(named, &flaw);
             }
+            let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
+            read.known.extend(looked.known.map(|known| (short(&named.blob.id), known)));
+            read.named.append(&mut looked.named);
+            Ok(())
         })?;
         for (number, cause) in failed {
             if let Some(named) = sought.get(number) {
@@ -167,37 +176,32 @@ impl<'c> Lists<'c> {
         Ok(read.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Looks up the chunks of a list, or notes the lists that it names.
-    fn take(
-        &self,
-        named: &Named,
-        list: &ChunkList,
-        raw_len: usize,
-        read: &Mutex<Read>,
-        error: &dyn Fn(&Error),
-    ) -> Result<()> {
+    /// Decodes a list; looks up its chunks, or notes the lists that it names.
+    fn look(&self, named: &Named, plain: &[u8]) -> Result<Looked> {
         let id = named.blob.id;
-        let (Some(len), Ok(raw_len), false) = (list.len(), u32::try_from(raw_len), list.is_empty()) else {
-            error(&Error::corrupt(format!("chunk list {id} is not one that a writer makes")));
-            return Ok(());
+        let refused =
+            |flaw: Error| Ok(Looked { flaw: Some(flaw.within(format!("chunk list {id}"))), ..Looked::default() });
+        let list = match ChunkList::decode(plain) {
+            Ok(list) => list,
+            Err(flaw) => return refused(flaw),
         };
-        let mut below = Vec::new();
+        let (Some(len), Ok(raw_len), false) = (list.len(), u32::try_from(plain.len()), list.is_empty()) else {
+            return refused(Error::corrupt("not one that a writer makes"));
+        };
+        let mut looked = Looked { known: Some(Known { depth: list.depth, raw_len, len }), ..Looked::default() };
         for item in &list.chunks {
             if let Some(depth) = list.depth.checked_sub(1) {
                 let blob = BlobRef { id: item.id, raw_len: 0 };
-                below.push(Named { blob, depth, len: item.len, file: named.file });
+                looked.named.push(Named { blob, depth, len: item.len, file: named.file });
                 continue;
             }
             let blob = BlobRef { id: item.id, raw_len: u32::try_from(item.len).unwrap_or(u32::MAX) };
             if let Some(flaw) = self.blobs.flaw(self.context.session, &blob)? {
-                error(&Error::corrupt(flaw));
+                looked.flaw = Some(Error::corrupt(flaw));
                 break;
             }
         }
-        let mut read = lock(read);
-        read.known.insert(short(&id), Known { depth: list.depth, raw_len, len });
-        read.named.append(&mut below);
-        Ok(())
+        Ok(looked)
     }
 }
 
@@ -217,8 +221,4 @@ impl BigFile {
 
 fn short(id: &BlobId) -> Short {
     id.as_bytes().first_chunk().copied().unwrap_or_default()
-}
-
-fn lock(read: &Mutex<Read>) -> MutexGuard<'_, Read> {
-    read.lock().unwrap_or_else(PoisonError::into_inner)
 }

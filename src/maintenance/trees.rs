@@ -68,7 +68,7 @@ pub(super) fn run(context: &Context<'_>, blobs: &Blobs) -> Result<()> {
             let batch = stack.split_off(stack.len().saturating_sub(PAGES_AT_ONCE));
             let below = trees.read(&batch)?;
             trees.push_unseen(below.pages, &mut stack);
-            lists.check(below.files)?;
+            lists.check(&below.files)?;
         }
     }
     Ok(())

@@ -86,7 +86,12 @@ fn with_local<T>(level: i32, work: impl FnOnce(&mut Local) -> Result<T>) -> Resu
 
 /// Hands `raw`, compressed if that makes it shorter, to `take`. With `verify` the compressed bytes are first decompressed again and
 /// compared: zstd bugs and bad memory have corrupted backups of others before they were stored (restic #4523).
-pub(super) fn encode<T>(raw: &[u8], compression: Compression, verify: bool, take: impl FnOnce(Codec, &[u8]) -> Result<T>) -> Result<T> {
+pub(super) fn encode<T>(
+    raw: &[u8],
+    compression: Compression,
+    verify: bool,
+    take: impl FnOnce(Codec, &[u8]) -> Result<T>,
+) -> Result<T> {
     let Some(level) = compression.level() else { return take(Codec::Stored, raw) };
     with_local(level, |local| {
         if !looks_compressible(local, raw) {
@@ -94,17 +99,22 @@ pub(super) fn encode<T>(raw: &[u8], compression: Compression, verify: bool, take
         }
         local.buffer.clear();
         local.buffer.reserve(zstd::zstd_safe::compress_bound(raw.len()));
-        local.compressor.compress_to_buffer(raw, &mut local.buffer).map_err(|cause| Error::bug("compress a blob").with_source(cause))?;
+        local
+            .compressor
+            .compress_to_buffer(raw, &mut local.buffer)
+            .map_err(|cause| Error::bug("compress a blob").with_source(cause))?;
         if local.buffer.len() >= raw.len() {
             return take(Codec::Stored, raw);
         }
         if verify {
             local.check.clear();
             local.check.reserve(raw.len());
-            let same = local.decompressor.decompress_to_buffer(&local.buffer, &mut local.check).is_ok() && local.check == raw;
+            let same =
+                local.decompressor.decompress_to_buffer(&local.buffer, &mut local.check).is_ok() && local.check == raw;
             if !same {
-                return Err(Error::bug("a compressed blob does not decompress to itself")
-                    .with_hint("this is a fault of the memory or of zstd; nothing was stored; test the machine's memory"));
+                return Err(Error::bug("a compressed blob does not decompress to itself").with_hint(
+                    "this is a fault of the memory or of zstd; nothing was stored; test the machine's memory",
+                ));
             }
         }
         take(Codec::Zstd, &local.buffer)
@@ -149,7 +159,10 @@ pub(super) fn decode(codec: Codec, bytes: &[u8], raw_len: u32) -> Result<Vec<u8>
             // Any level: decompression does not use it.
             with_local(3, |local| {
                 let mut plain = Vec::with_capacity(want);
-                local.decompressor.decompress_to_buffer(bytes, &mut plain).map_err(|cause| Error::corrupt("decompress a blob").with_source(cause))?;
+                local
+                    .decompressor
+                    .decompress_to_buffer(bytes, &mut plain)
+                    .map_err(|cause| Error::corrupt("decompress a blob").with_source(cause))?;
                 if plain.len() == want { Ok(plain) } else { Err(Error::corrupt("blob decompresses to another length")) }
             })
         }
@@ -173,7 +186,9 @@ mod tests {
     #[test]
     fn what_was_encoded_decodes_at_every_level() {
         for raw in [b"x".to_vec(), vec![0; 1 << 20], noise(300_000), [noise(100_000), vec![1; 100_000]].concat()] {
-            for compression in [Compression::Off, Compression::Auto, Compression::Fastest, Compression::Better, Compression::Max] {
+            for compression in
+                [Compression::Off, Compression::Auto, Compression::Fastest, Compression::Better, Compression::Max]
+            {
                 let (codec, bytes) = encoded(&raw, compression);
                 assert!(bytes.len() <= raw.len());
                 assert_eq!(decode(codec, &bytes, u32::try_from(raw.len()).unwrap()).unwrap(), raw);

@@ -26,7 +26,9 @@ pub(super) fn compact(session: &Session<'_>, segments: &[Arc<Segment>]) -> Resul
     for segment in segments {
         tiers.entry(segment.entries().max(1).ilog2() / FANOUT.ilog2()).or_default().push(segment);
     }
-    let fits = |group: &Vec<&Arc<Segment>>| group.len() >= FANOUT && group.iter().map(|segment| segment.entries()).sum::<u64>() <= ENTRIES_MAX;
+    let fits = |group: &Vec<&Arc<Segment>>| {
+        group.len() >= FANOUT && group.iter().map(|segment| segment.entries()).sum::<u64>() <= ENTRIES_MAX
+    };
     let Some(group) = tiers.into_values().find(fits) else { return Ok(0) };
     let io = session.repo().io();
     let mut builder = SegmentBuilder::default();
@@ -48,7 +50,8 @@ pub(super) fn compact(session: &Session<'_>, segments: &[Arc<Segment>]) -> Resul
         builder.add_indexed(info, entries)?;
     }
     let sealed = builder.finish(&io.keys, session.repo().clock().now().timestamp(), &supersedes)?;
-    io.block(io.store.put(&segment_key(&sealed.hash), sealed.bytes.into())).map_err(|error| error.within("store a merged index segment"))?;
+    io.block(io.store.put(&segment_key(&sealed.hash), sealed.bytes.into()))
+        .map_err(|error| error.within("store a merged index segment"))?;
     for segment in &group {
         match io.block(io.store.delete(&segment_key(&segment.name()))) {
             Ok(()) => {}

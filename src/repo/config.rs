@@ -85,5 +85,6 @@ pub(super) fn repo_id(bytes: &[u8]) -> Result<RepoId> {
 }
 
 fn unknown(what: &str) -> Error {
-    Error::new(ErrorKind::Unsupported, format!("the repository uses {what}, which this version does not know")).with_hint("use a newer version of volvault")
+    Error::new(ErrorKind::Unsupported, format!("the repository uses {what}, which this version does not know"))
+        .with_hint("use a newer version of volvault")
 }

@@ -73,8 +73,9 @@ pub(super) fn fetch(session: &Session<'_>, wanted: &[Wanted], deliver: &Deliver<
     let failed: Mutex<Option<Error>> = Mutex::new(None);
     let work = || {
         while let Some((run, handle)) = next_run(session, &queue) {
-            let fetched = io.block(handle).unwrap_or_else(|cause| Err(Error::bug("a read was abandoned").with_source(cause)));
-            let outcome = take_run(session, wanted, &run, fetched, deliver);
+            let fetched =
+                io.block(handle).unwrap_or_else(|cause| Err(Error::bug("a read was abandoned").with_source(cause)));
+            let outcome = take_run(session, wanted, &run, &fetched, deliver);
             let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
             queue.bytes -= run.span.end - run.span.start;
             if let Err(error) = outcome {
@@ -120,7 +121,13 @@ fn next_run(session: &Session<'_>, queue: &Mutex<Queue>) -> Option<(Run, JoinHan
 }
 
 /// Opens the blobs of a run. Those that cannot be opened are sought in other packs before they count as lost.
-fn take_run(session: &Session<'_>, wanted: &[Wanted], run: &Run, fetched: Fetched, deliver: &Deliver<'_>) -> Result<()> {
+fn take_run(
+    session: &Session<'_>,
+    wanted: &[Wanted],
+    run: &Run,
+    fetched: &Fetched,
+    deliver: &Deliver<'_>,
+) -> Result<()> {
     let io = session.repo().io();
     let mut worst = Ok(());
     let opener = Opener::for_pack(&io.keys, ObjectKind::pack_of(run.kind), &run.pack);
@@ -135,7 +142,9 @@ fn take_run(session: &Session<'_>, wanted: &[Wanted], run: &Run, fetched: Fetche
         let plain = here.or_else(|error| elsewhere(session, want, place, error));
         match plain {
             Ok(plain) => deliver(*number, plain)?,
-            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => worst = worst.and(Err(error)),
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {
+                worst = worst.and(Err(error));
+            }
             Err(error) => return Err(error),
         }
     }
@@ -156,13 +165,17 @@ fn elsewhere(session: &Session<'_>, want: &Wanted, tried: &Place, error: Error) 
         let span = span_of(&found.place);
         let Ok(bytes) = io.block(io.store.get_range(&pack_key(&found.place.pack.name), span)) else { continue };
         let opener = Opener::for_pack(&io.keys, ObjectKind::pack_of(want.kind), &found.place.pack);
-        if let Ok(plain) = open_blob(&io.keys, want.kind, &opener, &entry(want, &found.place, found.raw_len), &mut bytes.to_vec()) {
+        if let Ok(plain) =
+            open_blob(&io.keys, want.kind, &opener, &entry(want, &found.place, found.raw_len), &mut bytes.to_vec())
+        {
             return Ok(plain);
         }
     }
     let kind = if error.kind() == ErrorKind::NotFound { ErrorKind::Corrupt } else { error.kind() };
     let what = format!("read blob {} from pack {}", want.blob.id, tried.pack.name);
-    Err(Error::new(kind, what).with_source(error).with_hint("run `volvault check --read-data` to see the extent of the damage"))
+    Err(Error::new(kind, what)
+        .with_source(error)
+        .with_hint("run `volvault check --read-data` to see the extent of the damage"))
 }
 
 fn look_up(session: &Session<'_>, want: &Wanted) -> Result<Vec<IndexEntry>> {
@@ -181,7 +194,8 @@ fn plan(session: &Session<'_>, wanted: &[Wanted]) -> Result<Vec<Run>> {
         let (place, raw_len) = match want.place {
             Some(place) => (place, want.blob.raw_len),
             None => look_up(session, want)?.first().map(|found| (found.place, found.raw_len)).ok_or_else(|| {
-                Error::corrupt(format!("blob {} is in no pack that the index knows", want.blob.id)).with_hint("run `volvault check` to see what is affected")
+                Error::corrupt(format!("blob {} is in no pack that the index knows", want.blob.id))
+                    .with_hint("run `volvault check` to see what is affected")
             })?,
         };
         placed.push(Placed { number, kind: want.kind, place, raw_len });

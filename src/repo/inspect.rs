@@ -72,7 +72,7 @@ impl OpenSegment<'_> {
     }
 }
 
-impl<'r> Session<'r> {
+impl Session<'_> {
     /// Opens every index segment that is there, superseded ones too.
     ///
     /// # Errors
@@ -161,7 +161,7 @@ impl Repository {
                 Err(error)
                     if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Unsupported) =>
                 {
-                    damaged.push((key, error))
+                    damaged.push((key, error));
                 }
                 Err(error) => return Err(error),
             }

@@ -23,13 +23,13 @@ mod writer;
 
 pub use codec::Compression;
 pub use config::{Config, Features};
-pub use fetch::Wanted;
+pub use fetch::{Deliver, Wanted};
 pub use index::{IndexEntry, IndexRow, PREFIX_LEN, PackInfo};
 pub use inspect::{OpenSegment, StoredPacks, intact_blobs, verify_pack};
 pub use pack::{PackEntry, pack_key, read_pack};
 pub use reader::Reader;
 pub use repository::{InitOptions, OpenOptions, Repository};
-pub use session::{Listing, Session, SessionKind};
+pub use session::{Listing, Session, SessionKind, Unreadable};
 pub use snapshot::{Snapshot, SnapshotFilter, Status, Summary};
 pub use snapshot_names::{Selector, SnapshotName};
 pub use writer::{BlobWriter, Stored, WriterReport};

@@ -1,6 +1,6 @@
 //! Packs: many sealed blobs in one object. Spec: `docs/format.md` section 6.
 
-use crate::catalog::Codec;
+use crate::catalog::{BlobRef, Codec};
 use crate::crypto::{BlobKind, HEADER_LEN, KeyRing, ObjectKind, ObjectWriter, Opener, Part, TAG_LEN};
 use crate::error::{Error, Result};
 use crate::id::{BlobId, ObjectHash, PackRef};
@@ -59,11 +59,18 @@ impl PackBuilder {
     }
 
     /// Seals one blob into the pack.
-    pub(super) fn add(&mut self, id: BlobId, raw_len: u32, codec: Codec, bytes: &[u8]) -> Result<()> {
+    pub(super) fn add(&mut self, blob: BlobRef, codec: Codec, bytes: &[u8]) -> Result<()> {
+        let BlobRef { id, raw_len } = blob;
         let part = Part::Blob { id, raw_len, codec: codec.as_u8() };
         let place = self.writer.append(&part, bytes)?;
         let length = |n: usize| u32::try_from(n).map_err(|_| Error::bug("a pack of more than 4 GiB"));
-        self.entries.push(PackEntry { id, offset: length(place.start)?, stored_len: length(place.len())?, raw_len, codec });
+        self.entries.push(PackEntry {
+            id,
+            offset: length(place.start)?,
+            stored_len: length(place.len())?,
+            raw_len,
+            codec,
+        });
         Ok(())
     }
 
@@ -85,7 +92,9 @@ impl PackBuilder {
         self.writer.append(&Part::Padding, &vec![0; zeros])?;
         self.writer.append(&Part::Directory { total, blobs: count }, &directory)?;
         let mut trailer = Vec::with_capacity(TRAILER_LEN);
-        trailer.extend_from_slice(&u32::try_from(directory_len).map_err(|_| Error::bug("directory of a pack"))?.to_le_bytes());
+        trailer.extend_from_slice(
+            &u32::try_from(directory_len).map_err(|_| Error::bug("directory of a pack"))?.to_le_bytes(),
+        );
         trailer.extend_from_slice(&count.to_le_bytes());
         trailer.extend_from_slice(&total.to_le_bytes());
         trailer.extend_from_slice(MAGIC);
@@ -93,7 +102,12 @@ impl PackBuilder {
         let unnamed = self.writer.pack_ref(ObjectHash::new([0; 32]));
         let sealed = self.writer.finish();
         debug_assert_eq!(sealed.bytes.len() as u64, total);
-        Ok(FinishedPack { kind: self.kind, pack: PackRef { name: sealed.hash, ..unnamed }, bytes: sealed.bytes, entries: self.entries })
+        Ok(FinishedPack {
+            kind: self.kind,
+            pack: PackRef { name: sealed.hash, ..unnamed },
+            bytes: sealed.bytes,
+            entries: self.entries,
+        })
     }
 }
 
@@ -107,11 +121,6 @@ fn padded(len: u64) -> u64 {
         18
     };
     len.next_multiple_of(1 << granule)
-}
-
-/// How many bytes at the end of a pack hold its directory, by its trailer. `tail` is the end of the pack, at least 24 bytes of it.
-pub(super) fn directory_span(tail: &[u8], total: u64) -> Result<u64> {
-    Ok(Trailer::read(tail, total)?.directory_len as u64 + TRAILER_LEN as u64)
 }
 
 struct Trailer {
@@ -148,7 +157,9 @@ pub(super) fn read_directory(opener: &Opener, tail: &[u8], total: u64) -> Result
     let start = end.checked_sub(trailer.directory_len).ok_or_else(damaged)?;
     let sealed = tail.get(start..end).ok_or_else(damaged)?;
     let offset = total - (TRAILER_LEN + trailer.directory_len) as u64;
-    let plain = opener.open(&Part::Directory { total, blobs: trailer.blobs }, offset, sealed).map_err(|error| error.within("directory of a pack"))?;
+    let plain = opener
+        .open(&Part::Directory { total, blobs: trailer.blobs }, offset, sealed)
+        .map_err(|error| error.within("directory of a pack"))?;
     let mut entries = Vec::with_capacity(plain.len() / ENTRY_LEN);
     let mut free = HEADER_LEN as u64;
     for record in plain.as_chunks::<ENTRY_LEN>().0 {
@@ -181,7 +192,13 @@ fn read_entry(record: &[u8; ENTRY_LEN]) -> Result<PackEntry> {
 ///
 /// # Errors
 /// `Corrupt` when anything about it is not as it was sealed.
-pub(super) fn open_blob(keys: &KeyRing, kind: BlobKind, opener: &Opener, entry: &PackEntry, sealed: &mut [u8]) -> Result<Vec<u8>> {
+pub(super) fn open_blob(
+    keys: &KeyRing,
+    kind: BlobKind,
+    opener: &Opener,
+    entry: &PackEntry,
+    sealed: &mut [u8],
+) -> Result<Vec<u8>> {
     let part = Part::Blob { id: entry.id, raw_len: entry.raw_len, codec: entry.codec.as_u8() };
     let bytes = opener.open_in_place(&part, u64::from(entry.offset), sealed)?;
     let plain = super::codec::decode(entry.codec, bytes, entry.raw_len)?;
@@ -195,7 +212,13 @@ pub(super) fn open_blob(keys: &KeyRing, kind: BlobKind, opener: &Opener, entry: 
 ///
 /// # Errors
 /// `Corrupt` at the first thing that is wrong, naming the pack.
-pub fn read_pack(keys: &KeyRing, kind: BlobKind, name: &ObjectHash, bytes: &mut [u8], each: &mut dyn FnMut(&PackEntry, Vec<u8>) -> Result<()>) -> Result<()> {
+pub fn read_pack(
+    keys: &KeyRing,
+    kind: BlobKind,
+    name: &ObjectHash,
+    bytes: &mut [u8],
+    each: &mut dyn FnMut(&PackEntry, Vec<u8>) -> Result<()>,
+) -> Result<()> {
     let check = || -> Result<(Opener, Vec<PackEntry>)> {
         if blake3::hash(bytes).as_bytes() != name.as_bytes() {
             return Err(Error::corrupt("bytes do not have the hash that names them"));
@@ -208,8 +231,11 @@ pub fn read_pack(keys: &KeyRing, kind: BlobKind, name: &ObjectHash, bytes: &mut 
     let (opener, entries) = check().map_err(within)?;
     for entry in entries {
         let start = entry.offset as usize;
-        let sealed = bytes.get_mut(start..start + entry.stored_len as usize).ok_or_else(|| within(Error::corrupt("blob leaves the pack")))?;
-        let plain = open_blob(keys, kind, &opener, &entry, sealed).map_err(|error| within(error.within(format!("blob {}", entry.id))))?;
+        let sealed = bytes
+            .get_mut(start..start + entry.stored_len as usize)
+            .ok_or_else(|| within(Error::corrupt("blob leaves the pack")))?;
+        let plain = open_blob(keys, kind, &opener, &entry, sealed)
+            .map_err(|error| within(error.within(format!("blob {}", entry.id))))?;
         each(&entry, plain)?;
     }
     Ok(())
@@ -228,7 +254,8 @@ mod tests {
     fn pack(keys: &KeyRing, blobs: &[&[u8]]) -> FinishedPack {
         let mut builder = PackBuilder::new(keys, BlobKind::Data, 0).unwrap();
         for blob in blobs {
-            builder.add(keys.blob_id(BlobKind::Data, blob), u32::try_from(blob.len()).unwrap(), Codec::Stored, blob).unwrap();
+            let id = keys.blob_id(BlobKind::Data, blob);
+            builder.add(BlobRef { id, raw_len: u32::try_from(blob.len()).unwrap() }, Codec::Stored, blob).unwrap();
         }
         builder.finish().unwrap()
     }
@@ -270,7 +297,8 @@ mod tests {
             assert!(read(&keys, &renamed(cut), cut).is_err(), "length {len}");
         }
         let last = pack.entries.last().unwrap();
-        let padding = (last.offset + last.stored_len) as usize..pack.bytes.len() - TRAILER_LEN - 2 * ENTRY_LEN - TAG_LEN;
+        let padding =
+            (last.offset + last.stored_len) as usize..pack.bytes.len() - TRAILER_LEN - 2 * ENTRY_LEN - TAG_LEN;
         for bit in 0..pack.bytes.len() * 8 {
             let mut damaged = pack.bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);

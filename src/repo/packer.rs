@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::task::JoinHandle;
 
-use crate::catalog::{Codec, Place};
+use crate::catalog::{BlobRef, Codec, Place};
 use crate::crypto::BlobKind;
 use crate::error::{Error, Result};
 use crate::id::{BlobId, ObjectHash};
@@ -46,18 +46,25 @@ struct Stored {
 
 impl Packer {
     pub(super) fn new(io: Io, limits: Limits, written_at: i64) -> Self {
-        Self { io, limits, written_at, data: [Mutex::default(), Mutex::default()], tree: Mutex::default(), stored: Mutex::default() }
+        Self {
+            io,
+            limits,
+            written_at,
+            data: [Mutex::default(), Mutex::default()],
+            tree: Mutex::default(),
+            stored: Mutex::default(),
+        }
     }
 
     /// Seals a blob into an open pack; a pack that is full is sent off.
-    pub(super) fn add(&self, kind: BlobKind, id: BlobId, raw_len: u32, codec: Codec, bytes: &[u8]) -> Result<()> {
+    pub(super) fn add(&self, kind: BlobKind, blob: BlobRef, codec: Codec, bytes: &[u8]) -> Result<()> {
         let full = {
-            let mut slot = self.slot(kind, id);
+            let mut slot = self.slot(kind, blob.id);
             if slot.is_none() {
                 *slot = Some(PackBuilder::new(&self.io.keys, kind, 0)?);
             }
             let pack = slot.as_mut().ok_or_else(|| Error::bug("an open pack"))?;
-            pack.add(id, raw_len, codec, bytes)?;
+            pack.add(blob, codec, bytes)?;
             if (pack.len() as u64) < self.limits.pack_size.bytes() { None } else { slot.take() }
         };
         full.map_or(Ok(()), |pack| self.send(pack.finish()?))
@@ -92,7 +99,10 @@ impl Packer {
         }
         if pack.kind == BlobKind::Tree {
             for entry in &pack.entries {
-                stored.places.insert(entry.id, Place { pack: pack.pack, offset: entry.offset, stored_len: entry.stored_len, codec: entry.codec });
+                stored.places.insert(
+                    entry.id,
+                    Place { pack: pack.pack, offset: entry.offset, stored_len: entry.stored_len, codec: entry.codec },
+                );
             }
         }
         let store = self.io.store.clone();
@@ -109,7 +119,8 @@ impl Packer {
     /// Waits for the oldest upload and indexes it: only what the store acknowledged gets into a segment.
     fn collect_one(&self, stored: &mut Stored) -> Result<()> {
         let Some(upload) = stored.uploads.pop_front() else { return Ok(()) };
-        let (info, entries) = self.io.block(upload).map_err(|cause| Error::bug("an upload was abandoned").with_source(cause))??;
+        let (info, entries) =
+            self.io.block(upload).map_err(|cause| Error::bug("an upload was abandoned").with_source(cause))??;
         stored.packs.push((info.pack.name, info.size));
         stored.index.add(info, entries)?;
         if stored.index.len() >= self.limits.index_flush_blobs {
@@ -122,7 +133,9 @@ impl Packer {
         let sealed = std::mem::take(&mut stored.index).finish(&self.io.keys, self.written_at, &[])?;
         let bytes = Bytes::from(sealed.bytes);
         let key = format!("state/index/{}", sealed.hash);
-        self.io.block(self.io.store.put(&key, bytes.clone())).map_err(|error| error.within("store an index segment"))?;
+        self.io
+            .block(self.io.store.put(&key, bytes.clone()))
+            .map_err(|error| error.within("store an index segment"))?;
         stored.segments.push((sealed.hash, bytes));
         Ok(())
     }
@@ -131,7 +144,11 @@ impl Packer {
     pub(super) fn take_segments(&self) -> Result<Vec<(Segment, HashSet<[u8; PREFIX_LEN]>)>> {
         let segments = std::mem::take(&mut lock(&self.stored).segments);
         let open = |(name, bytes): (ObjectHash, Bytes)| {
-            let prefixes = Segment::from_bytes(&self.io.keys, name, bytes.clone(), true)?.all(&self.io)?.iter().map(|entry| entry.prefix).collect();
+            let prefixes = Segment::from_bytes(&self.io.keys, name, bytes.clone(), true)?
+                .all(&self.io)?
+                .iter()
+                .map(|entry| entry.prefix)
+                .collect();
             Ok((Segment::from_bytes(&self.io.keys, name, bytes, false)?, prefixes))
         };
         segments.into_iter().map(open).collect()

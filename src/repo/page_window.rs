@@ -32,7 +32,11 @@ struct Held {
 
 impl<'s> PageWindow<'s> {
     pub(super) fn new(reader: Reader<'s>, root: &InnerPage) -> Self {
-        let spans = root.children.iter().filter_map(|child| child.hint.map(|place| (place.pack, span(place.offset, place.stored_len)))).collect();
+        let spans = root
+            .children
+            .iter()
+            .filter_map(|child| child.hint.map(|place| (place.pack, span(place.offset, place.stored_len))))
+            .collect();
         Self { reader, spans, held: Mutex::new(None) }
     }
 
@@ -56,7 +60,9 @@ impl<'s> PageWindow<'s> {
         let place = child.hint?;
         let want = span(place.offset, place.stored_len);
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let holds = |held: &Held| held.pack == place.pack && held.start <= want.start && want.end <= held.start + held.bytes.len() as u64;
+        let holds = |held: &Held| {
+            held.pack == place.pack && held.start <= want.start && want.end <= held.start + held.bytes.len() as u64
+        };
         if !held.as_ref().is_some_and(holds) {
             *held = self.read(place.pack, &want);
         }
@@ -65,7 +71,13 @@ impl<'s> PageWindow<'s> {
         let mut sealed = held.bytes.get(start..start + place.stored_len as usize)?.to_vec();
         let keys = self.reader.session().repo().keys();
         let opener = Opener::for_pack(keys, ObjectKind::TreePack, &place.pack);
-        let entry = PackEntry { id: child.id, offset: place.offset, stored_len: place.stored_len, raw_len: child.raw_len, codec: place.codec };
+        let entry = PackEntry {
+            id: child.id,
+            offset: place.offset,
+            stored_len: place.stored_len,
+            raw_len: child.raw_len,
+            codec: place.codec,
+        };
         open_blob(keys, BlobKind::Tree, &opener, &entry, &mut sealed).ok()
     }
 
@@ -73,7 +85,12 @@ impl<'s> PageWindow<'s> {
         let repo = self.reader.session().repo();
         let gap = repo.limits().read_gap.bytes();
         let mut end = want.end;
-        let mut spans: Vec<&Range<u64>> = self.spans.iter().filter(|(other, span)| *other == pack && span.start >= want.start).map(|(_, span)| span).collect();
+        let mut spans: Vec<&Range<u64>> = self
+            .spans
+            .iter()
+            .filter(|(other, span)| *other == pack && span.start >= want.start)
+            .map(|(_, span)| span)
+            .collect();
         spans.sort_by_key(|span| span.start);
         for span in spans {
             if span.start > end + gap || span.end - want.start > WINDOW {

@@ -34,7 +34,12 @@ impl<'s> Reader<'s> {
     }
 
     /// As [`Reader::tree`]; `note` is shown each inner page below the root before its children are fetched.
-    pub fn tree_noting(self, root: &InnerPage, below: Option<&TreePath>, note: impl Fn(&InnerPage) + Send + 's) -> TreeReader<'s> {
+    pub fn tree_noting(
+        self,
+        root: &InnerPage,
+        below: Option<&TreePath>,
+        note: impl Fn(&InnerPage) + Send + 's,
+    ) -> TreeReader<'s> {
         let window = PageWindow::new(self, root);
         let level = root.level;
         let fetch = Box::new(move |children: &[ChildRef]| {
@@ -57,14 +62,21 @@ impl<'s> Reader<'s> {
     pub fn pages(self, children: &[ChildRef]) -> Result<Vec<Vec<u8>>> {
         let wanted: Vec<Wanted> = children
             .iter()
-            .map(|child| Wanted { kind: BlobKind::Tree, blob: BlobRef { id: child.id, raw_len: child.raw_len }, place: child.hint })
+            .map(|child| Wanted {
+                kind: BlobKind::Tree,
+                blob: BlobRef { id: child.id, raw_len: child.raw_len },
+                place: child.hint,
+            })
             .collect();
         self.collect(&wanted)
     }
 
     /// The plaintexts of tree blobs of which only the ids are known: chunk lists.
     pub fn tree_blobs(self, ids: &[BlobId]) -> Result<Vec<Vec<u8>>> {
-        let wanted: Vec<Wanted> = ids.iter().map(|id| Wanted { kind: BlobKind::Tree, blob: BlobRef { id: *id, raw_len: 0 }, place: None }).collect();
+        let wanted: Vec<Wanted> = ids
+            .iter()
+            .map(|id| Wanted { kind: BlobKind::Tree, blob: BlobRef { id: *id, raw_len: 0 }, place: None })
+            .collect();
         self.collect(&wanted)
     }
 
@@ -78,7 +90,10 @@ impl<'s> Reader<'s> {
             Ok(())
         })?;
         let plains = plains.into_inner().unwrap_or_else(PoisonError::into_inner);
-        plains.into_iter().map(|plain| plain.ok_or_else(|| Error::bug("a blob was neither delivered nor reported"))).collect()
+        plains
+            .into_iter()
+            .map(|plain| plain.ok_or_else(|| Error::bug("a blob was neither delivered nor reported")))
+            .collect()
     }
 
     /// Fetches blobs in any order, on several threads; each is verified before it is delivered. One that cannot be had does not

@@ -103,7 +103,9 @@ impl Repository {
         let slot = slots::seal(&io, &init.credential, init.kdf, &options, &init.label)?;
         let slot = slots::store(&io, &slot)?;
         let written = io.block(io.store.put_new(config::KEY, config.seal(&io.keys)?.into()));
-        let current = io.block(io.store.get(config::KEY, OBJECT_MAX)).map_err(|error| error.within("read the new repository's config back"))?;
+        let current = io
+            .block(io.store.get(config::KEY, OBJECT_MAX))
+            .map_err(|error| error.within("read the new repository's config back"))?;
         if config::repo_id(&current)? != io.keys.repo() {
             // Another process was first; its repository stands, and our slot is of no use to anybody.
             let _ = io.block(io.store.delete(&slots::key(&slot)));
@@ -120,8 +122,15 @@ impl Repository {
     /// `NoRepository` when there is none, `WrongKey` when no slot opens.
     pub fn open(store: Store, credential: &Credential, options: OpenOptions) -> Result<Self> {
         let runtime = options.runtime.clone();
-        let (bytes, listed) = runtime.block_on(async { tokio::join!(store.get(config::KEY, OBJECT_MAX), store.list(slots::PREFIX)) });
-        let bytes = bytes.map_err(|error| if error.kind() == ErrorKind::NotFound { no_repository(&store, error) } else { error.within("read config") })?;
+        let (bytes, listed) =
+            runtime.block_on(async { tokio::join!(store.get(config::KEY, OBJECT_MAX), store.list(slots::PREFIX)) });
+        let bytes = bytes.map_err(|error| {
+            if error.kind() == ErrorKind::NotFound {
+                no_repository(&store, &error)
+            } else {
+                error.within("read config")
+            }
+        })?;
         let repo = config::repo_id(&bytes)?;
         let (slot, master) = slots::open(&store, &runtime, repo, &listed?, credential)?;
         let io = Io { store, runtime, keys: KeyRing::new(master, repo) };
@@ -236,11 +245,13 @@ fn exists(store: &Store) -> Error {
     Error::new(ErrorKind::AlreadyExists, format!("there is a repository at {} already", store.location()))
 }
 
-fn no_repository(store: &Store, cause: Error) -> Error {
+fn no_repository(store: &Store, cause: &Error) -> Error {
     let location = store.location();
-    Error::new(ErrorKind::NoRepository, format!("there is no repository at {location}. Is there a repository at the following location?\n{location}"))
-        .with_source(cause)
-        .with_hint("run `volvault init` to make one there")
+    let text = format!(
+        "there is no repository ({}). Is there a repository at the following location?\n{location}",
+        cause.chain()
+    );
+    Error::new(ErrorKind::NoRepository, text).with_hint("run `volvault init` to make one there")
 }
 
 impl fmt::Display for Repository {

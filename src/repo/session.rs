@@ -18,7 +18,7 @@ use super::reader::Reader;
 use super::repository::{Io, Repository, program};
 use super::small;
 use super::snapshot::{Snapshot, SnapshotFilter, Status};
-use super::snapshot_names::{self, Selector, SnapshotName};
+use super::snapshot_names::{Selector, SnapshotName};
 
 const SESSIONS: &str = "state/sessions/";
 
@@ -73,7 +73,7 @@ impl Listing {
     fn take(&mut self, key: &str, size: u64) {
         let mut parts = key.split('/').skip(1);
         let known = match (parts.next(), parts.next(), parts.next()) {
-            (Some("keys"), Some(_), None) | (Some("forgotten"), Some(_), None) => true,
+            (Some("keys" | "forgotten"), Some(_), None) => true,
             (Some("index"), Some(text), None) => text.parse().is_ok_and(|name: ObjectHash| {
                 // Hex of upper case parses, but is no name of ours: no such segment could be read.
                 let is_ours = name.to_hex() == text;
@@ -98,7 +98,10 @@ impl Listing {
                 self.dropped.push(key.to_owned());
                 true
             }
-            (Some("suspect"), Some(id), Some(_)) => id.parse().is_ok_and(|id| self.suspect.insert(id) || true),
+            (Some("suspect"), Some(id), Some(_)) => id.parse().is_ok_and(|id| {
+                self.suspect.insert(id);
+                true
+            }),
             _ => false,
         };
         if !known {
@@ -127,6 +130,9 @@ struct Record {
 struct PackList {
     packs: Vec<String>,
 }
+
+/// Snapshots that cannot be decoded, and why.
+pub type Unreadable = Vec<(SnapshotName, Error)>;
 
 /// A registered run, and the repository as it was when the run came.
 #[derive(Debug)]
@@ -202,12 +208,14 @@ impl<'r> Session<'r> {
     /// Reads one snapshot: one GET.
     pub fn load(&self, name: &SnapshotName) -> Result<Snapshot> {
         let io = self.repo.io();
-        let bytes = io.block(io.store.get(&name.key(), OBJECT_MAX)).map_err(|error| error.within(format!("read snapshot {}", name.id.short())))?;
+        let bytes = io
+            .block(io.store.get(&name.key(), OBJECT_MAX))
+            .map_err(|error| error.within(format!("read snapshot {}", name.id.short())))?;
         Snapshot::open(&io.keys, name, &bytes)
     }
 
     /// All snapshots that `filter` means, newest first, and those that cannot be read. One GET each, several at once.
-    pub fn load_all(&self, filter: &SnapshotFilter) -> Result<(Vec<Snapshot>, Vec<(SnapshotName, Error)>)> {
+    pub fn load_all(&self, filter: &SnapshotFilter) -> Result<(Vec<Snapshot>, Unreadable)> {
         use futures::{StreamExt, stream};
         let io = self.repo.io();
         let at_once = self.repo.limits().reads_in_flight.max(1);
@@ -225,7 +233,11 @@ impl<'r> Session<'r> {
             match result {
                 Ok(snapshot) if filter.matches(&snapshot) => snapshots.push(snapshot),
                 Ok(_) => {}
-                Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported | ErrorKind::NotFound) => unreadable.push((name.clone(), error)),
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported | ErrorKind::NotFound) =>
+                {
+                    unreadable.push((name.clone(), error));
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -255,7 +267,8 @@ impl<'r> Session<'r> {
                     }
                     left -= 1;
                 }
-                Err(Error::new(ErrorKind::NotFound, "no snapshot found").with_hint("run `volvault snapshots` to see what there is"))
+                Err(Error::new(ErrorKind::NotFound, "no snapshot found")
+                    .with_hint("run `volvault snapshots` to see what there is"))
             }
         }
     }
@@ -265,8 +278,10 @@ impl<'r> Session<'r> {
         let mut found = self.listing.snapshots.iter().filter(|name| hex && name.id.to_hex().starts_with(prefix));
         match (found.next(), found.next()) {
             (Some(name), None) => self.load(name),
-            (None, _) => Err(Error::new(ErrorKind::NotFound, format!("no matching ID found for prefix {prefix:?}")).with_hint("run `volvault snapshots` to see what there is")),
-            (Some(_), Some(_)) => Err(Error::invalid(format!("multiple snapshots start with {prefix:?}")).with_hint("give more digits of the id")),
+            (None, _) => Err(Error::new(ErrorKind::NotFound, format!("no matching ID found for prefix {prefix:?}"))
+                .with_hint("run `volvault snapshots` to see what there is")),
+            (Some(_), Some(_)) => Err(Error::invalid(format!("multiple snapshots start with {prefix:?}"))
+                .with_hint("give more digits of the id")),
         }
     }
 
@@ -322,8 +337,11 @@ impl<'r> Session<'r> {
         if marked.is_empty() {
             return Ok(name);
         }
-        Err(Error::new(ErrorKind::Unavailable, "a prune had given this run up while it stood still; its snapshot may lack content")
-            .with_hint("run the backup again: what is stored is used"))
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            "a prune had given this run up while it stood still; its snapshot may lack content",
+        )
+        .with_hint("run the backup again: what is stored is used"))
     }
 
     fn mark_suspect(&self) -> Result<()> {
@@ -405,19 +423,17 @@ fn absent_packs(io: &Io, listing: &Listing, kind: Option<SessionKind>) -> Result
             Ok(bytes) => bytes,
             // A prune that has ended meanwhile removed its condemned record, after its tombstones were stored: start over.
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(Error::new(ErrorKind::Unavailable, "a prune ended while this run started").with_source(error).with_hint("run the command again"));
+                return Err(Error::new(ErrorKind::Unavailable, "a prune ended while this run started")
+                    .with_source(error)
+                    .with_hint("run the command again"));
             }
             Err(error) => return Err(error),
         };
         let list: PackList = small::open(&io.keys, kind, key, &bytes)?;
         for name in &list.packs {
-            absent.insert(name.parse().map_err(|cause: Error| Error::corrupt(format!("open {key}")).with_source(cause))?);
+            absent
+                .insert(name.parse().map_err(|cause: Error| Error::corrupt(format!("open {key}")).with_source(cause))?);
         }
     }
     Ok(absent)
-}
-
-/// Prefix of the snapshots of one source, for a listing of these alone.
-pub fn source_prefix(source: &crate::id::SourceId) -> String {
-    format!("{}{source}/", snapshot_names::PREFIX)
 }

@@ -21,13 +21,24 @@ pub(super) fn key(name: &str) -> String {
     format!("{PREFIX}{name}")
 }
 
-pub(super) fn seal(io: &Io, credential: &Credential, kdf: Option<KdfParams>, options: &OpenOptions, label: &str) -> Result<Slot> {
+pub(super) fn seal(
+    io: &Io,
+    credential: &Credential,
+    kdf: Option<KdfParams>,
+    options: &OpenOptions,
+    label: &str,
+) -> Result<Slot> {
     let params = match (credential, kdf) {
         (_, Some(params)) => params,
         (Credential::Password(_), None) => KdfParams::calibrate(memory(), options.clock.as_ref())?,
         (Credential::Key(_), None) => KdfParams::LEAST,
     };
-    let label = SlotLabel { host: options.host.clone(), user: options.user.clone(), label: label.to_owned(), created: options.clock.now().to_rfc3339() };
+    let label = SlotLabel {
+        host: options.host.clone(),
+        user: options.user.clone(),
+        label: label.to_owned(),
+        created: options.clock.now().to_rfc3339(),
+    };
     Slot::seal(&io.keys, credential, params, label)
 }
 
@@ -35,7 +46,10 @@ pub(super) fn seal(io: &Io, credential: &Credential, kdf: Option<KdfParams>, opt
 /// large pod must not kill a small one, so the smaller counts.
 fn memory() -> u64 {
     let machine = rustix::system::sysinfo();
-    let machine = u64::try_from(machine.totalram).unwrap_or(MEMORY_UNKNOWN).saturating_mul(u64::from(machine.mem_unit).max(1));
+    let machine = match machine.totalram.saturating_mul(u64::from(machine.mem_unit).max(1)) {
+        0 => MEMORY_UNKNOWN,
+        bytes => bytes,
+    };
     let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
         .iter()
         .filter_map(|path| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok())
@@ -54,7 +68,13 @@ pub(super) fn store(io: &Io, slot: &Slot) -> Result<String> {
 ///
 /// # Errors
 /// `WrongKey` when none does.
-pub(super) fn open(store: &Store, runtime: &Handle, repo: RepoId, listed: &[Listed], credential: &Credential) -> Result<(String, MasterKey)> {
+pub(super) fn open(
+    store: &Store,
+    runtime: &Handle,
+    repo: RepoId,
+    listed: &[Listed],
+    credential: &Credential,
+) -> Result<(String, MasterKey)> {
     let (mut damaged, mut foreign) = (None, 0);
     for object in listed.iter().take(SLOTS_TRIED) {
         let name = object.key.strip_prefix(PREFIX).unwrap_or(&object.key);
@@ -71,17 +91,24 @@ pub(super) fn open(store: &Store, runtime: &Handle, repo: RepoId, listed: &[List
         match opened {
             Ok(Some(master)) => return Ok((name.to_owned(), master)),
             Ok(None) => {}
-            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Unsupported) => damaged = Some(error),
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Unsupported) => {
+                damaged = Some(error);
+            }
             Err(error) => return Err(error),
         }
     }
     if listed.len() > SLOTS_TRIED {
-        damaged.get_or_insert(Error::invalid(format!("only the first {SLOTS_TRIED} of {} key slots were tried", listed.len())));
+        damaged.get_or_insert(Error::invalid(format!(
+            "only the first {SLOTS_TRIED} of {} key slots were tried",
+            listed.len()
+        )));
     }
     if damaged.is_none() && foreign == listed.len() {
         // No key can be wrong where there is no lock for it.
-        return Err(Error::corrupt(format!("none of the {foreign} key slots is of repository {repo}, which config names"))
-            .with_hint("config was damaged or replaced, or the key slots were removed: put them back from a copy"));
+        return Err(Error::corrupt(format!(
+            "none of the {foreign} key slots is of repository {repo}, which config names"
+        ))
+        .with_hint("config was damaged or replaced, or the key slots were removed: put them back from a copy"));
     }
     let mut error = Error::new(ErrorKind::WrongKey, "wrong password or no key found");
     if let Some(cause) = damaged {
@@ -104,10 +131,15 @@ pub(super) fn all(io: &Io) -> Result<Vec<(String, Slot)>> {
 }
 
 pub(super) fn remove(io: &Io, prefix: &str, in_use: &str) -> Result<()> {
-    let names: Vec<String> = all(io)?.into_iter().map(|(name, _)| name).filter(|name| !prefix.is_empty() && name.starts_with(prefix)).collect();
+    let names: Vec<String> = all(io)?
+        .into_iter()
+        .map(|(name, _)| name)
+        .filter(|name| !prefix.is_empty() && name.starts_with(prefix))
+        .collect();
     match names.as_slice() {
         [] => Err(Error::new(ErrorKind::NotFound, format!("there is no key slot {prefix}"))),
-        [name] if name == in_use => Err(Error::invalid(format!("key slot {name} is the one in use")).with_hint("open the repository with another key to remove it")),
+        [name] if name == in_use => Err(Error::invalid(format!("key slot {name} is the one in use"))
+            .with_hint("open the repository with another key to remove it")),
         [name] => io.block(io.store.delete(&key(name))),
         _ => Err(Error::invalid(format!("{} key slots start with {prefix}", names.len()))),
     }

@@ -20,7 +20,10 @@ pub(super) fn seal<T: Serialize>(keys: &KeyRing, kind: ObjectKind, key: &str, va
     writer.append(&Part::Small { key }, &payload(value)?)?;
     let sealed = writer.finish();
     if sealed.bytes.len() as u64 > OBJECT_MAX {
-        return Err(Error::invalid(format!("{key} would have {} bytes, more than the format allows ({OBJECT_MAX})", sealed.bytes.len())));
+        return Err(Error::invalid(format!(
+            "{key} would have {} bytes, more than the format allows ({OBJECT_MAX})",
+            sealed.bytes.len()
+        )));
     }
     Ok(sealed)
 }
@@ -41,7 +44,8 @@ pub(super) fn open<T: DeserializeOwned>(keys: &KeyRing, kind: ObjectKind, key: &
         let start = if kind == ObjectKind::Config { HEADER_LEN + RepoId::LEN } else { HEADER_LEN };
         let sealed = bytes.get(start..).ok_or_else(|| Error::corrupt("object is shorter than its header"))?;
         let payload = opener.open(&Part::Small { key }, start as u64, sealed)?;
-        serde_json::from_slice(&payload).map_err(|cause| Error::corrupt("payload is not what this object holds").with_source(cause))
+        serde_json::from_slice(&payload)
+            .map_err(|cause| Error::corrupt("payload is not what this object holds").with_source(cause))
     };
     open().map_err(|error| error.within(format!("open {key}")))
 }

@@ -88,7 +88,14 @@ mod tests {
         };
         assert_eq!(SnapshotName::parse(&name.key()), Some(name.clone()));
         assert!(name.key().contains("/20261120T101112.003004005Z-0202"));
-        for key in ["state/snapshots/x", "state/snapshots/", &name.key()[1..], &format!("{}-", name.key()), &name.key().replace('T', "t"), &name.key().replace(".003004005", "")] {
+        for key in [
+            "state/snapshots/x",
+            "state/snapshots/",
+            &name.key()[1..],
+            &format!("{}-", name.key()),
+            &name.key().replace('T', "t"),
+            &name.key().replace(".003004005", ""),
+        ] {
             assert_eq!(SnapshotName::parse(key), None, "{key}");
         }
     }

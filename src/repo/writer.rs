@@ -85,7 +85,7 @@ impl<'s> BlobWriter<'s> {
         let options = repo.options();
         let stored = codec::encode(raw, options.compression, options.extra_verify, |codec, bytes| {
             if !self.dry_run {
-                self.packer.add(kind, id, raw_len, codec, bytes)?;
+                self.packer.add(kind, blob, codec, bytes)?;
             }
             Ok(bytes.len() + crate::crypto::TAG_LEN)
         })?;
@@ -166,11 +166,16 @@ impl<'s> BlobWriter<'s> {
         io.block(
             stream::iter(packs)
                 .map(|(name, size)| async move {
-                    let found = io.store.head(&pack_key(name)).await.map_err(|error| error.within(format!("look for pack {name}, which was just stored")))?;
+                    let found = io
+                        .store
+                        .head(&pack_key(name))
+                        .await
+                        .map_err(|error| error.within(format!("look for pack {name}, which was just stored")))?;
                     if found == *size {
                         return Ok(());
                     }
-                    Err(Error::corrupt(format!("pack {name} was stored with {size} bytes and has {found}")).with_hint("the store lost data that it had acknowledged: do not trust it"))
+                    Err(Error::corrupt(format!("pack {name} was stored with {size} bytes and has {found}"))
+                        .with_hint("the store lost data that it had acknowledged: do not trust it"))
                 })
                 .buffer_unordered(at_once)
                 .try_collect::<Vec<()>>(),

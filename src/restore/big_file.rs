@@ -101,7 +101,9 @@ impl<'r> BigFile<'r> {
         } else {
             let created = self.created.load(Ordering::SeqCst);
             let text = match self.action {
-                Action::Updated if !created => "part of the content is missing: the file stays as it is, without the recorded time",
+                Action::Updated if !created => {
+                    "part of the content is missing: the file stays as it is, without the recorded time"
+                }
                 _ => "part of the content is missing: the file is not restored",
             };
             let error = error.within(text);

@@ -2,10 +2,12 @@
 //! fetched but chunk lists.
 
 use crate::catalog::{BlobRef, Content, FileNode};
-use crate::crypto::BlobKind;
+
 use crate::error::Result;
 use crate::id::ContentHash;
 use crate::limits::BLOB_MAX;
+use crate::repo::BlobKind;
+use crate::repo::BlobKind;
 use crate::volume::TargetReader;
 
 use super::context::Restore;
@@ -89,7 +91,13 @@ pub(super) fn compare(
 }
 
 /// Reads `len` bytes of content into `buffer`; `false` when the file is too short.
-fn read_content(local: &TargetReader, node: &FileNode, mut at: Cursor, len: usize, buffer: &mut Vec<u8>) -> Result<bool> {
+fn read_content(
+    local: &TargetReader,
+    node: &FileNode,
+    mut at: Cursor,
+    len: usize,
+    buffer: &mut Vec<u8>,
+) -> Result<bool> {
     buffer.resize(len, 0);
     let mut rest = buffer.as_mut_slice();
     while !rest.is_empty() {

@@ -187,8 +187,11 @@ impl<'a> Restore<'a> {
 
     /// As [`Restore::fail`], where there is no entry at hand.
     pub(super) fn problem(&self, path: &TreePath, error: Error) -> Result<()> {
+        if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::Unavailable) {
+            return Err(error);
+        }
         if is_hopeless(&error) {
-            return Err(error.with_hint("make room in the target, then run the same restore again: it goes on from here"));
+            return Err(error.with_hint("make room in the target, or make it writable, and run the same restore again: it goes on from here"));
         }
         self.tally.problem();
         self.pass_over(path);

@@ -21,7 +21,8 @@ pub(super) fn finish_directories(restore: &Restore<'_>) -> Result<()> {
             Step::Enter(dir) => {
                 see(&mut open, &dir.path);
                 let failed = open.last().is_some_and(|above| above.failed) || restore.is_failed_dir(&dir.path);
-                let extras = if deletes && dir.whole && !failed { Extras::list(restore, &dir.path)? } else { Extras::default() };
+                let extras =
+                    if deletes && dir.whole && !failed { Extras::list(restore, &dir.path)? } else { Extras::default() };
                 open.push(Open { failed, extras });
             }
             Step::Leave(dir) => {

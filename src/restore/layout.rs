@@ -55,7 +55,8 @@ impl Cursor {
         while !data.is_empty() {
             let max = u64::try_from(data.len()).unwrap_or(u64::MAX);
             let Some(run) = self.next(file, max) else { return Ok(()) };
-            let (head, rest) = data.split_at_checked(usize::try_from(run.len).unwrap_or(usize::MAX)).unwrap_or((data, &[]));
+            let (head, rest) =
+                data.split_at_checked(usize::try_from(run.len).unwrap_or(usize::MAX)).unwrap_or((data, &[]));
             take(head, run.offset)?;
             data = rest;
         }
@@ -75,7 +76,8 @@ pub(super) fn holes(file: &FileNode) -> impl Iterator<Item = Run> + '_ {
 
 /// Whether the file ends in a hole, so that writing its content does not give it its length.
 pub(super) fn ends_in_hole(file: &FileNode) -> bool {
-    let end = file.extents.as_deref().map(|extents| extents.last().map_or(0, |last| last.offset.saturating_add(last.len)));
+    let end =
+        file.extents.as_deref().map(|extents| extents.last().map_or(0, |last| last.offset.saturating_add(last.len)));
     end.is_some_and(|end| end < file.size)
 }
 
@@ -85,7 +87,8 @@ mod tests {
     use crate::catalog::Content;
 
     fn file(size: u64, extents: Option<&[(u64, u64)]>) -> FileNode {
-        let extents = extents.map(|list| list.iter().map(|(offset, len)| Extent { offset: *offset, len: *len }).collect());
+        let extents =
+            extents.map(|list| list.iter().map(|(offset, len)| Extent { offset: *offset, len: *len }).collect());
         FileNode { size, content: Content::Empty, extents, incomplete: false }
     }
 

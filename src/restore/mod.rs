@@ -41,13 +41,18 @@ use context::Restore;
 /// Restores what `options` select of `snapshot`. Single entries that fail are reported to `watch` and counted; the run
 /// goes on.
 ///
-/// Memory: `Limits::read_window` of content, at most as much again of sealed bytes, the catalogue pages read ahead (about
-/// 16 MiB), about 10 MiB of queued entries; and, for each hard-linked inode, the path of its first name and 50 bytes.
+/// Memory: at most twice `Limits::read_window` of sealed bytes, and a blob for each worker; the catalogue pages read ahead
+/// (about 16 MiB); about 20 MiB of queued entries; and, for each hard-linked inode, the path of its first name and 50 bytes.
 ///
 /// # Errors
 /// `Interrupted` when asked to stop: a second run completes what this one left. `Local` when the target is full or
 /// read-only, and errors of the store: then nothing more could be restored. `Invalid` for options that make no sense.
-pub fn run(session: &Session<'_>, snapshot: &Snapshot, options: &RestoreOptions, watch: &Watch<'_>) -> Result<RestoreReport> {
+pub fn run(
+    session: &Session<'_>,
+    snapshot: &Snapshot,
+    options: &RestoreOptions,
+    watch: &Watch<'_>,
+) -> Result<RestoreReport> {
     options.check(snapshot)?;
     let restore = Restore::new(session, snapshot, options, watch)?;
     let groups = plan::restore_content(&restore)?;

@@ -16,13 +16,12 @@ use super::survey::{Candidate, content_len, survey};
 use super::window::Windows;
 
 /// Windows being fetched at once. Two, so that one is on its way while the last blobs of the other are written.
-const FETCHED_AT_ONCE: u64 = 2;
+const FETCHED_AT_ONCE: usize = 2;
 
 /// Restores everything but hard links and the metadata of directories. Returns the hard-linked inodes it came by.
 pub(super) fn restore_content<'r>(restore: &'r Restore<'r>) -> Result<Groups> {
     let (sender, receiver) = bounded(1);
-    let bytes_max = (restore.session.repo().limits().read_window.bytes() / FETCHED_AT_ONCE).max(1);
-    let windows = Windows::new(sender, bytes_max);
+    let windows = Windows::new(sender, restore.session.repo().limits().read_window.bytes());
     let mut groups = Groups::default();
     std::thread::scope(|scope| {
         for _ in 0..FETCHED_AT_ONCE {
@@ -157,7 +156,11 @@ impl Planner<'_, '_> {
             }
         }
         for (group, path) in self.groups.orphans() {
-            self.restore.fail_group(group, &path, Error::corrupt("the snapshot does not have the content of this hard link"))?;
+            self.restore.fail_group(
+                group,
+                &path,
+                Error::corrupt("the snapshot does not have the content of this hard link"),
+            )?;
         }
         Ok(())
     }

@@ -90,7 +90,8 @@ impl<'a> Steps<'a> {
                 meta = self.next.take().map(|entry| entry.meta);
             }
             Some(entry) if entry.path.is_root() => {
-                let name = self.base.name().ok_or_else(|| Error::corrupt("the root of the snapshot is not a directory"))?;
+                let name =
+                    self.base.name().ok_or_else(|| Error::corrupt("the root of the snapshot is not a directory"))?;
                 entry.path = TreePath::root().join(name)?;
                 // It is the only entry: nothing can lie in what is not a directory.
                 self.state = State::Ended;

@@ -1,7 +1,7 @@
 //! Reads everything back and compares it with the snapshot.
 
 use crate::catalog::{Entry, Node};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 
 use super::compare::is_same;
 use super::context::Restore;
@@ -40,7 +40,6 @@ pub(super) fn verify<'r>(restore: &'r Restore<'r>, groups: &Groups) -> Result<()
                 restore.tally.verified();
                 Ok(())
             }
-            Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::Unavailable) => Err(error),
             Err(error) => restore.problem(&entry.path, error.within("verify what was restored")),
         },
     );
@@ -54,7 +53,11 @@ fn check(restore: &Restore<'_>, groups: &Groups, entry: &Entry) -> Result<()> {
     let Some(stat) = found.filter(|stat| stat.kind == wanted) else {
         // Devices that could not be made are counted elsewhere.
         let is_node = matches!(entry.node, Node::CharDevice { .. } | Node::BlockDevice { .. });
-        return if is_node { Ok(()) } else { Err(Error::corrupt(format!("there is no {} at its place", wanted.name()))) };
+        return if is_node {
+            Ok(())
+        } else {
+            Err(Error::corrupt(format!("there is no {} at its place", wanted.name())))
+        };
     };
     if let Some(head) = groups.head_of(entry) {
         let head = target.stat(&head)?;

@@ -6,15 +6,16 @@ use std::sync::{Mutex, PoisonError};
 use crossbeam_channel::Sender;
 
 use crate::catalog::BlobRef;
-use crate::crypto::BlobKind;
+
 use crate::error::{Error, Result};
 use crate::id::BlobId;
-use crate::repo::Wanted;
+use crate::repo::{BlobKind, Wanted};
 
 use super::write::Use;
 
-/// Places that the blobs of a window go to, at most: about 500 bytes each are held for them.
-const USES_MAX: usize = 8192;
+/// Places that the blobs of a window go to, at most. About 450 bytes each are held for them, in four windows: one that is
+/// filled, one that waits, two that are fetched.
+const USES_MAX: usize = 8 << 10;
 
 /// Blobs to fetch, each once, and where each goes.
 #[derive(Default)]
@@ -36,7 +37,8 @@ pub(super) struct Windows<'r> {
 impl<'r> Window<'r> {
     fn has_room_for(&self, blob: &BlobRef, bytes_max: u64) -> bool {
         let is_known = self.numbers.contains_key(&blob.id);
-        self.count < USES_MAX && (is_known || self.wanted.is_empty() || self.bytes + u64::from(blob.raw_len) <= bytes_max)
+        self.count < USES_MAX
+            && (is_known || self.wanted.is_empty() || self.bytes + u64::from(blob.raw_len) <= bytes_max)
     }
 
     fn add(&mut self, blob: BlobRef, place: Use<'r>) {

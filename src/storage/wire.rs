@@ -63,7 +63,13 @@ const REFUSAL_MAX: usize = 64 << 10;
 #[async_trait]
 impl HttpService for Line {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let response = self.inner.execute(request).await?;
+        let mut response = self.inner.execute(request).await?;
+        // rclone's server, lakeFS and others answer a range with 200 and `Content-Range`; object_store wants 206, and
+        // compares the range that came with the one it asked for.
+        let partial = response.status().as_u16() == 200 && response.headers().contains_key("content-range");
+        if let (true, Ok(status)) = (partial, 206_u16.try_into()) {
+            *response.status_mut() = status;
+        }
         let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
         if let Some(date) = header("date").and_then(|text| DateTime::parse_from_rfc2822(text).ok()) {
             self.skew.0.store((date - self.clock.now()).num_milliseconds(), Ordering::Relaxed);

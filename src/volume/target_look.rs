@@ -37,7 +37,8 @@ impl Target {
         let handle = os(open_beneath(parent.fd(), name, OFlags::PATH), || self.sentence("open", path))?;
         let found = os(stat_fd(handle.as_fd()), || self.sentence("stat", path))?;
         self.check_kind(path, &found, EntryKind::File)?;
-        let fd = os(open_beneath(parent.fd(), name, OFlags::RDONLY | OFlags::NONBLOCK), || self.sentence("open", path))?;
+        let fd =
+            os(open_beneath(parent.fd(), name, OFlags::RDONLY | OFlags::NONBLOCK), || self.sentence("open", path))?;
         let stat = os(stat_fd(fd.as_fd()), || self.sentence("stat", path))?;
         self.check_kind(path, &stat, EntryKind::File)?;
         Ok(TargetReader { fd, on_disk: self.on_disk(path), stat })
@@ -145,7 +146,8 @@ fn has_xattrs(reach: &Reach<'_>, wanted: &[Xattr], options: &Apply<'_>) -> bool 
     let (present, None) = reach.read_all() else { return false };
     let chosen = |name: &[u8]| options.xattr_filter.is_none_or(|filter| filter(name));
     let is_wanted = |name: &[u8]| wanted.iter().any(|xattr| xattr.name == name);
-    let mut theirs = present.iter().filter(|xattr| chosen(&xattr.name) && (is_ours(&xattr.name) || is_wanted(&xattr.name)));
+    let mut theirs =
+        present.iter().filter(|xattr| chosen(&xattr.name) && (is_ours(&xattr.name) || is_wanted(&xattr.name)));
     let mut ours = wanted.iter().filter(|xattr| chosen(&xattr.name));
     // Both are sorted by name.
     loop {

@@ -88,7 +88,8 @@ fn touched_files_are_read_and_add_no_data() {
     let repo = vault.open().unwrap();
     backup(&repo, &options_for(dir.path())).unwrap();
     for name in on_disk(dir.path()).into_iter().filter(|(_, seen)| seen.kind == "file").map(|(name, _)| name) {
-        let file = std::fs::File::options().write(true).open(dir.path().join(String::from_utf8(name).unwrap())).unwrap();
+        let file =
+            std::fs::File::options().write(true).open(dir.path().join(String::from_utf8(name).unwrap())).unwrap();
         file.set_modified(std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000)).unwrap();
     }
     let report = backup(&repo, &options_for(dir.path())).unwrap();
@@ -171,7 +172,9 @@ fn an_interrupted_run_leaves_a_partial_snapshot_and_the_next_run_goes_on_from_it
     let repo = vault.open().unwrap();
     let (progress, stop) = (Progress::default(), Stop::new());
     let observer = StopAfter { left: 100.into(), stop: &stop };
-    let report = backup::run(&repo, &options_for(dir.path()), &Watch { observer: &observer, progress: &progress, stop: &stop }).unwrap();
+    let report =
+        backup::run(&repo, &options_for(dir.path()), &Watch { observer: &observer, progress: &progress, stop: &stop })
+            .unwrap();
     assert_eq!(report.status, Status::Partial);
     let session = repo.observe().unwrap();
     let latest_complete = session.find(&Selector::parse("latest"), &SnapshotFilter::default());
@@ -183,7 +186,9 @@ fn an_interrupted_run_leaves_a_partial_snapshot_and_the_next_run_goes_on_from_it
     assert!(saved.iter().all(|(path, seen)| disk.get(path) == Some(seen)));
 
     let (progress, stop, observer) = (Progress::default(), Stop::new(), CountUnchanged::default());
-    let next = backup::run(&repo, &options_for(dir.path()), &Watch { observer: &observer, progress: &progress, stop: &stop }).unwrap();
+    let next =
+        backup::run(&repo, &options_for(dir.path()), &Watch { observer: &observer, progress: &progress, stop: &stop })
+            .unwrap();
     assert_eq!(next.status, Status::Complete);
     assert_eq!(observer.0.into_inner().unwrap().len(), saved.len(), "what was finished is not read again");
     assert_same(&latest(&repo).unwrap().1, &disk);
@@ -198,7 +203,8 @@ fn what_cannot_be_read_is_told_and_counted_and_the_rest_is_saved() {
     let repo = vault.open().unwrap();
     let mut options = options_for(dir.path());
     let cwd = dir.path();
-    options.sources = volvault::volume::sources_from_args(&["good".into(), "missing".into(), "socket".into()], cwd).unwrap();
+    options.sources =
+        volvault::volume::sources_from_args(&["good".into(), "missing".into(), "socket".into()], cwd).unwrap();
     let (progress, stop, ear) = (Progress::default(), Stop::new(), Ear::default());
     let report = backup::run(&repo, &options, &Watch { observer: &ear, progress: &progress, stop: &stop }).unwrap();
     assert_eq!((report.problems, report.status), (1, Status::Complete));
@@ -312,7 +318,8 @@ proptest! {
                 Step::Remove(file) => drop(std::fs::remove_file(dir.path().join(name(file)))),
                 Step::Rename(from, to) => {
                     std::fs::create_dir_all(dir.path().join(format!("d{}", to % 3))).unwrap();
-                    let _ = std::fs::rename(dir.path().join(name(from)), dir.path().join(name(to)));
+                    let (from, to) = (dir.path().join(name(from)), dir.path().join(name(to)));
+                    let _ = rustix::fs::rename(from, to);
                 }
                 Step::Save => {
                     let report = backup(&repo, &options_for(dir.path())).unwrap();

@@ -235,7 +235,7 @@ fn chunk_lists_must_add_up_and_be_of_their_depth() {
         let sound = list(0, &[(chunk, 300), (chunk, 300)]);
         let deep = list(1, &[(sound, 600), (sound, 600)]);
         let lies = list(1, &[(sound, 601)]);
-        let lost = list(0, &[(BlobRef { id: BlobId::new([8; 32]), raw_len: 300 }, 300)]);
+        let broken = list(0, &[(BlobRef { id: BlobId::new([8; 32]), raw_len: 300 }, 300)]);
         let empty = list(0, &[]);
         let content = |depth, lists: &[BlobRef]| Content::Lists { depth, lists: lists.to_vec() };
         vec![
@@ -244,7 +244,7 @@ fn chunk_lists_must_add_up_and_be_of_their_depth() {
             file("c-sum", 601, content(0, &[sound])),
             file("d-depth", 1200, content(0, &[deep])),
             file("e-lies", 601, content(1, &[lies])),
-            file("f-lost", 300, content(0, &[lost])),
+            file("f-lost", 300, content(0, &[broken])),
             file("g-empty", 300, content(0, &[empty])),
             file("h-two", 1800, content(0, &[sound, sound, sound])),
         ]
@@ -264,6 +264,8 @@ fn what_lies_below_a_file_is_an_error() {
     assert!(said(&report).contains("file /a: something lies below it"), "{}", said(&report));
     assert_eq!(report.num_errors, 1);
 }
+
+type Change = fn(&mut ChildRef);
 
 /// Publishes a snapshot whose root names one leaf page, as `change` says of it.
 fn check_of_root(change: impl FnOnce(&mut InnerPage, &Session<'_>, &BlobWriter<'_>)) -> CheckReport {
@@ -285,7 +287,6 @@ fn check_of_root(change: impl FnOnce(&mut InnerPage, &Session<'_>, &BlobWriter<'
 fn a_page_must_be_what_its_parent_says() {
     let path = |text: &str| TreePath::parse(text).unwrap();
     assert_clean(&check_of_root(|_, _, _| ()));
-    type Change = fn(&mut ChildRef);
     let changes: [(&str, Change); 3] = [
         ("entries", |child| child.entries += 1),
         ("first", |child| child.first = TreePath::parse("a").unwrap()),

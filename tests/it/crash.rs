@@ -15,7 +15,8 @@ fn fill(root: &Path, round: u64) {
         let path = root.join(format!("{n}"));
         let len = if n % 8 == 0 { 120_000 } else { 3000 };
         if n % 3 == round % 3 || round == 0 {
-            std::io::Write::write_all(&mut std::fs::File::create(path).unwrap(), &noise(len, n + 1000 * round)).unwrap();
+            std::io::Write::write_all(&mut std::fs::File::create(path).unwrap(), &noise(len, n + 1000 * round))
+                .unwrap();
         }
     }
 }

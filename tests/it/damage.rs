@@ -13,15 +13,15 @@ use volvault::id::ObjectHash;
 use volvault::maintenance::ReadData;
 use volvault::repo::{BlobKind, BlobWriter, PackInfo, Repository, Session, verify_pack};
 
-use crate::support::repo::{Bench, Layout, Tree, check, entries, file, write_entries, write_tree};
+use crate::support::repo::{Bench, Layout, Tree as Files, check, entries, file, write_entries, write_tree};
 use crate::support::vault::{Seen, contents, noise};
 
-type Snapshots = BTreeMap<String, BTreeMap<Vec<u8>, Seen>>;
+type Tree = BTreeMap<Vec<u8>, Seen>;
 
 /// A repository with every kind of object and of content, and what its snapshots hold.
 struct Case {
     bench: Bench,
-    expected: Snapshots,
+    expected: BTreeMap<String, Tree>,
 }
 
 impl Case {
@@ -29,11 +29,11 @@ impl Case {
         let bench = Bench::new();
         let repo = bench.open();
         let small = |n: u64| (format!("small-{n}"), Some(noise(40, seed + n)));
-        write_tree(&repo, &Tree::from([small(1), small(2), ("dir".to_owned(), None)]), Layout::Bundle);
+        write_tree(&repo, &Files::from([small(1), small(2), ("dir".to_owned(), None)]), Layout::Bundle);
         let session = repo.write_session().unwrap();
         let writer = BlobWriter::new(&session, false);
         let chunked = ("chunked".to_owned(), Some(noise(300, seed + 3)));
-        let mut files = entries(&repo, &writer, &Tree::from([chunked]), Layout::Chunks(150));
+        let mut files = entries(&repo, &writer, &Files::from([chunked]), Layout::Chunks(150));
         files.push(listed(&writer, &noise(200, seed + 4)));
         write_entries(&session, &writer, &files);
         let expected = read_all(&repo).unwrap().into_iter().map(|(id, tree)| (id, tree.unwrap())).collect();
@@ -96,7 +96,7 @@ fn listed(writer: &BlobWriter<'_>, content: &[u8]) -> volvault::catalog::Entry {
 }
 
 /// All content of each snapshot, or why it cannot be had.
-fn read_all(repo: &Repository) -> Result<BTreeMap<String, Result<BTreeMap<Vec<u8>, Seen>, String>>> {
+fn read_all(repo: &Repository) -> Result<BTreeMap<String, Result<Tree, String>>> {
     let session = repo.observe()?;
     let read =
         |name| session.load(name).and_then(|snapshot| contents(&session, &snapshot)).map_err(|error| error.chain());

@@ -44,7 +44,9 @@ fn check_zoo(arena: &Arena) {
     expected[5_000_000] = data[108_192];
     assert!(sparse == expected);
     let seen = arena.inside();
-    for (name, mode) in [("", 0o40750), ("a", 0o40500), ("a/one", 0o100_644), ("b", 0o40755), ("b/big", 0o104_755), ("b/pipe", 0o10620)] {
+    for (name, mode) in
+        [("", 0o40750), ("a", 0o40500), ("a/one", 0o100_644), ("b", 0o40755), ("b/big", 0o104_755), ("b/pipe", 0o10620)]
+    {
         let seen = &seen[std::path::Path::new(name)];
         assert_eq!(seen.mode, mode, "{name}");
         assert_eq!(seen.mtime, (TIME.seconds, i64::from(TIME.nanos)), "{name}");
@@ -133,14 +135,19 @@ fn the_overwrite_modes_differ_in_what_they_trust() {
         ] {
             arena.write(name, content.as_bytes());
             if let Some(time) = time {
-                let time = std::time::UNIX_EPOCH + std::time::Duration::new(u64::try_from(time.seconds).unwrap(), time.nanos);
+                let time =
+                    std::time::UNIX_EPOCH + std::time::Duration::new(u64::try_from(time.seconds).unwrap(), time.nanos);
                 std::fs::File::options().write(true).open(arena.at(name)).unwrap().set_modified(time).unwrap();
             }
         }
         let outcome = fixture.restore(&snapshot, &RestoreOptions { overwrite, verify: true, ..arena.options() });
         outcome.clean_but_verified(overwrite);
         let names = ["same", "touched", "newer", "older", "missing"];
-        assert_eq!(names.map(|name| String::from_utf8(arena.read(name)).unwrap()), expected.map(str::to_owned), "{overwrite:?}");
+        assert_eq!(
+            names.map(|name| String::from_utf8(arena.read(name)).unwrap()),
+            expected.map(str::to_owned),
+            "{overwrite:?}"
+        );
     }
 }
 
@@ -205,7 +212,8 @@ fn a_name_whose_first_name_is_not_selected_gets_the_content() {
     for (selection, subfolder) in [(whole, None), (Selection::all(), Some(tree_path("b")))] {
         let arena = Arena::new();
         let dir = if subfolder.is_some() { "" } else { "b/" };
-        let outcome = fixture.restore(&snapshot, &RestoreOptions { selection, subfolder, verify: true, ..arena.options() });
+        let outcome =
+            fixture.restore(&snapshot, &RestoreOptions { selection, subfolder, verify: true, ..arena.options() });
         let report = outcome.clean();
         assert_eq!((report.bytes_total, report.bytes_restored), (500_014, 500_014));
         assert_eq!(arena.read(&format!("{dir}second")), b"shared content");
@@ -228,7 +236,8 @@ fn a_subfolder_becomes_the_target_and_a_file_is_restored_under_its_name() {
     let options = RestoreOptions { subfolder: Some(tree_path("b/big")), delete: true, ..arena.options() };
     fixture.restore(&snapshot, &options).clean();
     assert_eq!(names(&arena), ["big", "bystander"]);
-    let outcome = fixture.restore(&snapshot, &RestoreOptions { subfolder: Some(tree_path("b/none")), ..arena.options() });
+    let outcome =
+        fixture.restore(&snapshot, &RestoreOptions { subfolder: Some(tree_path("b/none")), ..arena.options() });
     assert_eq!(outcome.result.unwrap_err().kind(), ErrorKind::NotFound);
 }
 
@@ -254,7 +263,12 @@ fn a_dry_run_says_what_would_happen_and_changes_nothing() {
     assert_eq!(arena.inside(), before);
     let report = outcome.clean();
     assert_eq!((report.bytes_restored, report.files_deleted), (100_005, 1));
-    for expected in [(Action::Deleted, "/a/extra"), (Action::Updated, "/a/one"), (Action::Updated, "/b/big"), (Action::Unchanged, "/a/two")] {
+    for expected in [
+        (Action::Deleted, "/a/extra"),
+        (Action::Updated, "/a/one"),
+        (Action::Updated, "/b/big"),
+        (Action::Unchanged, "/a/two"),
+    ] {
         assert!(outcome.items.contains(&(expected.0, expected.1.to_owned())), "{expected:?}");
     }
 }
@@ -280,7 +294,10 @@ fn deleting_removes_what_the_snapshot_does_not_have_and_nothing_else() {
     let outcome = fixture.restore(&snapshot, &RestoreOptions { delete: true, ..arena.options() });
     assert_eq!(outcome.clean().files_deleted, 11);
     check_zoo(&arena);
-    assert_eq!(names(&arena).into_iter().filter(|name| !name.contains('/')).collect::<Vec<_>>(), ["a", "b", "c", "d", "e", "lost+found"]);
+    assert_eq!(
+        names(&arena).into_iter().filter(|name| !name.contains('/')).collect::<Vec<_>>(),
+        ["a", "b", "c", "d", "e", "lost+found"]
+    );
     plant(&arena);
     let selection = excluding(&["*.log", "/other"]);
     let outcome = fixture.restore(&snapshot, &RestoreOptions { delete: true, selection, ..arena.options() });
@@ -320,7 +337,9 @@ fn a_damaged_blob_costs_the_files_in_it_and_no_others() {
     });
     let session = fixture.repo.read_session().unwrap();
     let pack = fixture.keys("packs").into_iter().find(|key| {
-        let bytes = fixture.runtime.block_on(async { object_store::ObjectStoreExt::get(&*fixture.objects, key).await.unwrap().bytes().await.unwrap() });
+        let bytes = fixture.runtime.block_on(async {
+            object_store::ObjectStoreExt::get(&*fixture.objects, key).await.unwrap().bytes().await.unwrap()
+        });
         bytes.len() > 800_000
     });
     fixture.damage(&pack.expect("a data pack"), 82);
@@ -346,7 +365,9 @@ fn a_big_file_that_lacks_a_chunk_does_not_look_finished() {
         make.chunked("other", &noise(400_000, 10), 90_000);
     });
     let pack = fixture.keys("packs").into_iter().find(|key| {
-        let bytes = fixture.runtime.block_on(async { object_store::ObjectStoreExt::get(&*fixture.objects, key).await.unwrap().bytes().await.unwrap() });
+        let bytes = fixture.runtime.block_on(async {
+            object_store::ObjectStoreExt::get(&*fixture.objects, key).await.unwrap().bytes().await.unwrap()
+        });
         bytes.len() > 800_000
     });
     fixture.damage(&pack.expect("a data pack"), 400_000);

@@ -4,7 +4,7 @@ import os
 import re
 from collections import OrderedDict
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 
 import catalogue
 from packs import Pack, Place, Segment, open_blob
@@ -26,10 +26,14 @@ class Snapshot:
     def root(self):
         return bytes.fromhex(self.members["root"])
 
-    def moment(self):
-        """The time inside, to the nanosecond; the name has whole seconds only."""
-        seconds, fraction, offset = re.fullmatch(r"([^.]*?)(\.\d+)?(Z|[+-]\d\d:\d\d)", self.members["time"]).groups()
-        return datetime.fromisoformat(seconds + offset).timestamp(), float(fraction or 0), self.id
+    def utc(self):
+        """The `time` member as the name must have it."""
+        parts = re.fullmatch(r"([^.Z+]*?)(\.\d+)?(Z|[+-]\d\d:\d\d)", self.members["time"])
+        if not parts:
+            raise FormatError(f"{self.key}: {self.members['time']!r} is no time")
+        seconds, fraction, offset = parts.groups()
+        moment = datetime.fromisoformat(seconds + offset).astimezone(timezone.utc)
+        return f"{moment:%Y%m%dT%H%M%S}.{(fraction or '.')[1:]:0<9}Z"
 
 
 class Repository:
@@ -126,7 +130,7 @@ class Repository:
                 raise FormatError(f"{key}: not the name of a snapshot")
             members = open_small(self.keys, key, self.read(key), SNAPSHOT, key.rsplit("-", 1)[0])
             found.append(Snapshot(key, parts[2], name[0], name[1], members))
-        return sorted(found, key=Snapshot.moment)
+        return sorted(found, key=lambda snapshot: (snapshot.time, snapshot.id))
 
     def snapshot(self, selector):
         """`latest` (complete ones only) or a prefix of an id."""

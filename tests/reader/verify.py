@@ -93,6 +93,8 @@ def check_snapshot(repo, snapshot, counts):
     host, paths = members["host"].encode(), [path_bytes(path) for path in members["paths"]]
     if repo.keys.source_id(host, paths).hex() != snapshot.source:
         raise FormatError(f"{snapshot.key}: not the source id of {members['host']} and its paths")
+    if snapshot.time != snapshot.utc():
+        raise FormatError(f"{snapshot.key}: time {members['time']} inside")
     if members["session"] != snapshot.id:
         raise FormatError(f"{snapshot.key}: session {members['session']} inside")
 

@@ -41,18 +41,35 @@ impl SegmentBuilder {
 
     /// Adds a stored pack and its blobs.
     pub(in crate::repo) fn add(&mut self, info: PackInfo, entries: impl IntoIterator<Item = PackEntry>) -> Result<()> {
-        let pack = u32::try_from(self.packs.len()).ok().filter(|number| *number < 1 << 24).ok_or_else(|| Error::bug("packs in an index segment"))?;
+        let pack = u32::try_from(self.packs.len())
+            .ok()
+            .filter(|number| *number < 1 << 24)
+            .ok_or_else(|| Error::bug("packs in an index segment"))?;
         self.packs.push(info);
         for entry in entries {
             let prefix = entry.id.as_bytes().first_chunk().copied().unwrap_or_default();
-            self.rows.push(Row { prefix, pack, offset: entry.offset, stored_len: entry.stored_len, raw_len: entry.raw_len, codec: entry.codec });
+            self.rows.push(Row {
+                prefix,
+                pack,
+                offset: entry.offset,
+                stored_len: entry.stored_len,
+                raw_len: entry.raw_len,
+                codec: entry.codec,
+            });
         }
         Ok(())
     }
 
     /// Adds a pack with entries of another segment, which hold no more than a prefix of their ids.
-    pub(in crate::repo) fn add_indexed(&mut self, info: PackInfo, entries: impl IntoIterator<Item = super::IndexEntry>) -> Result<()> {
-        let pack = u32::try_from(self.packs.len()).ok().filter(|number| *number < 1 << 24).ok_or_else(|| Error::bug("packs in an index segment"))?;
+    pub(in crate::repo) fn add_indexed(
+        &mut self,
+        info: PackInfo,
+        entries: impl IntoIterator<Item = super::IndexEntry>,
+    ) -> Result<()> {
+        let pack = u32::try_from(self.packs.len())
+            .ok()
+            .filter(|number| *number < 1 << 24)
+            .ok_or_else(|| Error::bug("packs in an index segment"))?;
         self.packs.push(info);
         self.rows.extend(entries.into_iter().map(|entry| Row {
             prefix: entry.prefix,
@@ -89,7 +106,8 @@ impl SegmentBuilder {
         let blocks = u32::try_from(firsts.len()).map_err(|_| Error::bug("blocks of an index segment"))?;
         let footer_len = writer.append(&Part::Footer { total, blocks }, &footer)?.len();
         for len in [footer_len, filter_len] {
-            writer.append_plain(&u32::try_from(len).map_err(|_| Error::bug("length of an index segment"))?.to_le_bytes());
+            writer
+                .append_plain(&u32::try_from(len).map_err(|_| Error::bug("length of an index segment"))?.to_le_bytes());
         }
         writer.append_plain(&total.to_le_bytes());
         writer.append_plain(TRAILER_MAGIC);

@@ -76,11 +76,13 @@ impl Index {
                 None => listed = Listing::segments_now(io)?,
             }
         }
-        Err(Error::new(ErrorKind::Unavailable, "index segments vanish faster than they can be read").with_hint("run the command again"))
+        Err(Error::new(ErrorKind::Unavailable, "index segments vanish faster than they can be read")
+            .with_hint("run the command again"))
     }
 
     fn assemble(mut segments: Vec<Segment>, absent: HashSet<ObjectHash>) -> Self {
-        let superseded: HashSet<ObjectHash> = segments.iter().flat_map(|segment| segment.supersedes().iter().copied()).collect();
+        let superseded: HashSet<ObjectHash> =
+            segments.iter().flat_map(|segment| segment.supersedes().iter().copied()).collect();
         segments.retain(|segment| !superseded.contains(&segment.name()));
         Self { segments: segments.into_iter().map(Arc::new).collect(), absent }
     }
@@ -93,18 +95,15 @@ impl Index {
         &self.segments
     }
 
-    pub(super) const fn absent(&self) -> &HashSet<ObjectHash> {
-        &self.absent
-    }
-
     /// All places where the blob lies, those in absent packs left out. Costs nothing for most ids that are not there.
     pub(super) fn find(&self, io: &Io, kind: BlobKind, id: &BlobId) -> Result<Vec<IndexEntry>> {
         let mut found = Vec::new();
         for segment in &self.segments {
-            if let Some(entry) = segment.find(io, id)? {
-                if entry.kind == kind && !self.absent.contains(&entry.place.pack.name) {
-                    found.push(entry);
-                }
+            if let Some(entry) = segment.find(io, id)?
+                && entry.kind == kind
+                && !self.absent.contains(&entry.place.pack.name)
+            {
+                found.push(entry);
             }
         }
         Ok(found)

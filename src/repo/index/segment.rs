@@ -115,11 +115,23 @@ impl Segment {
             return Err(damaged());
         }
         let blocks = usize::try_from(entries).map_err(|_| damaged())?.div_ceil(block_entries);
-        let firsts: Vec<u64> = footer.0.as_chunks::<8>().0.iter().take(blocks).map(|first| u64::from_le_bytes(*first)).collect();
+        let firsts: Vec<u64> =
+            footer.0.as_chunks::<8>().0.iter().take(blocks).map(|first| u64::from_le_bytes(*first)).collect();
         if firsts.len() != blocks {
             return Err(damaged());
         }
-        Ok(Self { name, opener, packs, supersedes, firsts, entries, block_entries, filter: Filter::decode(&tail.filter)?, whole, groups: Mutex::default() })
+        Ok(Self {
+            name,
+            opener,
+            packs,
+            supersedes,
+            firsts,
+            entries,
+            block_entries,
+            filter: Filter::decode(&tail.filter)?,
+            whole,
+            groups: Mutex::default(),
+        })
     }
 
     pub(in crate::repo) const fn name(&self) -> ObjectHash {
@@ -136,11 +148,6 @@ impl Segment {
 
     pub(in crate::repo) const fn entries(&self) -> u64 {
         self.entries
-    }
-
-    /// Bytes in memory for as long as the segment is open, without cached blocks.
-    pub(in crate::repo) fn resident(&self) -> usize {
-        self.filter.resident() + self.firsts.len() * 8 + self.packs.len() * size_of::<PackInfo>() + self.whole.as_ref().map_or(0, Bytes::len)
     }
 
     /// The entry of `id`, if the segment has one. No request when the filter says no.
@@ -225,10 +232,15 @@ impl Segment {
 
     pub(super) fn open_block(&self, number: usize, sealed: &[u8]) -> Result<Vec<u8>> {
         let within = |error: Error| error.within(format!("block {number} of index segment {}", self.name));
-        let sealed = sealed.get(..self.block_len(number)).ok_or_else(|| within(Error::corrupt("block is cut short")))?;
+        let sealed =
+            sealed.get(..self.block_len(number)).ok_or_else(|| within(Error::corrupt("block is cut short")))?;
         let mut bytes = sealed.to_vec();
         let counter = u32::try_from(number).map_err(|_| Error::bug("blocks of an index segment"))?;
-        let len = self.opener.open_in_place(&Part::Block { number: counter }, self.block_at(number) as u64, &mut bytes).map_err(within)?.len();
+        let len = self
+            .opener
+            .open_in_place(&Part::Block { number: counter }, self.block_at(number) as u64, &mut bytes)
+            .map_err(within)?
+            .len();
         bytes.truncate(len);
         Ok(bytes)
     }
@@ -320,7 +332,8 @@ pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl<'a> Fields<'a> {
     pub(super) fn take<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let (field, rest) = self.0.split_first_chunk::<N>().ok_or_else(|| Error::corrupt("index segment ends early"))?;
+        let (field, rest) =
+            self.0.split_first_chunk::<N>().ok_or_else(|| Error::corrupt("index segment ends early"))?;
         self.0 = rest;
         Ok(*field)
     }

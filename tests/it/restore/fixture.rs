@@ -7,14 +7,19 @@ use std::sync::{Arc, Mutex};
 
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
-use volvault::catalog::{BlobRef, Content, Entry, Extent, FileNode, LinkGroup, Metadata, Node, StoredPage, Timestamp, TreeWriter, Xattr, store_chunks};
+use volvault::catalog::{
+    BlobRef, Content, Entry, Extent, FileNode, LinkGroup, Metadata, Node, StoredPage, Timestamp, TreeWriter, Xattr,
+    store_chunks,
+};
 use volvault::chunker;
 use volvault::clock::SystemClock;
 use volvault::error::{Error, Result};
 use volvault::events::{Action, Event, Observer, Progress, Stop, Watch};
 use volvault::limits::Limits;
 use volvault::path::TreePath;
-use volvault::repo::{BlobKind, BlobWriter, Compression, InitOptions, OpenOptions, Repository, Session, Snapshot, Status, Summary};
+use volvault::repo::{
+    BlobKind, BlobWriter, Compression, InitOptions, OpenOptions, Repository, Session, Snapshot, Status, Summary,
+};
 use volvault::restore::{RestoreOptions, RestoreReport};
 use volvault::secret::{Credential, Key32};
 use volvault::storage::{Location, Store};
@@ -27,7 +32,8 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub(crate) fn new() -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("runtime");
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("runtime");
         let objects = Arc::new(InMemory::new());
         let store = Store::from_object_store(Arc::clone(&objects) as Arc<dyn ObjectStore>, Location::Memory);
         let options = OpenOptions {
@@ -166,7 +172,9 @@ struct Heard {
 impl Observer for Heard {
     fn on(&self, event: &Event<'_>) {
         match event {
-            Event::Problem { item, error, .. } => self.problems.lock().expect("lock").push(format!("{item}: {}", error.chain())),
+            Event::Problem { item, error, .. } => {
+                self.problems.lock().expect("lock").push(format!("{item}: {}", error.chain()))
+            }
             Event::Item { action, path, .. } => self.items.lock().expect("lock").push((*action, path.display())),
             Event::Note { text } => self.notes.lock().expect("lock").push((*text).to_owned()),
             _ => {}
@@ -192,7 +200,17 @@ pub(crate) fn tree_path(text: &str) -> TreePath {
 pub(crate) const TIME: Timestamp = Timestamp { seconds: 1_600_000_000, nanos: 123_456_789 };
 
 pub(crate) fn meta(mode: u16) -> Metadata {
-    Metadata { mode, uid: 0, gid: 0, user: None, group: None, mtime: TIME, ctime: TIME, inode: 1, xattrs: Arc::default() }
+    Metadata {
+        mode,
+        uid: 0,
+        gid: 0,
+        user: None,
+        group: None,
+        mtime: TIME,
+        ctime: TIME,
+        inode: 1,
+        xattrs: Arc::default(),
+    }
 }
 
 impl Maker<'_> {
@@ -231,7 +249,9 @@ impl Maker<'_> {
         let mut offset = 0;
         for (at, content) in files {
             let content_ref = match blob {
-                Some(blob) if !content.is_empty() => Content::Bundle { blob, offset, hash: self.repo.keys().content_hash(content) },
+                Some(blob) if !content.is_empty() => {
+                    Content::Bundle { blob, offset, hash: self.repo.keys().content_hash(content) }
+                }
                 _ => Content::Empty,
             };
             let node = FileNode { size: content.len() as u64, content: content_ref, extents: None, incomplete: false };
@@ -298,8 +318,12 @@ impl Arena {
         let at = |name: &str| outer.path().join(name);
         std::fs::create_dir_all(at("victim/dir/below")).expect("directories");
         std::fs::create_dir(at("target")).expect("directory");
-        for (name, content) in [("victim/file", "precious"), ("victim/dir/inner", "inner"), ("victim/dir/below/deep", "deep")] {
-            std::fs::File::create(at(name)).and_then(|mut file| std::io::Write::write_all(&mut file, content.as_bytes())).expect("file");
+        for (name, content) in
+            [("victim/file", "precious"), ("victim/dir/inner", "inner"), ("victim/dir/below/deep", "deep")]
+        {
+            std::fs::File::create(at(name))
+                .and_then(|mut file| std::io::Write::write_all(&mut file, content.as_bytes()))
+                .expect("file");
             std::fs::set_permissions(at(name), std::fs::Permissions::from_mode(0o640)).expect("mode");
         }
         symlink("file", at("victim/link")).expect("link");
@@ -331,7 +355,9 @@ impl Arena {
     pub(crate) fn inside(&self) -> BTreeMap<PathBuf, Seen> {
         let mut all = BTreeMap::new();
         see(&self.target(), &mut all);
-        all.into_iter().map(|(path, seen)| (path.strip_prefix(self.target()).expect("below").to_path_buf(), seen)).collect()
+        all.into_iter()
+            .map(|(path, seen)| (path.strip_prefix(self.target()).expect("below").to_path_buf(), seen))
+            .collect()
     }
 
     pub(crate) fn options(&self) -> RestoreOptions {
@@ -339,7 +365,9 @@ impl Arena {
     }
 
     pub(crate) fn write(&self, name: &str, content: &[u8]) {
-        std::fs::File::create(self.at(name)).and_then(|mut file| std::io::Write::write_all(&mut file, content)).expect("file");
+        std::fs::File::create(self.at(name))
+            .and_then(|mut file| std::io::Write::write_all(&mut file, content))
+            .expect("file");
     }
 
     pub(crate) fn read(&self, name: &str) -> Vec<u8> {

@@ -13,7 +13,9 @@ use volvault::catalog::{Content, Entry, Extent, Node};
 use volvault::clock::SystemClock;
 use volvault::events::{Event, Observer, Progress, Stop, Watch};
 use volvault::limits::Limits;
-use volvault::repo::{BlobKind, Compression, InitOptions, OpenOptions, Repository, Selector, Session, Snapshot, SnapshotFilter, Wanted};
+use volvault::repo::{
+    BlobKind, Compression, InitOptions, OpenOptions, Repository, Selector, Session, Snapshot, SnapshotFilter, Wanted,
+};
 use volvault::secret::{Credential, Key32};
 use volvault::size::ByteSize;
 use volvault::storage::{Location, Store};
@@ -81,7 +83,12 @@ impl Vault {
 
     /// Keys and sizes of all objects.
     pub(crate) fn objects_listed(&self) -> Vec<(String, u64)> {
-        self.runtime.block_on(self.store().list("")).unwrap().into_iter().map(|object| (object.key, object.size)).collect()
+        self.runtime
+            .block_on(self.store().list(""))
+            .unwrap()
+            .into_iter()
+            .map(|object| (object.key, object.size))
+            .collect()
     }
 }
 
@@ -164,7 +171,9 @@ pub(crate) fn contents(session: &Session<'_>, snapshot: &Snapshot) -> Result<BTr
             },
             Node::Symlink { target } => ("link", target.clone()),
             Node::Fifo => ("fifo", Vec::new()),
-            Node::CharDevice { major, minor } | Node::BlockDevice { major, minor } => ("device", format!("{major}:{minor}").into_bytes()),
+            Node::CharDevice { major, minor } | Node::BlockDevice { major, minor } => {
+                ("device", format!("{major}:{minor}").into_bytes())
+            }
         };
         let mtime = (entry.meta.mtime.seconds, entry.meta.mtime.nanos);
         seen.insert(entry.path.as_bytes().to_vec(), Seen { kind, mode: entry.meta.mode, mtime, bytes });
@@ -175,18 +184,16 @@ pub(crate) fn contents(session: &Session<'_>, snapshot: &Snapshot) -> Result<BTr
 fn file_bytes(session: &Session<'_>, entry: &Entry) -> Result<Vec<u8>> {
     let reader = session.reader();
     let Node::File(file) = &entry.node else { return Ok(Vec::new()) };
-    let data = match &file.content {
-        Content::Bundle { blob, offset, .. } => {
-            let wanted = [Wanted { kind: BlobKind::Data, blob: *blob, place: None }];
-            let bundle = reader.collect(&wanted)?.remove(0);
-            let start = *offset as usize;
-            bundle[start..start + usize::try_from(file.size).unwrap()].to_vec()
-        }
-        _ => {
-            let chunks = reader.chunks(file)?.collect::<Result<Vec<_>>>()?;
-            let wanted: Vec<_> = chunks.iter().map(|blob| Wanted { kind: BlobKind::Data, blob: *blob, place: None }).collect();
-            reader.collect(&wanted)?.concat()
-        }
+    let data = if let Content::Bundle { blob, offset, .. } = &file.content {
+        let wanted = [Wanted { kind: BlobKind::Data, blob: *blob, place: None }];
+        let bundle = reader.collect(&wanted)?.remove(0);
+        let start = *offset as usize;
+        bundle[start..start + usize::try_from(file.size).unwrap()].to_vec()
+    } else {
+        let chunks = reader.chunks(file)?.collect::<Result<Vec<_>>>()?;
+        let wanted: Vec<_> =
+            chunks.iter().map(|blob| Wanted { kind: BlobKind::Data, blob: *blob, place: None }).collect();
+        reader.collect(&wanted)?.concat()
     };
     let Some(extents) = &file.extents else { return Ok(data) };
     let mut bytes = vec![0; usize::try_from(file.size).unwrap()];
@@ -202,7 +209,8 @@ fn file_bytes(session: &Session<'_>, entry: &Entry) -> Result<Vec<u8>> {
 /// The newest complete snapshot and its contents.
 pub(crate) fn latest(repo: &Repository) -> Result<(Snapshot, BTreeMap<Vec<u8>, Seen>)> {
     let session = repo.observe()?;
-    let snapshot = session.find(&Selector::Latest { previous: 0, as_of: None, include_partial: false }, &SnapshotFilter::default())?;
+    let snapshot = session
+        .find(&Selector::Latest { previous: 0, as_of: None, include_partial: false }, &SnapshotFilter::default())?;
     let seen = contents(&session, &snapshot)?;
     Ok((snapshot, seen))
 }
