@@ -7,7 +7,6 @@ use crate::error::Result;
 use crate::id::ContentHash;
 use crate::limits::BLOB_MAX;
 use crate::repo::BlobKind;
-use crate::repo::BlobKind;
 use crate::volume::TargetReader;
 
 use super::context::Restore;

@@ -191,7 +191,9 @@ impl<'a> Restore<'a> {
             return Err(error);
         }
         if is_hopeless(&error) {
-            return Err(error.with_hint("make room in the target, or make it writable, and run the same restore again: it goes on from here"));
+            return Err(error.with_hint(
+                "make room in the target, or make it writable, and run the same restore again: it goes on from here",
+            ));
         }
         self.tally.problem();
         self.pass_over(path);

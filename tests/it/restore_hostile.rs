@@ -3,19 +3,14 @@
 mod pages;
 mod planted;
 
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 
-use volvault::catalog::{
-    BlobRef, ChildRef, Content, Entry, Extent, FileNode, InnerPage, LinkGroup, Metadata, Node, Timestamp,
-};
+use volvault::catalog::{BlobRef, Content, Entry, Extent, FileNode, LinkGroup, Metadata, Node, Timestamp};
 use volvault::id::BlobId;
 use volvault::path::TreePath;
-use volvault::repo::BlobWriter;
 use volvault::restore::{Overwrite, RestoreOptions};
 
-use crate::restore::fixture::{
-    Arena, Fixture, Maker, Outcome, error_text, is_root, meta, noise, store_page, tree_path, xattr,
-};
+use crate::restore::fixture::{Arena, Fixture, Maker, Outcome, error_text, is_root, meta, noise, xattr};
 
 /// What must come of a case, besides the bystanders being well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
