@@ -185,6 +185,10 @@ impl Slot {
         let mut wrapped = [0u8; 48];
         hex::decode_to_slice(rest.trim_end_matches('\n'), &mut wrapped)
             .map_err(|cause| damaged("has no wrapped key").with_source(cause))?;
+        // One way to write it: the format knows lower case only.
+        if rest != format!("{}\n", hex::encode(wrapped)) {
+            return Err(damaged("is not written as the format wants it"));
+        }
         Ok(Self { line: line.to_owned(), fields, wrapped })
     }
 

@@ -4,8 +4,10 @@
 mod architecture;
 mod backup;
 mod check;
+mod command;
 mod crash;
 mod damage;
+mod golden;
 mod governor;
 mod restore;
 mod restore_hostile;

@@ -98,6 +98,10 @@ fn an_entry_below_something_that_is_no_directory_is_refused() {
         },
         Expect::Problems(1),
     );
+}
+
+#[test]
+fn an_entry_below_a_pipe_or_below_nothing_is_refused() {
     run(
         "child of a pipe",
         nothing,

@@ -173,7 +173,7 @@ impl Observer for Heard {
     fn on(&self, event: &Event<'_>) {
         match event {
             Event::Problem { item, error, .. } => {
-                self.problems.lock().expect("lock").push(format!("{item}: {}", error.chain()))
+                self.problems.lock().expect("lock").push(format!("{item}: {}", error.chain()));
             }
             Event::Item { action, path, .. } => self.items.lock().expect("lock").push((*action, path.display())),
             Event::Note { text } => self.notes.lock().expect("lock").push((*text).to_owned()),

@@ -8,10 +8,13 @@ use volvault::restore::RestoreOptions;
 use super::{Expect, run, verdict};
 use crate::restore::fixture::{Arena, Fixture, noise};
 
+/// Plants a link to one of the bystanders.
+fn link(to: &'static str, at: &'static str) -> impl Fn(&Arena) {
+    move |arena: &Arena| symlink(arena.victim(to), arena.at(at)).unwrap()
+}
+
 #[test]
 fn what_is_planted_in_the_target_is_replaced_and_not_followed() {
-    let link =
-        |to: &'static str, at: &'static str| move |arena: &Arena| symlink(arena.victim(to), arena.at(at)).unwrap();
     run(
         "link at the place of a file",
         link("file", "a"),
@@ -54,6 +57,10 @@ fn what_is_planted_in_the_target_is_replaced_and_not_followed() {
         },
         Expect::Clean,
     );
+}
+
+#[test]
+fn special_files_replace_what_is_planted_in_their_places() {
     run(
         "link at the place of a pipe",
         link("file", "a"),
