@@ -1,5 +1,5 @@
 //! What one core does at each stage of a backup: `cargo bench`. Whole runs beside other programs are in `benches/compare/`.
-#![expect(clippy::unwrap_used, missing_docs, reason = "a benchmark fails by panicking; criterion's macro makes the entry point")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark fails by panicking")]
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -68,8 +68,15 @@ fn entries(count: u64) -> Vec<Entry> {
         xattrs: Arc::default(),
     };
     let file = |n: u64| {
-        let blob = volvault::catalog::BlobRef { id: BlobId::new([u8::try_from(n / 1000 % 256).unwrap(); 32]), raw_len: 1 << 20 };
-        let content = Content::Bundle { blob, offset: u32::try_from(n % 1000).unwrap(), hash: ContentHash::new(n.to_le_bytes().repeat(2).try_into().unwrap()) };
+        let blob = volvault::catalog::BlobRef {
+            id: BlobId::new([u8::try_from(n / 1000 % 256).unwrap(); 32]),
+            raw_len: 1 << 20,
+        };
+        let content = Content::Bundle {
+            blob,
+            offset: u32::try_from(n % 1000).unwrap(),
+            hash: ContentHash::new(n.to_le_bytes().repeat(2).try_into().unwrap()),
+        };
         FileNode { size: 700, content, extents: None, incomplete: false }
     };
     let entry = |n| Entry {
@@ -85,7 +92,8 @@ fn catalogue_stages(c: &mut Criterion) {
     let entries = entries(20_000);
     let pages = |entries: &[Entry]| {
         let mut builder = PageBuilder::new([3; 32]);
-        let mut pages: Vec<Vec<u8>> = entries.iter().filter_map(|entry| builder.push(entry).unwrap()).map(|page| page.bytes).collect();
+        let mut pages: Vec<Vec<u8>> =
+            entries.iter().filter_map(|entry| builder.push(entry).unwrap()).map(|page| page.bytes).collect();
         pages.extend(builder.finish().map(|page| page.bytes));
         pages
     };
@@ -93,7 +101,9 @@ fn catalogue_stages(c: &mut Criterion) {
     let mut group = c.benchmark_group("entries");
     group.throughput(Throughput::Elements(entries.len() as u64)).sample_size(20);
     group.bench_function("encode", |b| b.iter(|| pages(black_box(&entries)).len()));
-    group.bench_function("decode", |b| b.iter(|| encoded.iter().map(|page| decode_leaf(page).unwrap().len()).sum::<usize>()));
+    group.bench_function("decode", |b| {
+        b.iter(|| encoded.iter().map(|page| decode_leaf(page).unwrap().len()).sum::<usize>())
+    });
     group.finish();
 }
 

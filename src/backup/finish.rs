@@ -79,6 +79,7 @@ pub(super) fn finish(
     answer.snapshot = Some(snapshot.id);
     // The snapshot is safe: what fails from here on costs the next run some requests.
     let _ = session.compact_index();
+    session.sweep_ended();
     Ok(answer)
 }
 

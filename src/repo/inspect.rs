@@ -12,9 +12,10 @@ use crate::limits::{OBJECT_MAX, SLOT_MAX};
 
 use super::config::{self, Config};
 use super::index::{IndexEntry, IndexRow, PREFIX_LEN, PackInfo, Segment};
+use super::listing::Listing;
 use super::pack::{PackEntry, open_blob, pack_key, read_directory, read_pack};
 use super::repository::Repository;
-use super::session::{Listing, Session};
+use super::session::Session;
 use super::snapshot::Snapshot;
 use super::snapshot_names::SnapshotName;
 use super::{BlobKind, slots, small};

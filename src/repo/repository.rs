@@ -16,7 +16,8 @@ use crate::storage::Store;
 
 use super::codec::Compression;
 use super::config::{self, Config, Features};
-use super::session::{Listing, Session, SessionKind};
+use super::listing::Listing;
+use super::session::{Session, SessionKind};
 use super::slots;
 
 /// What a run brings along to open a repository.

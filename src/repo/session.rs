@@ -3,7 +3,8 @@
 //! Order: the session record is stored before `state/` is listed, and nothing is reused that the listing condemns. So a prune that
 //! condemns later sees the session, and one that condemned earlier is seen by it.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ use crate::id::{BlobId, ObjectHash, SessionId};
 use crate::limits::OBJECT_MAX;
 
 use super::index::{Index, IndexEntry};
+use super::listing::Listing;
 use super::reader::Reader;
 use super::repository::{Io, Repository, program};
 use super::small;
@@ -21,6 +23,9 @@ use super::snapshot::{Snapshot, SnapshotFilter, Status};
 use super::snapshot_names::{Selector, SnapshotName};
 
 const SESSIONS: &str = "state/sessions/";
+
+/// Records of ended sessions that are let lie: a sixteenth of what one request lists.
+const SWEEP_FROM: usize = 64;
 
 /// What a session does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,84 +35,6 @@ pub enum SessionKind {
     Write,
     /// Reads.
     Read,
-}
-
-/// What one LIST of `state/` showed.
-#[derive(Clone, Debug, Default)]
-pub struct Listing {
-    /// Snapshots, newest first.
-    pub snapshots: Vec<SnapshotName>,
-    /// Index segments with their sizes.
-    pub segments: Vec<(ObjectHash, u64)>,
-    /// Sessions that have records, with the keys of these.
-    pub sessions: BTreeMap<SessionId, Vec<String>>,
-    /// Keys of condemned and dropped records.
-    pub condemned: Vec<String>,
-    /// See `condemned`.
-    pub dropped: Vec<String>,
-    /// Sessions that a prune marked.
-    pub suspect: BTreeSet<SessionId>,
-    /// Keys that are none of ours.
-    pub unknown: Vec<String>,
-}
-
-impl Listing {
-    pub(super) fn read(io: &Io) -> Result<Self> {
-        let mut listing = Self::default();
-        for object in io.block(io.store.list("state/")).map_err(|error| error.within("list the repository's state"))? {
-            listing.take(&object.key, object.size);
-        }
-        listing.snapshots.sort_by(|a, b| b.time.cmp(&a.time).then(b.id.cmp(&a.id)));
-        Ok(listing)
-    }
-
-    /// The index segments that are there now.
-    pub(super) fn segments_now(io: &Io) -> Result<Vec<(ObjectHash, u64)>> {
-        let mut listing = Self::default();
-        for object in io.block(io.store.list("state/index/"))? {
-            listing.take(&object.key, object.size);
-        }
-        Ok(listing.segments)
-    }
-
-    fn take(&mut self, key: &str, size: u64) {
-        let mut parts = key.split('/').skip(1);
-        let known = match (parts.next(), parts.next(), parts.next()) {
-            (Some("keys" | "forgotten"), Some(_), None) => true,
-            (Some("index"), Some(text), None) => text.parse().is_ok_and(|name: ObjectHash| {
-                // Hex of upper case parses, but is no name of ours: no such segment could be read.
-                let is_ours = name.to_hex() == text;
-                if is_ours {
-                    self.segments.push((name, size));
-                }
-                is_ours
-            }),
-            (Some("snapshots"), Some(_), Some(_)) => SnapshotName::parse(key).is_some_and(|name| {
-                self.snapshots.push(name);
-                true
-            }),
-            (Some("sessions"), Some(id), Some(_)) => id.parse().is_ok_and(|id: SessionId| {
-                self.sessions.entry(id).or_default().push(key.to_owned());
-                true
-            }),
-            (Some("condemned"), Some(_), None) => {
-                self.condemned.push(key.to_owned());
-                true
-            }
-            (Some("dropped"), Some(_), None) => {
-                self.dropped.push(key.to_owned());
-                true
-            }
-            (Some("suspect"), Some(id), Some(_)) => id.parse().is_ok_and(|id| {
-                self.suspect.insert(id);
-                true
-            }),
-            _ => false,
-        };
-        if !known {
-            self.unknown.push(key.to_owned());
-        }
-    }
 }
 
 /// The record of a session, as it is stored.
@@ -145,6 +72,8 @@ pub struct Session<'r> {
     absent: HashSet<ObjectHash>,
     index: OnceLock<Arc<RwLock<Index>>>,
     heart: Option<tokio::task::AbortHandle>,
+    /// Number of the last record that was sent.
+    beats: Arc<AtomicU32>,
 }
 
 impl<'r> Session<'r> {
@@ -165,14 +94,19 @@ impl<'r> Session<'r> {
         let registered = match kind.map(|_| put_record(repo.io(), id, "0", &record)) {
             None => false,
             Some(Ok(())) => true,
-            // Whoever may only read can still restore; a prune then does not wait for it.
-            Some(Err(error)) if kind == Some(SessionKind::Read) && error.kind() == ErrorKind::Denied => false,
+            // Whoever may only read (no right to write, a read-only file system) can still restore; a prune then does not wait for it.
+            Some(Err(error))
+                if kind == Some(SessionKind::Read) && matches!(error.kind(), ErrorKind::Denied | ErrorKind::Local) =>
+            {
+                false
+            }
             Some(Err(error)) => return Err(error.within("register this run with the repository")),
         };
         let listing = repo.listing()?;
         let absent = absent_packs(repo.io(), &listing, kind)?;
-        let heart = registered.then(|| heartbeat(repo, id, record.clone()));
-        Ok(Self { repo, id, record, registered, listing, absent, index: OnceLock::new(), heart })
+        let beats = Arc::new(AtomicU32::new(0));
+        let heart = registered.then(|| heartbeat(repo, id, record.clone(), Arc::clone(&beats)));
+        Ok(Self { repo, id, record, registered, listing, absent, index: OnceLock::new(), heart, beats })
     }
 
     /// Its id, which will be that of its snapshot.
@@ -352,6 +286,18 @@ impl<'r> Session<'r> {
         io.block(io.store.put(&key, sealed.bytes.into()))
     }
 
+    /// Removes the records of sessions that ended by their snapshots, once there are many: they would make the listing longer with
+    /// every run. Best effort, and one request for all where the store can.
+    pub fn sweep_ended(&self) {
+        let published: HashSet<SessionId> = self.listing.snapshots.iter().map(|name| name.id).collect();
+        let ended = self.listing.sessions.iter().filter(|(id, _)| published.contains(*id));
+        let keys: Vec<String> = ended.flat_map(|(_, keys)| keys.iter().cloned()).collect();
+        if keys.len() >= SWEEP_FROM {
+            let io = self.repo.io();
+            let _ = io.block(io.store.delete_many(keys));
+        }
+    }
+
     /// Ends a session that published nothing. A session with a snapshot has ended by that.
     pub fn end(&self, outcome: &str) {
         self.stop_heart();
@@ -359,7 +305,8 @@ impl<'r> Session<'r> {
             let io = self.repo.io();
             let record = Record { outcome: Some(outcome.to_owned()), ..self.record.clone() };
             // Best effort: a session without an end goes stale and costs a prune some waiting, no more.
-            if io.block(io.store.delete(&record_key(self.id, "0"))).is_err() {
+            let keys = (0..=self.beats.load(Ordering::SeqCst)).map(|n| record_key(self.id, &n.to_string())).collect();
+            if io.block(io.store.delete_many(keys)).is_err() {
                 let _ = put_record(io, self.id, "done", &record);
             }
         }
@@ -398,12 +345,13 @@ fn put_record(io: &Io, id: SessionId, n: &str, record: &Record) -> Result<()> {
 }
 
 /// Stores a record every now and then, so that a prune on another machine knows that this run lives.
-fn heartbeat(repo: &Repository, id: SessionId, record: Record) -> tokio::task::AbortHandle {
+fn heartbeat(repo: &Repository, id: SessionId, record: Record, beats: Arc<AtomicU32>) -> tokio::task::AbortHandle {
     let (io, limits) = (repo.io().clone(), repo.limits().clone());
     let beat = async move {
         for n in 1..=limits.heartbeats_max {
             tokio::time::sleep(limits.heartbeat).await;
             let record = Record { n, ..record.clone() };
+            beats.store(n, Ordering::SeqCst);
             if let Ok((key, bytes)) = sealed_record(&io, id, &n.to_string(), &record) {
                 // A beat that is lost makes this run look older, no more.
                 let _ = io.store.put(&key, bytes.into()).await;

@@ -284,6 +284,19 @@ fn index_segments_are_merged_as_they_accumulate() {
     assert_eq!((again.data_blobs, again.tree_blobs), (0, 0), "merged segments still know every blob");
 }
 
+#[test]
+fn session_records_do_not_pile_up() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "file", b"content");
+    let vault = Vault::ready();
+    for _ in 0..70 {
+        backup(&vault.open().unwrap(), &options_for(dir.path())).unwrap();
+    }
+    let listing = vault.open().unwrap().listing().unwrap();
+    assert_eq!(listing.snapshots.len(), 70);
+    assert!(listing.sessions.len() < 66, "{} sessions", listing.sessions.len());
+}
+
 /// A step of a history: what is done to which of a few files.
 #[derive(Debug, Clone)]
 enum Step {

@@ -96,7 +96,10 @@ fn without_a_repository_one_is_made_and_what_was_saved_comes_back() {
     assert_eq!(output.status.code(), Some(0));
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said).into_owned();
-    assert!(said.contains("/.local/share/volvault/repository") && said.contains("/.local/share/volvault/key"), "{said}");
+    assert!(
+        said.contains("/.local/share/volvault/repository") && said.contains("/.local/share/volvault/key"),
+        "{said}"
+    );
     let key = std::fs::metadata(home.at(".local/share/volvault/key")).unwrap();
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&key.permissions()) & 0o777, 0o600);
     home.text(&["restore", "latest", "--target", "back"]);
@@ -124,7 +127,19 @@ fn exit_codes_are_those_of_restic() {
 fn a_failed_command_behind_stdin_saves_nothing() {
     let home = Home::with_repository();
     assert_eq!(home.code(&["backup", "--stdin-filename", "ok", "--stdin-from-command", "--", "/bin/echo", "hello"]), 0);
-    assert_ne!(home.code(&["backup", "--stdin-filename", "bad", "--stdin-from-command", "--", "/bin/sh", "-c", "echo half; exit 7"]), 0);
+    assert_ne!(
+        home.code(&[
+            "backup",
+            "--stdin-filename",
+            "bad",
+            "--stdin-from-command",
+            "--",
+            "/bin/sh",
+            "-c",
+            "echo half; exit 7"
+        ]),
+        0
+    );
     let shown = home.text(&["snapshots", "--json"]);
     assert_eq!(shown.matches("short_id").count(), 1, "{shown}");
     home.text(&["restore", "latest", "--target", "t"]);
@@ -188,7 +203,8 @@ fn sigterm_leaves_a_partial_snapshot_and_exit_code_130() {
 /// R02 in small: the moments are spread over the length of a whole run. `VOLVAULT_TEST_KILLS` sets how many.
 #[test]
 fn sigkill_at_any_moment_leaves_a_repository_that_checks_clean() {
-    let kills: u32 = std::env::vars().find(|(name, _)| name == "VOLVAULT_TEST_KILLS").map_or(12, |(_, n)| n.parse().unwrap());
+    let kills: u32 =
+        std::env::vars().find(|(name, _)| name == "VOLVAULT_TEST_KILLS").map_or(12, |(_, n)| n.parse().unwrap());
     let home = Home::with_repository();
     fill(&home.at("data"), 1200, 5000);
     home.text(&["backup", "data"]);
@@ -196,7 +212,10 @@ fn sigkill_at_any_moment_leaves_a_repository_that_checks_clean() {
     for n in 0..kills {
         let round = u64::from(n);
         for file in 0..300 {
-            write(&home.at("data").join(format!("{:02}/{file:05}", file / 100)), &noise(5000, 10_000 * (round + 1) + file));
+            write(
+                &home.at("data").join(format!("{:02}/{file:05}", file / 100)),
+                &noise(5000, 10_000 * (round + 1) + file),
+            );
         }
         let mut child = home.start(&["backup", "data"]);
         pause(Duration::from_millis(5 + round * 23 % 250));

@@ -32,7 +32,15 @@ fn a_repository_of_format_1_reads_as_it_did_when_it_was_written() {
     let mut text = String::new();
     for name in session.snapshots() {
         let snapshot = session.load(name).unwrap();
-        writeln!(text, "{} {} {:?} {}", snapshot.id, snapshot.time.to_rfc3339(), snapshot.status, snapshot.tags.join(",")).unwrap();
+        writeln!(
+            text,
+            "{} {} {:?} {}",
+            snapshot.id,
+            snapshot.time.to_rfc3339(),
+            snapshot.status,
+            snapshot.tags.join(",")
+        )
+        .unwrap();
         for (path, seen) in contents(&session, &snapshot).unwrap() {
             writeln!(text, "  {} {seen:?}", volvault::path::escape(&path)).unwrap();
         }
@@ -52,7 +60,12 @@ fn ids_and_cut_points_under_a_given_key_are_those_of_format_1() {
     }
     let source = keys.source_id(b"host", &[b"/b".to_vec(), b"/a".to_vec()]);
     writeln!(text, "source id of host, /a, /b: {source}").unwrap();
-    writeln!(text, "gear table: {}", hex::encode(blake3::hash(&keys.gear_table().map(u64::to_le_bytes).concat()).as_bytes())).unwrap();
+    writeln!(
+        text,
+        "gear table: {}",
+        hex::encode(blake3::hash(&keys.gear_table().map(u64::to_le_bytes).concat()).as_bytes())
+    )
+    .unwrap();
     for (name, bytes) in [("noise", noise(12 << 20, 2)), ("zeros", vec![0; 5 << 20])] {
         let cuts: Vec<_> = repo.chunker().chunks(&bytes).map(|chunk| chunk.len().to_string()).collect();
         writeln!(text, "chunks of {} bytes of {name}: {}", bytes.len(), cuts.join(" ")).unwrap();

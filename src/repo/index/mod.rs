@@ -19,8 +19,8 @@ pub(super) use build::SegmentBuilder;
 pub use scan::IndexRow;
 pub(super) use segment::{Segment, segment_key};
 
+use super::listing::Listing;
 use super::repository::Io;
-use super::session::Listing;
 
 /// Bytes of a blob id that an entry holds: 160 bits (docs/adr/0006).
 pub const PREFIX_LEN: usize = 20;
