@@ -187,8 +187,8 @@ fn a_repository_on_s3_makes_its_bucket_and_gives_everything_back() {
 fn sigterm_leaves_a_partial_snapshot_and_exit_code_130() {
     let home = Home::with_repository();
     fill(&home.at("data"), 60, 1 << 20);
-    // A slow store, so that the signal comes in the middle.
-    let mut child = home.start(&["--limit-upload", "8192", "--compression", "off", "backup", "data"]);
+    // A slow store and small packs, so that the signal comes in the middle.
+    let mut child = home.start(&["--limit-upload", "8192", "--pack-size", "1", "backup", "data"]);
     pause(Duration::from_millis(1500));
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
     let status = child.wait().unwrap();
