@@ -23,7 +23,7 @@ use super::seal::{self, Sealer};
 const JOB_ITEMS: usize = 256;
 const JOB_BYTES: u64 = 1 << 20;
 /// Jobs under way for each reader: enough that a large file holds up no other reader.
-const JOBS_PER_READER: usize = 6;
+const JOBS_PER_READER: usize = 3;
 
 /// What all threads of a backup share.
 pub(super) struct Context<'a> {
@@ -128,6 +128,7 @@ fn reading<'a>(context: &'a Context<'a>, names: &'a OwnerNames, sealer: Sealer) 
         sealer,
         stop: context.watch.stop,
         progress: context.watch.progress,
+        buffer: std::cell::RefCell::default(),
     }
 }
 

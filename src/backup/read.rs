@@ -1,5 +1,6 @@
 //! The threads that read: metadata, links, attributes, small files whole, large files cut into chunks.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
@@ -73,6 +74,8 @@ pub(super) struct Reading<'a> {
     pub(super) sealer: Sealer,
     pub(super) stop: &'a Stop,
     pub(super) progress: &'a Progress,
+    /// Memory for cutting, kept from file to file.
+    pub(super) buffer: RefCell<Vec<u8>>,
 }
 
 impl Reading<'_> {
@@ -260,13 +263,18 @@ impl Cutting<'_> {
     fn run(&mut self, expected: u64, read: &mut dyn FnMut(&mut [u8]) -> Result<usize>) -> Result<(u64, Option<Error>)> {
         let chunker = self.reading.chunker;
         let most = 2 * chunker.max();
-        let mut buffer = vec![0u8; usize::try_from(expected).unwrap_or(most).saturating_add(1).min(most)];
+        let mut buffer = self.reading.buffer.borrow_mut();
+        let wanted = usize::try_from(expected).unwrap_or(most).saturating_add(1).min(most);
+        if buffer.len() < wanted {
+            buffer.resize(wanted, 0);
+        }
         let (mut start, mut end, mut total) = (0usize, 0usize, 0u64);
         let (mut ended, mut failure) = (false, None);
         loop {
             while !ended && end - start < chunker.max() {
                 if end == buffer.len() && start == 0 {
-                    buffer.resize((2 * buffer.len()).min(most), 0);
+                    let longer = (2 * buffer.len()).min(most);
+                    buffer.resize(longer, 0);
                 } else if buffer.len() == most && most - end < chunker.max() / 2 {
                     buffer.copy_within(start..end, 0);
                     (start, end) = (0, end - start);

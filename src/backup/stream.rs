@@ -71,6 +71,7 @@ fn save(session: &Session<'_>, writer: &BlobWriter<'_>, stream: Stream<'_>, watc
             sealer,
             stop: watch.stop,
             progress: watch.progress,
+            buffer: std::cell::RefCell::default(),
         };
         reading.stream(&mut |buffer| loop {
             match input.read(buffer) {

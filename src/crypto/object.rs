@@ -175,15 +175,20 @@ pub struct ObjectWriter {
 impl ObjectWriter {
     /// Starts an object of `kind` with a fresh key; `capacity` is the expected length in bytes.
     pub fn new(keys: &KeyRing, kind: ObjectKind, capacity: usize) -> Result<Self> {
-        let salt = keys.fresh_salt(&[kind.code()])?;
-        Ok(Self::with_salt(keys, kind, salt, capacity))
+        Self::reusing(keys, kind, Vec::with_capacity(capacity.max(HEADER_LEN)))
     }
 
-    fn with_salt(keys: &KeyRing, kind: ObjectKind, salt: [u8; 32], capacity: usize) -> Self {
+    /// As [`ObjectWriter::new`], in the memory of `buffer`, whose content is dropped.
+    pub fn reusing(keys: &KeyRing, kind: ObjectKind, buffer: Vec<u8>) -> Result<Self> {
+        let salt = keys.fresh_salt(&[kind.code()])?;
+        Ok(Self::with_salt(keys, kind, salt, buffer))
+    }
+
+    fn with_salt(keys: &KeyRing, kind: ObjectKind, salt: [u8; 32], mut buffer: Vec<u8>) -> Self {
         let epoch = 0;
         let bound = bound_header(kind, epoch, &salt);
         let (cipher, commitment) = object_key(keys, kind, epoch, &bound);
-        let mut buffer = Vec::with_capacity(capacity.max(HEADER_LEN));
+        buffer.clear();
         buffer.extend_from_slice(&bound);
         buffer.extend_from_slice(&commitment);
         Self { buffer, cipher, repo: keys.repo(), epoch, salt }
@@ -432,7 +437,7 @@ mod tests {
         let keys = keys();
         let salt = [5; 32];
         for (part, plain) in parts() {
-            let mut writer = ObjectWriter::with_salt(&keys, ObjectKind::TreePack, salt, 0);
+            let mut writer = ObjectWriter::with_salt(&keys, ObjectKind::TreePack, salt, Vec::new());
             let place = writer.append(&part, &plain).unwrap();
             let bound = bound_header(ObjectKind::TreePack, 0, &salt);
             let (_, reference, _) = opening_key(&keys, ObjectKind::TreePack, 0, &bound);

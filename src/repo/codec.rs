@@ -121,15 +121,19 @@ pub(super) fn encode<T>(
     })
 }
 
-/// Compresses 16 KiB taken from eight places of a long blob: where that saves less than 3 %, the whole will not pay.
+/// Compresses 16 KiB taken from sixteen places of a long blob: where that saves less than 3 %, the whole will not pay. The places are spread
+/// by the golden ratio: at equal distances they would all meet the same part of a file that repeats its layout.
 fn looks_compressible(local: &mut Local, raw: &[u8]) -> bool {
-    const PIECE: usize = 2 << 10;
-    const PIECES: usize = 8;
+    const PIECE: usize = 1 << 10;
+    const PIECES: u64 = 16;
+    /// 2^64 divided by the golden ratio.
+    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
     if raw.len() < 64 << 10 {
         return true;
     }
-    let step = raw.len() / PIECES;
-    let sample: Vec<u8> = (0..PIECES).filter_map(|i| raw.get(i * step..i * step + PIECE)).flatten().copied().collect();
+    let room = (raw.len() - PIECE) as u128;
+    let place = |i: u64| usize::try_from((u128::from(i.wrapping_mul(STEP)) * room) >> 64).unwrap_or(0);
+    let sample: Vec<u8> = (0..PIECES).map(place).filter_map(|at| raw.get(at..at + PIECE)).flatten().copied().collect();
     local.buffer.clear();
     local.buffer.reserve(zstd::zstd_safe::compress_bound(sample.len()));
     match local.compressor.compress_to_buffer(&sample, &mut local.buffer) {
@@ -200,6 +204,15 @@ mod tests {
     fn noise_is_stored_as_it_is_and_half_noise_is_not() {
         assert_eq!(encoded(&noise(1 << 20), Compression::Auto).0, Codec::Stored);
         assert_eq!(encoded(&[noise(500_000), vec![1; 500_000]].concat(), Compression::Auto).0, Codec::Zstd);
+    }
+
+    #[test]
+    fn a_layout_that_repeats_does_not_hide_what_is_compressible() {
+        let block = [vec![b'a'; 48 << 10], noise(16 << 10)].concat();
+        for shift in 0..64 {
+            let raw = block.repeat(9)[shift << 10..(shift << 10) + (512 << 10)].to_vec();
+            assert_eq!(encoded(&raw, Compression::Auto).0, Codec::Zstd, "{shift}");
+        }
     }
 
     #[test]

@@ -49,8 +49,8 @@ pub(super) struct FinishedPack {
 }
 
 impl PackBuilder {
-    pub(super) fn new(keys: &KeyRing, kind: BlobKind, expected: usize) -> Result<Self> {
-        Ok(Self { kind, writer: ObjectWriter::new(keys, ObjectKind::pack_of(kind), expected)?, entries: Vec::new() })
+    pub(super) fn new(keys: &KeyRing, kind: BlobKind, buffer: Vec<u8>) -> Result<Self> {
+        Ok(Self { kind, writer: ObjectWriter::reusing(keys, ObjectKind::pack_of(kind), buffer)?, entries: Vec::new() })
     }
 
     /// Bytes so far.
@@ -252,7 +252,7 @@ mod tests {
     }
 
     fn pack(keys: &KeyRing, blobs: &[&[u8]]) -> FinishedPack {
-        let mut builder = PackBuilder::new(keys, BlobKind::Data, 0).unwrap();
+        let mut builder = PackBuilder::new(keys, BlobKind::Data, Vec::new()).unwrap();
         for blob in blobs {
             let id = keys.blob_id(BlobKind::Data, blob);
             builder.add(BlobRef { id, raw_len: u32::try_from(blob.len()).unwrap() }, Codec::Stored, blob).unwrap();

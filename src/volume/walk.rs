@@ -19,8 +19,8 @@ use crate::events::Stop;
 use crate::path::TreePath;
 
 /// Entries that are read ahead of the consumer at most, give or take what the threads have in hand (2048 each). About
-/// 250 bytes each with their paths: 16 MiB.
-pub const AHEAD_MAX: usize = 64 << 10;
+/// 250 bytes each with their paths: 4 MiB.
+pub const AHEAD_MAX: usize = 16 << 10;
 
 /// Entries handed over at once: enough that the hand-over costs nothing per entry.
 const BATCH: usize = 512;
