@@ -102,7 +102,7 @@ fn catalogue_stages(c: &mut Criterion) {
     group.throughput(Throughput::Elements(entries.len() as u64)).sample_size(20);
     group.bench_function("encode", |b| b.iter(|| pages(black_box(&entries)).len()));
     group.bench_function("decode", |b| {
-        b.iter(|| encoded.iter().map(|page| decode_leaf(page).unwrap().len()).sum::<usize>())
+        b.iter(|| encoded.iter().map(|page| decode_leaf(page).unwrap().len()).sum::<usize>());
     });
     group.finish();
 }

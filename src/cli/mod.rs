@@ -1,6 +1,6 @@
 //! Words: options in; text, JSON, progress bars and exit codes out.
 //!
-//! [`args`] holds what is typed, [`environment`] what is set, [`settings`] what both mean; the [`commands`] call the use-cases with
+//! [`args`] holds what is typed, [`environment`] what is set, `settings` what both mean; the `commands` call the use-cases with
 //! that and print what comes back. Only this room and `main` print, ask, read the environment or decide on an exit
 //! code. It must never show a secret, nor take one in an argument.
 

@@ -1,4 +1,4 @@
-//! The words of the command line, exactly as they are typed. What they mean is decided in [`settings`](super::settings).
+//! The words of the command line, exactly as they are typed. What they mean is decided in `settings`.
 //!
 //! Option names, short forms and placeholders are restic's, so that scripts go on working. Nothing here reads the environment
 //! or a file, and no option takes a secret.
