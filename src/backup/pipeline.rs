@@ -60,7 +60,7 @@ pub(super) fn run(context: &Context<'_>, parent: &Parent) -> Result<Outcome> {
     let failure = Failure::default();
     let under_way = JOBS_PER_READER * readers + 2;
     let (jobs_in, jobs) = bounded::<Job>(under_way);
-    let (results_in, results) = bounded::<Done>(under_way);
+    let (results_in, results) = bounded::<Result<Done>>(under_way);
     let (tickets_in, tickets) = bounded::<()>(under_way);
     let (sealer, tasks) = Sealer::queue(sealers);
     let cursor = parent.cursor(context.session, &known);
@@ -76,9 +76,9 @@ pub(super) fn run(context: &Context<'_>, parent: &Parent) -> Result<Outcome> {
         }
         drop(tasks);
         for _ in 0..readers {
-            let (jobs, results_in, failure) = (jobs.clone(), results_in.clone(), &failure);
+            let (jobs, results_in) = (jobs.clone(), results_in.clone());
             let reading = reading(context, &names, sealer.clone());
-            scope.spawn(move || read(&reading, &jobs, &results_in, failure));
+            scope.spawn(move || read(&reading, &jobs, &results_in));
         }
         drop((jobs, results_in));
         let out = Outlet { jobs: jobs_in, tickets, number: 0, items: Vec::new(), weight: 0 };
@@ -86,7 +86,7 @@ pub(super) fn run(context: &Context<'_>, parent: &Parent) -> Result<Outcome> {
         scope.spawn(move || match_walk(context, matcher, out, failure_of_walk));
         let mut assembler = Assembler::new(context, &known, sealer);
         for done in &results {
-            match assembler.take(done) {
+            match done.and_then(|done| assembler.take(done)) {
                 Ok(taken) => {
                     for _ in 0..taken {
                         let _ = tickets_in.send(());
@@ -105,14 +105,12 @@ pub(super) fn run(context: &Context<'_>, parent: &Parent) -> Result<Outcome> {
     failure.into_result(assembled)
 }
 
-/// What one reading thread does.
-fn read(reading: &Reading<'_>, jobs: &Receiver<Job>, results: &Sender<Done>, failure: &Failure) {
+/// What one reading thread does. A failure goes the way of a result: whoever waits for this job's turn must hear of it.
+fn read(reading: &Reading<'_>, jobs: &Receiver<Job>, results: &Sender<Result<Done>>) {
     for job in jobs {
-        let done = match reading.job(job) {
-            Ok(done) => done,
-            Err(error) => return failure.set(error),
-        };
-        if results.send(done).is_err() {
+        let done = reading.job(job);
+        let failed = done.is_err();
+        if results.send(done).is_err() || failed {
             return;
         }
     }

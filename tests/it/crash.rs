@@ -69,6 +69,25 @@ fn a_backup_killed_at_any_write_loses_nothing_and_the_next_one_completes() {
     }
 }
 
+/// More jobs than fit into the queues: a failure must wake everybody who waits for anybody.
+#[test]
+fn a_store_that_dies_in_the_middle_ends_a_long_backup_with_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    for n in 0..150u64 {
+        let len = if n % 2 == 0 { 300_000 } else { 60_000 };
+        let path = dir.path().join(format!("{n:03}"));
+        std::io::Write::write_all(&mut std::fs::File::create(path).unwrap(), &noise(len, n)).unwrap();
+    }
+    let base = Arc::new(InMemory::new());
+    Vault::over(base.clone()).init().unwrap();
+    for number in [0, 1, 2, 5, 20, 60] {
+        let faulty = FaultStore::new(Arc::new(base.fork()), FaultPlan::kill(number, When::Before));
+        let vault = Vault::over(faulty.clone());
+        let report = vault.open().and_then(|repo| backup(&repo, &options_for(dir.path())));
+        assert!(report.is_err() && faulty.killed(), "write {number}");
+    }
+}
+
 #[test]
 fn an_init_killed_at_any_write_leaves_a_place_where_init_works() {
     let run = |plan: FaultPlan| {

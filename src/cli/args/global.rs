@@ -47,7 +47,7 @@ pub struct GlobalArgs {
     /// Size of new packs in MiB, 1 to 128 [env: .._PACK_SIZE] [default: 16]
     #[arg(long, global = true, value_name = "MIB", help_heading = REPOSITORY)]
     pub pack_size: Option<u32>,
-    /// Do not open what was just sealed once more before it is sent
+    /// Do not decompress what was just compressed to compare it before it is stored
     #[arg(long, global = true, help_heading = REPOSITORY)]
     pub no_extra_verify: bool,
 
