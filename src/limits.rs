@@ -45,6 +45,8 @@ pub struct Limits {
     pub index_flush_blobs: usize,
     /// Blobs that a check keeps in memory as a table (36 bytes each): an index of more is asked in the store, blob by blob.
     pub table_blobs: u64,
+    /// Time after which an index segment is written anyway: what a run on a slow link has sent by then is not sent again.
+    pub index_flush_after: Duration,
     /// Time between two heartbeats of a session.
     pub heartbeat: Duration,
     /// Heartbeats a session writes at most (a month of them).
@@ -64,6 +66,7 @@ impl Default for Limits {
             readers: cores.clamp(2, 8),
             index_flush_blobs: 64 << 10,
             table_blobs: 10_000_000,
+            index_flush_after: Duration::from_mins(5),
             heartbeat: Duration::from_mins(15),
             heartbeats_max: 3000,
         }

@@ -1,10 +1,10 @@
 //! Puts the results into order again: fills bundles, resolves their ids, writes the catalogue, counts.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
-use crate::catalog::{BlobRef, Content, Entry, InnerPage, Node, StoredPage, TreeWriter};
+use crate::catalog::{BlobRef, Content, Entry, InnerPage, LinkGroup, Node, StoredPage, TreeWriter};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Action, Event, Progress};
 use crate::id::{BlobId, ContentHash};
 use crate::repo::{BlobKind, Summary};
@@ -55,6 +55,8 @@ pub(super) struct Assembler<'a> {
     used: HashMap<BlobId, (u64, u32)>,
     summary: Summary,
     problems: u64,
+    /// Hard-link groups whose first name is not what the others are: these must not be restored as links to it.
+    lost: HashSet<LinkGroup>,
 }
 
 impl<'a> Assembler<'a> {
@@ -73,6 +75,7 @@ impl<'a> Assembler<'a> {
             used: HashMap::new(),
             summary: Summary::default(),
             problems: 0,
+            lost: HashSet::new(),
         }
     }
 
@@ -93,6 +96,18 @@ impl<'a> Assembler<'a> {
         let data = done.data;
         for item in done.items {
             match item {
+                DoneItem::Lost(group) => {
+                    self.lost.insert(group);
+                }
+                DoneItem::Entry { entry, .. } if self.lacks_content(&entry) => {
+                    self.problems += 1;
+                    let error = Error::new(
+                        ErrorKind::Local,
+                        "another name of this file, which has its content, changed meanwhile",
+                    );
+                    let item = entry.path.display();
+                    self.context.watch.problem("archival", &item, &error.with_hint("the next backup saves it"));
+                }
                 DoneItem::Entry { entry, change } => self.waiting.push_back(Waiting { entry, change, slice: None }),
                 DoneItem::Small { entry, change, data: range, hash } => {
                     let content = data.get(range).ok_or_else(|| Error::bug("content of a small file"))?;
@@ -113,6 +128,13 @@ impl<'a> Assembler<'a> {
             self.seal(open)?;
         }
         Ok(())
+    }
+
+    /// Whether the entry is a further name of a file whose first name was lost.
+    fn lacks_content(&self, entry: &Entry) -> bool {
+        let Node::File(file) = &entry.node else { return false };
+        let follows = file.size > 0 && matches!(file.content, Content::Empty) && file.extents.is_none();
+        follows && entry.link.is_some_and(|group| self.lost.contains(&group))
     }
 
     fn seal(&mut self, bundle: Option<(u64, Vec<u8>)>) -> Result<()> {
@@ -223,10 +245,18 @@ fn store_page(context: &Context<'_>, known: &KnownPages, page: &[u8]) -> Result<
     // While a prune is about, pages are looked up like everything else.
     let raw_len = u32::try_from(page.len()).map_err(|_| Error::bug("length of a catalogue page"))?;
     if !context.session.has_absent_packs()
+        && !known.is_distrusted()
         && let Some(stored) = known.get(id, raw_len)
     {
         return Ok(stored);
     }
-    let stored = context.writer.put(BlobKind::Tree, page)?;
+    // A page that could not be read where it lies comes out the same when its files did not change: it is stored anew.
+    let distrusted = known.is_distrusted();
+    let put = if distrusted {
+        context.writer.put_again(BlobKind::Tree, page)
+    } else {
+        context.writer.put(BlobKind::Tree, page)
+    };
+    let stored = put?;
     Ok(StoredPage { id: stored.blob.id, raw_len: stored.blob.raw_len, place: None })
 }

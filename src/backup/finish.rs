@@ -75,10 +75,10 @@ pub(super) fn finish(
         prev: parent.newest().map(|(id, _)| id),
         sparse: outcome.sparse,
     };
+    // While the session still stands, so that no prune goes by the index of before. A failure costs the next run some requests.
+    let _ = session.compact_index();
     session.publish(&snapshot)?;
     answer.snapshot = Some(snapshot.id);
-    // The snapshot is safe: what fails from here on costs the next run some requests.
-    let _ = session.compact_index();
     session.sweep_ended();
     Ok(answer)
 }

@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use crate::catalog::{Content, Entry, FileNode, LinkGroup, Node, Timestamp};
+use crate::catalog::{BlobRef, Content, Entry, FileNode, LinkGroup, Node, Timestamp};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::BlobId;
 use crate::limits::BUNDLED_BELOW;
 use crate::path::TreePath;
@@ -159,7 +159,8 @@ impl<'a> Matcher<'a> {
     }
 }
 
-/// Whether neither content nor metadata can have changed: the kernel sets the change time with every change of either.
+/// Whether neither content nor metadata have changed, as far as the kernel can tell: it sets the change time with every change of either, in
+/// steps of its clock.
 fn same_inode(old: &Entry, stat: &Stat, link: Option<LinkGroup>) -> bool {
     let meta = &old.meta;
     let same_kind = match &old.node {
@@ -213,20 +214,26 @@ impl<'a> LiveCheck<'a> {
             Content::Chunks(chunks) => {
                 chunks.iter().try_fold(true, |live, chunk| Ok(live && self.holds(BlobKind::Data, chunk.id)?))
             }
-            Content::Lists { lists, .. } => {
-                for list in lists {
-                    if !self.holds(BlobKind::Tree, list.id)? {
-                        return Ok(false);
-                    }
-                }
-                for chunk in self.reader.chunks(file)? {
-                    if !self.holds(BlobKind::Data, chunk?.id)? {
-                        return Ok(false);
-                    }
-                }
-                Ok(true)
+            Content::Lists { lists, .. } => match self.lists_live(file, lists) {
+                // A list that cannot be read is no reason to fail: the file can.
+                Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => Ok(false),
+                live => live,
+            },
+        }
+    }
+
+    fn lists_live(&mut self, file: &FileNode, lists: &[BlobRef]) -> Result<bool> {
+        for list in lists {
+            if !self.holds(BlobKind::Tree, list.id)? {
+                return Ok(false);
             }
         }
+        for chunk in self.reader.chunks(file)? {
+            if !self.holds(BlobKind::Data, chunk?.id)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn holds(&mut self, kind: BlobKind, id: BlobId) -> Result<bool> {

@@ -18,9 +18,11 @@ mod stream;
 pub use options::{BackupOptions, BackupReport, ParentChoice};
 pub use stream::{Stream, run_stream};
 
+use chrono::{DateTime, FixedOffset};
+
 use crate::error::Result;
 use crate::events::Watch;
-use crate::repo::{BlobWriter, Repository, Status};
+use crate::repo::{BlobWriter, Repository, Session, Status};
 
 use parent::Parent;
 
@@ -32,15 +34,22 @@ use parent::Parent;
 pub fn run(repo: &Repository, options: &BackupOptions, watch: &Watch<'_>) -> Result<BackupReport> {
     let start = repo.clock().now();
     let session = if options.dry_run { repo.observe()? } else { repo.write_session()? };
-    let parent = Parent::choose(&session, options)?;
-    let writer = BlobWriter::new(&session, options.dry_run);
-    let outcome = pipeline::run(&pipeline::Context { session: &session, writer: &writer, options, watch }, &parent);
-    let status = if watch.stop.requested() { Status::Partial } else { Status::Complete };
-    let report = outcome.and_then(|outcome| {
-        finish::finish(&session, &writer, &parent, finish::Saved { outcome, options, start, status })
-    });
+    let report = save(&session, options, start, watch);
     if report.is_err() {
         session.end("failed");
     }
     report
+}
+
+fn save(
+    session: &Session<'_>,
+    options: &BackupOptions,
+    start: DateTime<FixedOffset>,
+    watch: &Watch<'_>,
+) -> Result<BackupReport> {
+    let parent = Parent::choose(session, options)?;
+    let writer = BlobWriter::new(session, options.dry_run);
+    let outcome = pipeline::run(&pipeline::Context { session, writer: &writer, options, watch }, &parent)?;
+    let status = if watch.stop.requested() { Status::Partial } else { Status::Complete };
+    finish::finish(session, &writer, &parent, finish::Saved { outcome, options, start, status })
 }

@@ -1,6 +1,7 @@
 //! The snapshot that a backup compares with, read alongside the walk.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::catalog::{Entry, InnerPage, Place, StoredPage};
@@ -86,23 +87,35 @@ impl Parent {
                 ended: false,
             }
         });
-        Cursor { sides: sides.collect(), failed: None }
+        Cursor { pages, sides: sides.collect(), failed: None }
     }
 }
 
 /// Catalogue pages of the parent, so that pages that come out the same need neither the index nor the store.
 #[derive(Debug, Default)]
-pub(super) struct KnownPages(Mutex<HashMap<BlobId, Option<Place>>>);
+pub(super) struct KnownPages {
+    places: Mutex<HashMap<BlobId, Option<Place>>>,
+    distrusted: AtomicBool,
+}
 
 impl KnownPages {
     fn learn(&self, page: &InnerPage) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         known.extend(page.children.iter().map(|child| (child.id, child.hint)));
+    }
+
+    /// From here on no page of the parent is taken for readable.
+    pub(super) fn distrust(&self) {
+        self.distrusted.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_distrusted(&self) -> bool {
+        self.distrusted.load(Ordering::SeqCst)
     }
 
     /// The page as it is stored, if the parent has it.
     pub(super) fn get(&self, id: BlobId, raw_len: u32) -> Option<StoredPage> {
-        let place = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied();
+        let place = self.places.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied();
         place.map(|place| StoredPage { id, raw_len, place })
     }
 }
@@ -133,6 +146,7 @@ impl Side<'_> {
 
 /// Goes through the parent in catalogue order, as far as it is asked.
 pub(super) struct Cursor<'s> {
+    pages: &'s KnownPages,
     sides: Vec<Side<'s>>,
     failed: Option<Error>,
 }
@@ -146,6 +160,7 @@ impl Cursor<'_> {
             match side.at(path) {
                 Ok(entry) => found = found.or(entry),
                 Err(error) => {
+                    self.pages.distrust();
                     side.ended = true;
                     side.next = None;
                     self.failed.get_or_insert(error);

@@ -107,11 +107,23 @@ pub(super) fn run(context: &Context<'_>, parent: &Parent) -> Result<Outcome> {
 
 /// What one reading thread does. A failure goes the way of a result: whoever waits for this job's turn must hear of it.
 fn read(reading: &Reading<'_>, jobs: &Receiver<Job>, results: &Sender<Result<Done>>) {
+    let _unwound = Unwound(results);
     for job in jobs {
         let done = reading.job(job);
         let failed = done.is_err();
         if results.send(done).is_err() || failed {
             return;
+        }
+    }
+}
+
+/// Tells the assembler when a reading thread panics: it would wait for the job's turn for ever.
+struct Unwound<'a>(&'a Sender<Result<Done>>);
+
+impl Drop for Unwound<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = self.0.send(Err(Error::bug("a reading thread panicked")));
         }
     }
 }

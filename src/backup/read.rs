@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::catalog::{BlobRef, Content, Entry, Extent, FileNode, Metadata, Node, StoredPage, store_chunks};
+use crate::catalog::{BlobRef, Content, Entry, Extent, FileNode, LinkGroup, Metadata, Node, StoredPage, store_chunks};
 use crate::chunker::Chunker;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -63,6 +63,8 @@ pub(super) enum DoneItem {
     Note {
         text: String,
     },
+    /// The first name of a hard-link group was not saved as what the walk saw; the other names have no content without it.
+    Lost(LinkGroup),
 }
 
 /// What a reader needs.
@@ -140,9 +142,13 @@ impl Reading<'_> {
             Err(error) => {
                 done.data.truncate(start);
                 done.problem(found, error);
+                done.lost(subject);
                 return Ok(());
             }
         };
+        if read.stat.inode != found.stat.inode {
+            done.lost(subject);
+        }
         if read.stat.size >= BUNDLED_BELOW {
             done.data.truncate(start);
             return self.large(subject, done);
@@ -183,9 +189,13 @@ impl Reading<'_> {
             Ok(source) => source,
             Err(error) => {
                 done.problem(found, error);
+                done.lost(subject);
                 return Ok(());
             }
         };
+        if source.stat().inode != found.stat.inode {
+            done.lost(subject);
+        }
         let (xattrs, problem) = source.xattrs();
         if let Some(error) = problem {
             done.problem(found, error);
@@ -203,6 +213,7 @@ impl Reading<'_> {
         let (read, failure) = cutting.run(before.size, &mut |buffer| spans.read(&mut source, buffer))?;
         if self.stop.requested() {
             // Half a file is none; its chunks are stored, and the next run finds them.
+            done.lost(subject);
             return Ok(());
         }
         let content = cutting.finish()?;
@@ -237,6 +248,10 @@ impl Reading<'_> {
 impl Done {
     fn problem(&mut self, found: &Found, error: Error) {
         self.items.push(DoneItem::Problem { item: found.display(), during: "archival", error });
+    }
+
+    fn lost(&mut self, subject: &Subject) {
+        self.items.extend(subject.link.map(DoneItem::Lost));
     }
 
     fn entry(&mut self, subject: &Subject, meta: Metadata, node: Node, change: Change) {

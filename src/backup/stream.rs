@@ -39,10 +39,10 @@ pub fn run_stream(
 ) -> Result<BackupReport> {
     let start = repo.clock().now();
     let session = if options.dry_run { repo.observe()? } else { repo.write_session()? };
-    let parent = Parent::choose(&session, &BackupOptions { parent: super::ParentChoice::None, ..options.clone() })?;
-    let writer = BlobWriter::new(&session, options.dry_run);
-    let outcome = save(&session, &writer, stream, watch);
-    let report = outcome.and_then(|outcome| {
+    let alone = BackupOptions { parent: super::ParentChoice::None, ..options.clone() };
+    let report = Parent::choose(&session, &alone).and_then(|parent| {
+        let writer = BlobWriter::new(&session, options.dry_run);
+        let outcome = save(&session, &writer, stream, watch)?;
         finish::finish(&session, &writer, &parent, Saved { outcome, options, start, status: Status::Complete })
     });
     if report.is_err() {
@@ -104,6 +104,12 @@ fn save(session: &Session<'_>, writer: &BlobWriter<'_>, stream: Stream<'_>, watc
         let stored = writer.put(BlobKind::Tree, page)?;
         Ok(StoredPage { id: stored.blob.id, raw_len: stored.blob.raw_len, place: None })
     };
+    let mut above: Vec<TreePath> =
+        std::iter::successors(stream.name.parent(), TreePath::parent).filter(|path| !path.is_root()).collect();
+    while let Some(path) = above.pop() {
+        let meta = Metadata { mode: 0o755, ..meta.clone() };
+        tree.push(&Entry { path, meta, node: Node::Directory, link: None }, &mut store)?;
+    }
     tree.push(&Entry { path: stream.name, meta, node, link: None }, &mut store)?;
     let root = tree.finish(&mut store)?;
     Progress::add(&watch.progress.files_done, 1);

@@ -106,6 +106,11 @@ impl<'c> Findings<'c> {
 
     pub(super) fn into_report(self) -> CheckReport {
         let mut report = self.report.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if report.num_errors > 0 && report.unreferenced_packs > 0 {
+            // What is missing may lie in just these packs.
+            report.suggest_prune = false;
+            report.suggest_repair_index = true;
+        }
         if !report.broken_packs.is_empty() {
             report.broken_packs.sort_unstable();
             report.suggest_repair = Some(

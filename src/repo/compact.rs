@@ -26,11 +26,12 @@ pub(super) fn compact(session: &Session<'_>, segments: &[Arc<Segment>]) -> Resul
     for segment in segments {
         tiers.entry(segment.entries().max(1).ilog2() / FANOUT.ilog2()).or_default().push(segment);
     }
-    let fits = |group: &Vec<&Arc<Segment>>| {
-        group.len() >= FANOUT && group.iter().map(|segment| segment.entries()).sum::<u64>() <= ENTRIES_MAX
-    };
-    let Some(group) = tiers.into_values().find(fits) else { return Ok(0) };
+    let Some(group) = tiers.into_values().find_map(front) else { return Ok(0) };
     let io = session.repo().io();
+    // Of two copies of a blob a merge keeps one: while a prune is about, it must not choose.
+    if session.has_absent_packs() || !io.block(io.store.list("state/condemned/"))?.is_empty() {
+        return Ok(0);
+    }
     let mut builder = SegmentBuilder::default();
     let mut packs: HashMap<ObjectHash, (PackInfo, Vec<IndexEntry>)> = HashMap::new();
     let mut supersedes = Vec::new();
@@ -60,4 +61,17 @@ pub(super) fn compact(session: &Session<'_>, segments: &[Arc<Segment>]) -> Resul
         }
     }
     Ok(group.len())
+}
+
+/// The smallest segments of a tier that may become one, if they are enough to be worth it.
+fn front(mut tier: Vec<&Arc<Segment>>) -> Option<Vec<&Arc<Segment>>> {
+    tier.sort_by_key(|segment| segment.entries());
+    let mut entries = 0;
+    let fit = tier.iter().take_while(|segment| {
+        entries += segment.entries();
+        entries <= ENTRIES_MAX
+    });
+    let fit = fit.count();
+    tier.truncate(fit);
+    (fit + 1 >= FANOUT).then_some(tier)
 }

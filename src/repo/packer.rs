@@ -2,11 +2,13 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::task::JoinHandle;
 
 use crate::catalog::{BlobRef, Codec, Place};
+use crate::clock::SharedClock;
 use crate::crypto::BlobKind;
 use crate::error::{Error, Result};
 use crate::id::{BlobId, ObjectHash};
@@ -25,7 +27,7 @@ const SECOND_PACK_AFTER: usize = 4 << 20;
 pub(super) struct Packer {
     io: Io,
     limits: Limits,
-    written_at: i64,
+    clock: SharedClock,
     data: [Mutex<Option<PackBuilder>>; 2],
     tree: Mutex<Option<PackBuilder>>,
     stored: Mutex<Stored>,
@@ -43,19 +45,22 @@ struct Stored {
     /// Packs stored by this session, with their lengths.
     packs: Vec<(ObjectHash, u64)>,
     places: HashMap<BlobId, Place>,
+    /// When the last segment was written.
+    written: Duration,
     /// Segments written by this session and not yet handed to the index.
     segments: Vec<(ObjectHash, Bytes)>,
 }
 
 impl Packer {
-    pub(super) fn new(io: Io, limits: Limits, written_at: i64) -> Self {
+    pub(super) fn new(io: Io, limits: Limits, clock: SharedClock) -> Self {
+        let written = clock.elapsed();
         Self {
             io,
             limits,
-            written_at,
+            clock,
             data: [Mutex::default(), Mutex::default()],
             tree: Mutex::default(),
-            stored: Mutex::default(),
+            stored: Mutex::new(Stored { written, ..Stored::default() }),
             spare: Arc::default(),
         }
     }
@@ -131,14 +136,16 @@ impl Packer {
             self.io.block(upload).map_err(|cause| Error::bug("an upload was abandoned").with_source(cause))??;
         stored.packs.push((info.pack.name, info.size));
         stored.index.add(info, entries)?;
-        if stored.index.len() >= self.limits.index_flush_blobs {
+        let late = self.clock.elapsed().saturating_sub(stored.written) >= self.limits.index_flush_after;
+        if late || stored.index.len() >= self.limits.index_flush_blobs {
+            stored.written = self.clock.elapsed();
             self.write_segment(stored)?;
         }
         Ok(())
     }
 
     fn write_segment(&self, stored: &mut Stored) -> Result<()> {
-        let sealed = std::mem::take(&mut stored.index).finish(&self.io.keys, self.written_at, &[])?;
+        let sealed = std::mem::take(&mut stored.index).finish(&self.io.keys, self.clock.now().timestamp(), &[])?;
         let bytes = Bytes::from(sealed.bytes);
         let key = format!("state/index/{}", sealed.hash);
         self.io

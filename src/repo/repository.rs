@@ -90,6 +90,9 @@ impl Repository {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error.within("look for a repository")),
         }
+        if !options.runtime.block_on(store.list("state/snapshots/"))?.is_empty() {
+            return Err(headless(&store));
+        }
         let keys = KeyRing::new(MasterKey::generate()?, RepoId::new(entropy::random()?));
         let io = Io { store, runtime: options.runtime.clone(), keys };
         let config = Config {
@@ -125,13 +128,14 @@ impl Repository {
         let runtime = options.runtime.clone();
         let (bytes, listed) =
             runtime.block_on(async { tokio::join!(store.get(config::KEY, OBJECT_MAX), store.list(slots::PREFIX)) });
-        let bytes = bytes.map_err(|error| {
-            if error.kind() == ErrorKind::NotFound {
-                no_repository(&store, &error)
-            } else {
-                error.within("read config")
+        let bytes = match bytes {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.within("read config")),
+            Err(error) => {
+                let snapshots = runtime.block_on(store.list("state/snapshots/")).unwrap_or_default();
+                return Err(if snapshots.is_empty() { no_repository(&store, &error) } else { headless(&store) });
             }
-        })?;
+        };
         let repo = config::repo_id(&bytes)?;
         let (slot, master) = slots::open(&store, &runtime, repo, &listed?, credential)?;
         let io = Io { store, runtime, keys: KeyRing::new(master, repo) };
@@ -240,6 +244,12 @@ impl Repository {
 /// Name and version of this program, as it stands in what it writes.
 pub(super) fn program() -> String {
     concat!("volvault ", env!("CARGO_PKG_VERSION")).to_owned()
+}
+
+/// A repository whose `config` is gone: making a new one in its place would bury the old one.
+fn headless(store: &Store) -> Error {
+    Error::corrupt(format!("there are snapshots at {} and no config: the repository is damaged", store.location()))
+        .with_hint("put `config` back from a copy; a new repository needs another location")
 }
 
 fn exists(store: &Store) -> Error {

@@ -47,6 +47,9 @@ struct Counts {
     stored_bytes: AtomicU64,
 }
 
+/// Decides whether a blob is to be stored by the caller.
+type Claim<'s> = fn(&BlobWriter<'s>, BlobKind, BlobId) -> Result<bool>;
+
 /// Stores the blobs of one session. Shared by all threads of a backup; [`BlobWriter::put`] does its work on the caller's thread.
 ///
 /// Memory: the open packs and those on their way (`Limits::pack_size` each), about 100 bytes for each new blob up to
@@ -58,6 +61,8 @@ pub struct BlobWriter<'s> {
     /// Blobs that this session has stored, or is storing, since its last index segment.
     claimed: Mutex<HashSet<(BlobKind, BlobId)>>,
     counts: Counts,
+    /// The first failure: what it left out is in no pack, whoever asked for it.
+    failed: Mutex<Option<Error>>,
     dry_run: bool,
 }
 
@@ -65,8 +70,15 @@ impl<'s> BlobWriter<'s> {
     /// A writer for `session`; with `dry_run` everything is done but storing.
     pub fn new(session: &'s Session<'s>, dry_run: bool) -> Self {
         let repo = session.repo();
-        let packer = Packer::new(repo.io().clone(), repo.limits().clone(), repo.clock().now().timestamp());
-        Self { session, packer, claimed: Mutex::default(), counts: Counts::default(), dry_run }
+        let packer = Packer::new(repo.io().clone(), repo.limits().clone(), std::sync::Arc::clone(repo.clock()));
+        Self {
+            session,
+            packer,
+            claimed: Mutex::default(),
+            counts: Counts::default(),
+            failed: Mutex::default(),
+            dry_run,
+        }
     }
 
     /// Stores `raw` unless it is there already. Returns before the store has it: [`BlobWriter::finish`] waits.
@@ -74,12 +86,29 @@ impl<'s> BlobWriter<'s> {
     /// # Errors
     /// Errors of the store, also those of earlier blobs: none is lost.
     pub fn put(&self, kind: BlobKind, raw: &[u8]) -> Result<Stored> {
+        self.put_if(kind, raw, Self::claim)
+    }
+
+    /// As [`BlobWriter::put`], even if the index says that the blob is there: for one that cannot be read where it lies.
+    pub fn put_again(&self, kind: BlobKind, raw: &[u8]) -> Result<Stored> {
+        self.put_if(kind, raw, |writer, kind, id| Ok(lock(&writer.claimed).insert((kind, id))))
+    }
+
+    fn put_if(&self, kind: BlobKind, raw: &[u8], claim: Claim<'s>) -> Result<Stored> {
+        let stored = self.try_put(kind, raw, claim);
+        if let Err(error) = &stored {
+            lock(&self.failed).get_or_insert_with(|| Error::new(error.kind(), error.chain()));
+        }
+        stored
+    }
+
+    fn try_put(&self, kind: BlobKind, raw: &[u8], claim: Claim<'s>) -> Result<Stored> {
         let raw_len = u32::try_from(raw.len()).ok().filter(|len| (1..=BLOB_MAX).contains(&(*len as usize)));
         let raw_len = raw_len.ok_or_else(|| Error::bug(format!("a blob of {} bytes", raw.len())))?;
         let repo = self.session.repo();
         let id = repo.keys().blob_id(kind, raw);
         let blob = BlobRef { id, raw_len };
-        if !self.claim(kind, id)? {
+        if !claim(self, kind, id)? {
             return Ok(Stored { blob, new: false });
         }
         let options = repo.options();
@@ -111,6 +140,10 @@ impl<'s> BlobWriter<'s> {
         }
         let mut claimed = lock(&self.claimed);
         if claimed.len() > 2 * self.session.repo().limits().index_flush_blobs {
+            if self.dry_run {
+                // Nothing is indexed in a dry run: its counts become estimates here.
+                claimed.clear();
+            }
             self.forget_indexed(&mut claimed)?;
         }
         Ok(claimed.insert((kind, id)))
@@ -139,6 +172,9 @@ impl<'s> BlobWriter<'s> {
     /// Makes everything durable: packs, then index; then asks the store for the length of each pack, so that an upload that
     /// was acknowledged and lost, or cut short, is noticed before a snapshot refers to it.
     pub fn finish(&self) -> Result<WriterReport> {
+        if let Some(error) = lock(&self.failed).take() {
+            return Err(error.within("store a blob, earlier in this run"));
+        }
         if !self.dry_run {
             let packs = self.packer.finish()?;
             if !packs.is_empty() {

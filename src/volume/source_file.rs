@@ -146,6 +146,8 @@ impl SmallRead {
             let grown = u64::try_from(max).is_ok_and(|max| stat.size > max);
             if last || grown || !changed {
                 let len = if grown { 0 } else { len };
+                // What was torn goes by its state before the read: the next run sees that it is another now, and reads again.
+                let stat = if changed && !grown { before } else { stat };
                 return Ok(Self { len, changed, stat, xattrs: Arc::default(), xattr_problem: None });
             }
             before = stat;

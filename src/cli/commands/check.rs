@@ -55,8 +55,9 @@ fn tell(app: &App<'_>, report: &CheckReport) {
         ByteSize(report.bytes_read)
     ));
     if report.unreferenced_packs > 0 {
+        let what = if report.num_errors == 0 { "not an error" } else { "they may hold what is missing, so keep them" };
         let (count, size) = (report.unreferenced_packs, ByteSize(report.unreferenced_bytes));
-        app.console.say(&format!("{count} packs of unfinished runs, {size}, are in no index: not an error"));
+        app.console.say(&format!("{count} packs of unfinished runs, {size}, are in no index: {what}"));
     }
     if report.num_errors == 0 {
         app.console.say("no errors were found");

@@ -61,7 +61,7 @@ fn selector(id: &str, latest: Latest<'_>) -> Result<Selector> {
     }
     Ok(Selector::Latest {
         previous: offset.or(latest.previous).unwrap_or(0),
-        as_of: latest.as_of.map(super::time::parse).transpose()?,
+        as_of: latest.as_of.map(super::time::parse_to_its_end).transpose()?,
         include_partial: latest.include_partial,
     })
 }

@@ -120,9 +120,14 @@ fn place(args: &GlobalArgs, environment: &Environment) -> Result<Place> {
     let given = |text: &str, from: &str| {
         let said = |error: Error| error.within(format!("the repository's location from {from}"));
         // A Secret made from a file often ends with a line end.
+        if text.trim().is_empty() {
+            return Err(said(
+                Error::invalid("the location is empty").with_hint("set it, or leave it out for the local repository"),
+            ));
+        }
         text.trim().parse().map(Place::Given).map_err(said)
     };
-    if let Some(text) = args.repo.as_deref().filter(|text| !text.is_empty()) {
+    if let Some(text) = args.repo.as_deref() {
         return given(text, "--repo");
     }
     if let Some(file) = &args.repository_file {

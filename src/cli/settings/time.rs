@@ -12,6 +12,12 @@ pub(super) fn parse(text: &str) -> Result<DateTime<FixedOffset>> {
     parse_in(text, &chrono::Local)
 }
 
+/// As [`parse`]; a time given in whole seconds means that second to its end, as it is shown in a list.
+pub(super) fn parse_to_its_end(text: &str) -> Result<DateTime<FixedOffset>> {
+    let time = parse(text)?;
+    Ok(if time.timestamp_subsec_nanos() == 0 { time + chrono::TimeDelta::nanoseconds(999_999_999) } else { time })
+}
+
 fn parse_in<Z: TimeZone>(text: &str, zone: &Z) -> Result<DateTime<FixedOffset>> {
     let text = text.trim();
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
