@@ -250,25 +250,6 @@ fn large_attributes_end_a_page_before_it_is_larger_than_a_blob() {
     assert_eq!(decoded, entries);
 }
 
-/// `cargo test --release catalog -- --ignored --nocapture`
-#[test]
-#[ignore = "a measurement"]
-#[expect(clippy::disallowed_methods, reason = "a measurement")]
-fn speed_of_250_000_entries() {
-    let entries = many(250_000);
-    let start = std::time::Instant::now();
-    let pages = pages(&entries);
-    println!(
-        "encode {:?}, {} pages, {} bytes",
-        start.elapsed(),
-        pages.len(),
-        pages.iter().map(|page| page.bytes.len()).sum::<usize>()
-    );
-    let start = std::time::Instant::now();
-    let count: usize = pages.iter().map(|page| decode_leaf(&page.bytes).expect("page").len()).sum();
-    println!("decode {:?}, {count} entries", start.elapsed());
-}
-
 proptest! {
     #[test]
     fn entries_of_all_kinds_come_back(entries in entries()) {

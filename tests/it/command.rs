@@ -147,6 +147,35 @@ fn a_failed_command_behind_stdin_saves_nothing() {
 }
 
 #[test]
+fn a_stream_with_folders_in_its_name_comes_back() {
+    let home = Home::with_repository();
+    let named =
+        ["backup", "--stdin-filename", "/dumps/today/db.sql", "--stdin-from-command", "--", "/bin/echo", "hello"];
+    assert_eq!(home.code(&named), 0);
+    home.text(&["restore", "latest", "--target", "t"]);
+    assert_eq!(std::fs::read(home.at("t/dumps/today/db.sql")).unwrap(), b"hello\n");
+}
+
+#[test]
+fn a_location_that_is_empty_is_no_wish_for_the_local_repository() {
+    let home = Home::new();
+    fill(&home.at("data"), 3, 10);
+    assert_eq!(home.code(&["-r", "", "backup", "data"]), 1);
+    assert_eq!(home.code(&["backup", "--dry-run", "data"]), 10, "a dry run makes no repository");
+    assert!(!home.at(".local").exists());
+}
+
+#[test]
+fn a_repository_that_lost_its_config_is_not_taken_for_an_empty_place() {
+    let home = Home::with_repository();
+    fill(&home.at("data"), 3, 10);
+    assert_eq!(home.code(&["backup", "data"]), 0);
+    std::fs::remove_file(home.at("repository/config")).unwrap();
+    assert_eq!(home.code(&["snapshots"]), 1);
+    assert_eq!(home.code(&["init"]), 1);
+}
+
+#[test]
 fn a_password_opens_too_and_can_be_changed_and_removed() {
     let mut home = Home::new();
     home.set("VOLVAULT_REPOSITORY", home.at("repository").display().to_string());

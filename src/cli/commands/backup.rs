@@ -36,7 +36,8 @@ pub(in crate::cli) fn run(app: &App<'_>, args: &BackupArgs) -> Result<Outcome> {
     let options = options(&settings, sources, rules)?;
     let mut limits = app.limits();
     limits.readers = settings.read_concurrency.unwrap_or(limits.readers);
-    let repository = app.open_or_make(limits)?;
+    // A dry run writes nothing, so it makes no repository either.
+    let repository = if settings.dry_run { app.open_with(limits) } else { app.open_or_make(limits) }?;
     app.tell_open(&repository);
     let stop = app.signals.stop_in_good_order();
     let report = watched(app.console, app.clock.as_ref(), (Kind::Backup, stop), |watch| {
