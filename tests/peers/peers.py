@@ -98,8 +98,9 @@ class S3:
 
     def __enter__(self):
         self.log = open(f"{self.directory}.log", "wb")
+        # With its cache of directories, on by default, its listings miss objects that were just put side by side.
         self.server = subprocess.Popen(
-            [RCLONE, "serve", "s3", self.directory, "--addr", f"127.0.0.1:{self.port}", "--auth-key", f"{self.key},{self.secret}"],
+            [RCLONE, "serve", "s3", self.directory, "--addr", f"127.0.0.1:{self.port}", "--dir-cache-time", "1ms", "--auth-key", f"{self.key},{self.secret}"],
             stdout=self.log, stderr=self.log, env={**os.environ, "RCLONE_CONFIG": "/dev/null"})
         for _ in range(200):
             with socket.socket() as probe:
