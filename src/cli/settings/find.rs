@@ -159,7 +159,7 @@ mod tests {
         };
         assert_eq!(
             (previous, as_of.unwrap().to_rfc3339(), include_partial),
-            (2, "2024-03-01T00:00:00+00:00".into(), true)
+            (2, "2024-03-01T00:00:00.999999999+00:00".into(), true)
         );
         assert!(choose("12ab", narrowed).is_err());
         assert!(choose("latest~1", narrowed).is_err());
