@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, StreamExt};
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, GetResult, ObjectMeta, Result};
+use object_store::{GetOptions, GetRange, GetResult, GetResultPayload, ObjectMeta, Result};
 
 use super::counts::Kind;
 use super::failure::{WrongBody, generic};
@@ -117,6 +117,11 @@ fn length(bytes: &Bytes) -> u64 {
 /// The bytes of an answer, if they are as many as it announced.
 pub(super) async fn collect(result: GetResult) -> Result<Option<Bytes>> {
     let expected = usize::try_from(result.range.end.saturating_sub(result.range.start)).ok();
+    if matches!(result.payload, GetResultPayload::File(..)) {
+        // As a stream a file comes in pieces of 8 KiB, each by a trip to another thread.
+        let bytes = result.bytes().await?;
+        return Ok((expected == Some(bytes.len())).then_some(bytes));
+    }
     let mut pieces = result.into_stream();
     let Some(first) = pieces.next().await.transpose()? else {
         return Ok((expected == Some(0)).then(Bytes::new));
