@@ -53,7 +53,7 @@ impl Promise {
 /// What one sealing thread does until the queue is closed.
 pub(super) fn work(writer: &BlobWriter<'_>, tasks: &Receiver<Task>) {
     for task in tasks {
-        // Whoever asked may have given up; then nobody misses the answer.
+        // Whoever asked may have given up. A failure is not lost with the answer: the writer keeps it, and `finish` returns it.
         let _ = task.reply.send(writer.put(BlobKind::Data, &task.bytes));
     }
 }

@@ -1,7 +1,8 @@
 //! Merges index segments as they accumulate, so that a cold process opens few.
 //!
 //! Order: the merged segment is stored, then the ones it supersedes are removed; stopped in between, readers leave the superseded ones out.
-//! Nothing is dropped from the index here: entries go only with their packs, in a prune.
+//! Of a blob that stands in several packs one place is kept, so nothing is merged while packs are condemned or dropped, and a merge ends before
+//! its session does: a prune then sees either all places or the one that stayed. Otherwise entries go only with their packs, in a prune.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -84,7 +84,7 @@ impl<'s> BlobWriter<'s> {
     /// Stores `raw` unless it is there already. Returns before the store has it: [`BlobWriter::finish`] waits.
     ///
     /// # Errors
-    /// Errors of the store, also those of earlier blobs: none is lost.
+    /// Errors of the store, also those of earlier blobs. The first is kept, and [`BlobWriter::finish`] returns it, whoever heard it.
     pub fn put(&self, kind: BlobKind, raw: &[u8]) -> Result<Stored> {
         self.put_if(kind, raw, Self::claim)
     }
