@@ -17,6 +17,7 @@ pub mod maintenance;
 pub mod path;
 pub mod repo;
 pub mod restore;
+pub mod retention;
 pub mod secret;
 pub mod size;
 pub mod storage;

@@ -5,19 +5,20 @@ use std::collections::{BTreeMap, HashMap};
 use crate::cli::App;
 use crate::cli::args::SnapshotsArgs;
 use crate::cli::exit::Outcome;
-use crate::cli::output::json::{self, GroupKey, SnapshotGroup, SnapshotInfo};
+use crate::cli::output::json::{self, SnapshotGroup, SnapshotInfo};
 use crate::cli::output::table::Table;
 use crate::cli::output::text;
-use crate::cli::settings::{Chosen, Grouping, Latest, choose, filter};
+use crate::cli::settings::{Chosen, Latest, choose, filter};
 use crate::error::Result;
 use crate::repo::{Session, Snapshot, SnapshotFilter, Status};
+use crate::retention::{GroupKey, Grouping};
 use crate::size::ByteSize;
 
 /// Lists snapshots.
 pub(in crate::cli) fn run(app: &App<'_>, args: &SnapshotsArgs) -> Result<Outcome> {
     let filter = filter(&args.filter, app.environment)?;
     let chosen = args.ids.iter().map(|id| choose(id, Latest::default())).collect::<Result<Vec<_>>>()?;
-    let grouping = args.group_by.as_deref().map(Grouping::parse).transpose()?.unwrap_or_default();
+    let grouping = args.group_by.as_deref().map(str::parse::<Grouping>).transpose()?.unwrap_or_default();
     let repository = app.open()?;
     let mut snapshots = load(app, &repository.observe()?, &chosen, &filter)?;
     // Oldest first, as restic prints them.
@@ -74,21 +75,13 @@ fn groups(snapshots: Vec<Snapshot>, grouping: Grouping) -> BTreeMap<GroupKey, Ve
     }
     if groups.is_empty() && grouping == Grouping::default() {
         // A table without rows says more than nothing.
-        groups.insert(GroupKey { hostname: String::new(), paths: None, tags: None }, Vec::new());
+        groups.insert(GroupKey::default(), Vec::new());
     }
     groups
 }
 
 fn group_key(snapshot: &Snapshot, grouping: Grouping) -> GroupKey {
-    let sorted = |mut names: Vec<String>| {
-        names.sort();
-        names
-    };
-    GroupKey {
-        hostname: if grouping.host { snapshot.host.clone() } else { String::new() },
-        paths: grouping.paths.then(|| sorted(snapshot.paths_shown())),
-        tags: grouping.tags.then(|| sorted(snapshot.tags.clone())),
-    }
+    grouping.key(&snapshot.host, &snapshot.paths, &snapshot.tags)
 }
 
 fn print_json(app: &App<'_>, groups: &BTreeMap<GroupKey, Vec<Snapshot>>, grouping: Grouping) {
@@ -103,7 +96,7 @@ fn print_json(app: &App<'_>, groups: &BTreeMap<GroupKey, Vec<Snapshot>>, groupin
     let groups: Vec<SnapshotGroup<'_>> = groups
         .iter()
         .map(|(key, snapshots)| SnapshotGroup {
-            group_key: key.clone(),
+            group_key: json::GroupKey::new(key),
             snapshots: snapshots.iter().map(|snapshot| SnapshotInfo::new(snapshot, tree_id(snapshot))).collect(),
         })
         .collect();
@@ -121,13 +114,13 @@ pub(super) fn tree_id(snapshot: &Snapshot) -> String {
 }
 
 fn header(key: &GroupKey) -> Option<String> {
-    let names = |names: &[String]| names.iter().map(|name| text::name(name)).collect::<Vec<_>>().join(", ");
     let mut parts = Vec::new();
-    if !key.hostname.is_empty() {
-        parts.push(format!("host [{}]", text::name(&key.hostname)));
-    }
-    parts.extend(key.tags.as_ref().map(|tags| format!("tags [{}]", names(tags))));
-    parts.extend(key.paths.as_ref().map(|paths| format!("paths [{}]", names(paths))));
+    parts.extend(key.host.as_ref().map(|host| format!("host [{}]", text::name(host))));
+    let tags = |tags: &Vec<String>| tags.iter().map(|tag| text::name(tag)).collect::<Vec<_>>().join(", ");
+    parts.extend(key.tags.as_ref().map(|list| format!("tags [{}]", tags(list))));
+    let paths =
+        |paths: &Vec<Vec<u8>>| paths.iter().map(|path| crate::path::escape(path)).collect::<Vec<_>>().join(", ");
+    parts.extend(key.paths.as_ref().map(|list| format!("paths [{}]", paths(list))));
     (!parts.is_empty()).then(|| format!("snapshots for ({}):", parts.join(", ")))
 }
 

@@ -6,6 +6,7 @@
 use serde::Serialize;
 
 use crate::repo::{Snapshot, Status, Summary};
+use crate::retention;
 use crate::storage::RequestCounts;
 
 /// One line of JSON. What is printed here cannot fail to become JSON: no maps with odd keys, no foreign numbers.
@@ -305,16 +306,30 @@ pub(crate) struct Messaged<T> {
 /// A group of `snapshots --group-by`.
 #[derive(Debug, Serialize)]
 pub(crate) struct SnapshotGroup<'a> {
-    pub(crate) group_key: GroupKey,
+    pub(crate) group_key: GroupKey<'a>,
     pub(crate) snapshots: Vec<SnapshotInfo<'a>>,
 }
 
 /// What the snapshots of a group have in common.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub(crate) struct GroupKey {
-    pub(crate) hostname: String,
+#[derive(Debug, Serialize)]
+pub(crate) struct GroupKey<'a> {
+    pub(crate) hostname: &'a str,
     pub(crate) paths: Option<Vec<String>>,
-    pub(crate) tags: Option<Vec<String>>,
+    pub(crate) tags: Option<&'a [String]>,
+}
+
+impl<'a> GroupKey<'a> {
+    pub(crate) fn new(key: &'a retention::GroupKey) -> Self {
+        Self {
+            hostname: key.host.as_deref().unwrap_or_default(),
+            paths: key.paths.as_ref().map(|paths| shown(paths)),
+            tags: key.tags.as_deref(),
+        }
+    }
+}
+
+fn shown(paths: &[Vec<u8>]) -> Vec<String> {
+    paths.iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect()
 }
 
 /// An entry of `ls`.

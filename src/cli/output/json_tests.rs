@@ -141,7 +141,7 @@ fn the_other_commands_print_restics_shapes() {
         line(&key),
         r#"{"current":true,"id":"12","userName":"u","hostName":"h","created":"2024-03-01 10:00:00","kind":"key32"}"#
     );
-    let group = GroupKey { hostname: "h".into(), paths: Some(vec!["/a".into()]), tags: None };
+    let group = GroupKey { hostname: "h", paths: Some(vec!["/a".into()]), tags: None };
     assert_eq!(line(&group), r#"{"hostname":"h","paths":["/a"],"tags":null}"#);
 }
 

@@ -98,39 +98,6 @@ fn absolute(path: &OsStr) -> Result<Vec<u8>> {
     Ok(bytes.into_iter().take(end + 1).collect())
 }
 
-/// How snapshots are put into groups.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Grouping {
-    /// By host.
-    pub(crate) host: bool,
-    /// By the set of paths.
-    pub(crate) paths: bool,
-    /// By the set of tags.
-    pub(crate) tags: bool,
-}
-
-impl Grouping {
-    /// By host and paths, as `--latest` has it.
-    pub(crate) const BY_SOURCE: Self = Self { host: true, paths: true, tags: false };
-
-    /// Reads `host,paths,tags`, also in the singular or plural; nothing stands for one group.
-    ///
-    /// # Errors
-    /// `Invalid` for another word.
-    pub(crate) fn parse(text: &str) -> Result<Self> {
-        let mut grouping = Self::default();
-        for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
-            match word {
-                "host" | "hosts" => grouping.host = true,
-                "path" | "paths" => grouping.paths = true,
-                "tag" | "tags" => grouping.tags = true,
-                _ => return Err(Error::invalid(format!("--group-by {word:?} is none of host, paths, tags"))),
-            }
-        }
-        Ok(grouping)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,13 +148,5 @@ mod tests {
         assert_eq!(filter(&args(&[], &[], &[]), &environment).unwrap().hosts, ["there"]);
         assert!(filter(&args(&[""], &[], &[]), &environment).unwrap().hosts.is_empty());
         assert!(filter(&args(&[], &[], &["data"]), &environment).is_err());
-    }
-
-    #[test]
-    fn groups_are_named_in_the_singular_or_plural() {
-        assert_eq!(Grouping::parse("host, path").unwrap(), Grouping::BY_SOURCE);
-        assert_eq!(Grouping::parse("tags").unwrap(), Grouping { tags: true, ..Grouping::default() });
-        assert_eq!(Grouping::parse("").unwrap(), Grouping::default());
-        assert!(Grouping::parse("host,user").is_err());
     }
 }

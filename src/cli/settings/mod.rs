@@ -25,7 +25,7 @@ use super::environment::{Environment, PREFIXES};
 pub(crate) use backup::{BackupSettings, Excludes, NameFormat, NameList, WhatToSave};
 pub(crate) use check::read_data;
 pub(crate) use credential::CredentialSource;
-pub(crate) use find::{Chosen, Grouping, Latest, choose, filter};
+pub(crate) use find::{Chosen, Latest, choose, filter};
 pub(crate) use restore::{RestoreSettings, Wanted};
 
 /// Where the repository is.
