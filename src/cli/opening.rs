@@ -110,7 +110,7 @@ impl App<'_> {
         }
     }
 
-    fn connect(&self, location: &Location) -> Result<Store> {
+    pub(super) fn connect(&self, location: &Location) -> Result<Store> {
         let store = self.runtime.block_on(Store::connect(location, &self.settings.store, self.clock.clone()))?;
         // Kept for the count of requests; a command opens one store.
         let _ = self.store.set(store.clone());

@@ -7,7 +7,9 @@ pub mod entropy;
 mod keys;
 mod object;
 mod slot;
+mod unnamed;
 
 pub use keys::{BlobKind, KeyRing, MasterKey};
 pub use object::{HEADER_LEN, ObjectKind, ObjectWriter, Opener, Part, Sealed, TAG_LEN};
 pub use slot::{KdfParams, Slot, SlotKind, SlotLabel};
+pub use unnamed::decrypt_unproven;

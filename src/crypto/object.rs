@@ -127,7 +127,7 @@ impl Part<'_> {
         }
     }
 
-    fn nonce(&self, offset: u32) -> [u8; 12] {
+    pub(super) fn nonce(&self, offset: u32) -> [u8; 12] {
         let [a, b, c, d] = offset.to_be_bytes();
         [self.code(), 0, 0, 0, 0, 0, 0, 0, a, b, c, d]
     }
@@ -324,7 +324,7 @@ impl fmt::Debug for Opener {
     }
 }
 
-fn bound_header(kind: ObjectKind, epoch: u16, salt: &[u8; 32]) -> [u8; BOUND_LEN] {
+pub(super) fn bound_header(kind: ObjectKind, epoch: u16, salt: &[u8; 32]) -> [u8; BOUND_LEN] {
     let mut header = [0u8; BOUND_LEN];
     let fields: [&[u8]; 7] =
         [MAGIC, &FORMAT.to_le_bytes(), &[SUITE], &[kind.code()], &[0, 0], &epoch.to_le_bytes(), salt];
@@ -357,7 +357,12 @@ fn read_header(header: &[u8; HEADER_LEN], kind: ObjectKind) -> Result<(u16, [u8;
     Ok((u16::from_le_bytes([*e0, *e1]), salt))
 }
 
-fn key_material(keys: &KeyRing, kind: ObjectKind, epoch: u16, bound: &[u8; BOUND_LEN]) -> ([u8; 32], [u8; 32]) {
+pub(super) fn key_material(
+    keys: &KeyRing,
+    kind: ObjectKind,
+    epoch: u16,
+    bound: &[u8; BOUND_LEN],
+) -> ([u8; 32], [u8; 32]) {
     let mut output = blake3::Hasher::new_keyed(keys.sealing(kind, epoch).expose())
         .update(b"volvault v1 object")
         .update(bound)

@@ -1,4 +1,4 @@
-//! Looks after a repository: check.
+//! Looks after a repository: check; what `repair` holds puts right what it finds.
 //!
 //! A check reads everything that the rest of a repository hangs on (index, snapshots, catalogue) and says what is not as it was
 //! written. It writes nothing but its own session record, and never stops at the first error: all are found and named.
@@ -10,6 +10,7 @@ mod blobs;
 mod lists;
 mod options;
 mod read_data;
+pub mod repair;
 mod report;
 mod structure;
 mod trees;

@@ -114,8 +114,8 @@ impl<'c> Findings<'c> {
         if !report.broken_packs.is_empty() {
             report.broken_packs.sort_unstable();
             report.suggest_repair = Some(
-                "put the broken packs back from any other copy of the repository: a pack's name is the BLAKE3 hash of its bytes \
-                 (`b3sum`), so a copy proves itself"
+                "bring the broken packs back from another copy of the repository with `volvault repair --from`, or save what is whole in \
+                 them with `volvault repair packs`; docs/repair.md has the steps"
                     .to_owned(),
             );
         }

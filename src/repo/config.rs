@@ -72,6 +72,17 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Whether this program may take things away from the repository or put others in their place.
+    ///
+    /// # Errors
+    /// `Unsupported` when a feature is needed that it does not know.
+    pub fn check_maintainable(&self) -> Result<()> {
+        self.check_writable()?;
+        self.features.maintain.first().map_or(Ok(()), |feature| Err(unknown(&format!("feature {feature:?}"))))
+    }
+}
+
 /// The repository id from the plain part of `config`.
 ///
 /// # Errors

@@ -48,6 +48,10 @@ impl OpenSegment<'_> {
         self.segment.name()
     }
 
+    pub(super) const fn segment(&self) -> &Segment {
+        &self.segment
+    }
+
     /// The packs that it knows; rows name them by number.
     pub fn packs(&self) -> &[PackInfo] {
         self.segment.packs()

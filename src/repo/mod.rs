@@ -6,6 +6,7 @@
 mod codec;
 mod compact;
 mod config;
+mod copies;
 mod fetch;
 mod index;
 mod inspect;
@@ -15,15 +16,18 @@ mod packer;
 mod page_window;
 mod reader;
 mod repository;
+mod salvage;
 mod session;
 mod slots;
 mod small;
 mod snapshot;
 mod snapshot_names;
+mod trash;
 mod writer;
 
 pub use codec::Compression;
 pub use config::{Config, Features};
+pub use copies::{CONFIG, NamedKind, Promise, repo_id};
 pub use fetch::{Deliver, Wanted};
 pub use index::{IndexEntry, IndexRow, PREFIX_LEN, PackInfo};
 pub use inspect::{OpenSegment, StoredPacks, intact_blobs, verify_pack};
@@ -31,9 +35,11 @@ pub use listing::Listing;
 pub use pack::{PackEntry, pack_key, read_pack};
 pub use reader::Reader;
 pub use repository::{InitOptions, OpenOptions, Repository};
+pub use salvage::{Directory, IndexWriter, Salvaged, salvage};
 pub use session::{Session, SessionKind, Unreadable};
 pub use snapshot::{Snapshot, SnapshotFilter, Status, Summary};
 pub use snapshot_names::{Selector, SnapshotName};
+pub use trash::Trash;
 pub use writer::{BlobWriter, Stored, WriterReport};
 
 pub use crate::crypto::{BlobKind, KdfParams, KeyRing, Slot, SlotKind, SlotLabel};

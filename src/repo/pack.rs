@@ -146,6 +146,11 @@ impl Trailer {
     }
 }
 
+/// How many bytes of the end of a pack of `total` bytes hold its directory and trailer.
+pub(super) fn tail_len(tail: &[u8], total: u64) -> Result<u64> {
+    Trailer::read(tail, total).map(|trailer| (trailer.directory_len + TRAILER_LEN) as u64)
+}
+
 /// The directory of a pack of `total` bytes from its end; `opener` is that of the pack's header.
 ///
 /// # Errors

@@ -9,6 +9,7 @@ mod crash;
 mod damage;
 mod golden;
 mod governor;
+mod repair;
 mod restore;
 mod restore_hostile;
 mod storage;

@@ -6,6 +6,7 @@
 mod backup;
 mod global;
 mod look;
+mod repair;
 mod restore;
 
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use clap::{Args, Parser, Subcommand};
 pub use backup::BackupArgs;
 pub use global::GlobalArgs;
 pub use look::{FilterArgs, LsArgs, SnapshotsArgs};
+pub use repair::{ApplyArgs, RepairArgs, RepairCommand};
 pub use restore::{OverwriteArg, RestoreArgs};
 
 /// The text below the help of the whole command.
@@ -62,6 +64,8 @@ pub enum Command {
     Restore(Box<RestoreArgs>),
     /// Check that the repository is whole, with --read-data all its data
     Check(CheckArgs),
+    /// Mend a damaged repository: from another copy of it, or from what is left
+    Repair(RepairArgs),
     /// Manage the passwords and keys that open the repository
     Key(KeyArgs),
     /// Print an internal record of the repository as JSON
@@ -178,7 +182,7 @@ mod tests {
     #[test]
     fn the_commands_are_these() {
         let names: Vec<_> = Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
-        assert_eq!(names, ["init", "backup", "snapshots", "ls", "restore", "check", "key", "cat", "version"]);
+        assert_eq!(names, ["init", "backup", "snapshots", "ls", "restore", "check", "repair", "key", "cat", "version"]);
         let help = Cli::command().render_help().to_string();
         let from = help.find("Commands:").unwrap();
         let list: Vec<&str> = help[from..].lines().skip(1).take_while(|line| !line.is_empty()).collect();
@@ -191,6 +195,7 @@ mod tests {
                 "  ls         List the files of a snapshot",
                 "  restore    Bring the files of a snapshot back to disk",
                 "  check      Check that the repository is whole, with --read-data all its data",
+                "  repair     Mend a damaged repository: from another copy of it, or from what is left",
                 "  key        Manage the passwords and keys that open the repository",
                 "  cat        Print an internal record of the repository as JSON",
                 "  version    Print the version",
@@ -214,6 +219,9 @@ mod tests {
             "restore latest:/srv/data --target /mnt -i a --iinclude b --overwrite if-newer --sparse --verify",
             "restore latest --as-of 2024-01-02T03:04:05Z --previous 2 -t /mnt",
             "check --read-data-subset=2.5%",
+            "repair index --read-all-packs",
+            "repair packs 12ab 34cd --apply",
+            "repair --from /copy --apply",
             "key add --new-password-file f",
             "key remove 12ab",
             "ls latest /etc --recursive -l",
@@ -238,6 +246,8 @@ mod tests {
             "-r a --repository-file b init",
             "-p a --key-file b init",
             "key add --new-password-file f --new-key-file g",
+            "repair index --apply --dry-run",
+            "repair --from x index",
             "backup --frobnicate x",
         ] {
             let words: Vec<&str> = line.split(' ').collect();

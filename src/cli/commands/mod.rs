@@ -7,6 +7,7 @@ mod files;
 pub(super) mod init;
 pub(super) mod key;
 pub(super) mod ls;
+pub(super) mod repair;
 pub(super) mod restore;
 pub(super) mod snapshots;
 pub(super) mod version;

@@ -181,7 +181,7 @@ pub(crate) fn contents(session: &Session<'_>, snapshot: &Snapshot) -> Result<BTr
     Ok(seen)
 }
 
-fn file_bytes(session: &Session<'_>, entry: &Entry) -> Result<Vec<u8>> {
+pub(crate) fn file_bytes(session: &Session<'_>, entry: &Entry) -> Result<Vec<u8>> {
     let reader = session.reader();
     let Node::File(file) = &entry.node else { return Ok(Vec::new()) };
     let data = if let Content::Bundle { blob, offset, .. } = &file.content {
