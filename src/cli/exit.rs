@@ -11,6 +11,8 @@ pub(crate) enum Outcome {
     Complete,
     /// A snapshot was made, but some files could not be read.
     SomeUnreadable,
+    /// Some snapshots that were to go could not be removed.
+    SomeNotRemoved,
     /// The run was asked to stop and did so in good order.
     Interrupted,
 }
@@ -25,7 +27,7 @@ impl Outcome {
     pub(crate) const fn code(self) -> u8 {
         match self {
             Self::Complete => 0,
-            Self::SomeUnreadable => 3,
+            Self::SomeUnreadable | Self::SomeNotRemoved => 3,
             Self::Interrupted => INTERRUPTED,
         }
     }
@@ -70,6 +72,7 @@ pub(crate) fn report_outcome(console: &Console, outcome: Outcome) {
     let message = match outcome {
         Outcome::Complete => return,
         Outcome::SomeUnreadable => "at least one source file could not be read",
+        Outcome::SomeNotRemoved => "some snapshots could not be removed",
         Outcome::Interrupted => "interrupted",
     };
     if console.settings().json {

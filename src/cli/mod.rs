@@ -107,6 +107,7 @@ fn dispatch(app: &App<'_>, command: &Command) -> Result<Outcome> {
         Command::Snapshots(args) => commands::snapshots::run(app, args),
         Command::Ls(args) => commands::ls::run(app, args),
         Command::Restore(args) => commands::restore::run(app, args),
+        Command::Forget(args) => commands::forget::run(app, args),
         Command::Check(args) => commands::check::run(app, args),
         Command::Repair(args) => commands::repair::run(app, args),
         Command::Key(args) => commands::key::run(app, args),

@@ -1,4 +1,4 @@
-//! Looks after a repository: check; what `repair` holds puts right what it finds.
+//! Looks after a repository: check and forget; what `repair` holds puts right what a check finds.
 //!
 //! A check reads everything that the rest of a repository hangs on (index, snapshots, catalogue) and says what is not as it was
 //! written. It writes nothing but its own session record, and never stops at the first error: all are found and named.
@@ -7,6 +7,7 @@
 //! and `Limits::read_window` for what is being read.
 
 mod blobs;
+mod forget;
 mod lists;
 mod options;
 mod read_data;
@@ -15,6 +16,7 @@ mod report;
 mod structure;
 mod trees;
 
+pub use forget::{ForgetGroup, ForgetOptions, ForgetPlan, ForgetReport, forget};
 pub use options::{CheckOptions, ReadData};
 pub use report::CheckReport;
 

@@ -21,6 +21,8 @@ pub struct Listing {
     pub condemned: Vec<String>,
     /// See `condemned`.
     pub dropped: Vec<String>,
+    /// Keys of the records of snapshots that were removed on purpose.
+    pub forgotten: Vec<String>,
     /// Sessions that a prune marked.
     pub suspect: BTreeSet<SessionId>,
     /// Keys that are none of ours.
@@ -49,7 +51,11 @@ impl Listing {
     fn take(&mut self, key: &str, size: u64) {
         let mut parts = key.split('/').skip(1);
         let known = match (parts.next(), parts.next(), parts.next()) {
-            (Some("keys" | "forgotten"), Some(_), None) => true,
+            (Some("keys"), Some(_), None) => true,
+            (Some("forgotten"), Some(_), None) => {
+                self.forgotten.push(key.to_owned());
+                true
+            }
             (Some("index"), Some(text), None) => text.parse().is_ok_and(|name: ObjectHash| {
                 // Hex of upper case parses, but is no name of ours: no such segment could be read.
                 let is_ours = name.to_hex() == text;

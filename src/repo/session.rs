@@ -185,7 +185,7 @@ impl<'r> Session<'r> {
     /// `NotFound` when there is none, `Invalid` when an id is ambiguous.
     pub fn find(&self, selector: &Selector, filter: &SnapshotFilter) -> Result<Snapshot> {
         match selector {
-            Selector::Id(prefix) => self.find_id(prefix),
+            Selector::Id(prefix) => self.load(self.find_id(prefix)?),
             Selector::Latest { previous, as_of, include_partial } => {
                 let mut left = *previous;
                 for name in &self.listing.snapshots {
@@ -207,11 +207,20 @@ impl<'r> Session<'r> {
         }
     }
 
-    fn find_id(&self, prefix: &str) -> Result<Snapshot> {
+    /// As [`Session::find`], for what only needs its name: an id costs no request, and may be that of a damaged snapshot.
+    pub fn find_name(&self, selector: &Selector, filter: &SnapshotFilter) -> Result<SnapshotName> {
+        if let Selector::Id(prefix) = selector {
+            return self.find_id(prefix).cloned();
+        }
+        let id = self.find(selector, filter)?.id;
+        self.find_id(&id.to_hex()).cloned()
+    }
+
+    fn find_id(&self, prefix: &str) -> Result<&SnapshotName> {
         let hex = !prefix.is_empty() && prefix.bytes().all(|byte| byte.is_ascii_hexdigit());
         let mut found = self.listing.snapshots.iter().filter(|name| hex && name.id.to_hex().starts_with(prefix));
         match (found.next(), found.next()) {
-            (Some(name), None) => self.load(name),
+            (Some(name), None) => Ok(name),
             (None, _) => Err(Error::new(ErrorKind::NotFound, format!("no matching ID found for prefix {prefix:?}"))
                 .with_hint("run `volvault snapshots` to see what there is")),
             (Some(_), Some(_)) => Err(Error::invalid(format!("multiple snapshots start with {prefix:?}"))

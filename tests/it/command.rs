@@ -124,6 +124,47 @@ fn exit_codes_are_those_of_restic() {
 }
 
 #[test]
+fn forget_says_what_stays_and_why_and_removes_the_rest() {
+    let home = Home::with_repository();
+    fill(&home.at("data"), 2, 10);
+    for (day, host) in [(1, "a"), (2, "a"), (3, "a"), (3, "b")] {
+        home.text(&["backup", "data", "--host", host, "--time", &format!("2024-03-0{day}T10:00:00Z")]);
+    }
+    let count = || home.text(&["snapshots", "--json"]).matches("short_id").count();
+    let dry = home.text(&["forget", "--keep-last", "1", "--keep-yearly", "1", "-n"]);
+    for line in [
+        "Applying Policy: keep 1 latest, 1 yearly snapshots",
+        "snapshots for (host [a], paths [",
+        "keep 1 snapshots:",
+        "remove 2 snapshots:",
+        "a                       last snapshot    /",
+        "                        yearly snapshot",
+        "Would have removed the following snapshots:",
+    ] {
+        assert!(dry.contains(line), "{line}: {dry}");
+    }
+    assert_eq!(count(), 4);
+    let json = home.text(&["forget", "--keep-last", "1", "--host", "a", "-n", "--json"]);
+    let groups: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((groups[0]["host"].as_str(), groups[0]["tags"].is_null()), (Some("a"), true));
+    assert_eq!(groups[0]["keep"][0]["time"], "2024-03-03T10:00:00Z");
+    assert_eq!(groups[0]["remove"].as_array().unwrap().len(), 2);
+    assert_eq!(groups[0]["reasons"][0]["matches"][0], "last snapshot");
+    for refused in [&["forget"][..], &["forget", "--keep-tag", "misspelt"], &["forget", "--keep-last", "-1"]] {
+        assert_eq!(home.code(refused), 1, "{refused:?}");
+    }
+    assert_eq!(count(), 4);
+    let newest = groups[0]["keep"][0]["id"].as_str().unwrap();
+    assert!(home.text(&["forget", newest, "feedfeed"]).contains("1 of 1 snapshots removed"));
+    assert_eq!(home.text(&["forget", newest, "--json"]), "", "again, and nothing is left to do");
+    assert!(home.text(&["forget", "--keep-last", "1"]).contains("1 of 1 snapshots removed"));
+    assert_eq!(count(), 2);
+    home.text(&["check"]);
+    assert_eq!(home.code(&["forget", "--unsafe-allow-remove-all", "--host", "b"]), 0);
+    assert_eq!(count(), 1);
+}
+
+#[test]
 fn a_failed_command_behind_stdin_saves_nothing() {
     let home = Home::with_repository();
     assert_eq!(home.code(&["backup", "--stdin-filename", "ok", "--stdin-from-command", "--", "/bin/echo", "hello"]), 0);

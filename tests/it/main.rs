@@ -7,6 +7,7 @@ mod check;
 mod command;
 mod crash;
 mod damage;
+mod forget;
 mod golden;
 mod governor;
 mod repair;

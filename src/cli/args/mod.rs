@@ -4,6 +4,7 @@
 //! or a file, and no option takes a secret.
 
 mod backup;
+mod forget;
 mod global;
 mod look;
 mod repair;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub use backup::BackupArgs;
+pub use forget::ForgetArgs;
 pub use global::GlobalArgs;
 pub use look::{FilterArgs, LsArgs, SnapshotsArgs};
 pub use repair::{ApplyArgs, RepairArgs, RepairCommand};
@@ -62,6 +64,8 @@ pub enum Command {
     Ls(LsArgs),
     /// Bring the files of a snapshot back to disk
     Restore(Box<RestoreArgs>),
+    /// Remove snapshots: by a policy that says what to keep, or by id
+    Forget(Box<ForgetArgs>),
     /// Check that the repository is whole, with --read-data all its data
     Check(CheckArgs),
     /// Mend a damaged repository: from another copy of it, or from what is left
@@ -182,7 +186,10 @@ mod tests {
     #[test]
     fn the_commands_are_these() {
         let names: Vec<_> = Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
-        assert_eq!(names, ["init", "backup", "snapshots", "ls", "restore", "check", "repair", "key", "cat", "version"]);
+        assert_eq!(
+            names,
+            ["init", "backup", "snapshots", "ls", "restore", "forget", "check", "repair", "key", "cat", "version"]
+        );
         let help = Cli::command().render_help().to_string();
         let from = help.find("Commands:").unwrap();
         let list: Vec<&str> = help[from..].lines().skip(1).take_while(|line| !line.is_empty()).collect();
@@ -194,6 +201,7 @@ mod tests {
                 "  snapshots  List snapshots",
                 "  ls         List the files of a snapshot",
                 "  restore    Bring the files of a snapshot back to disk",
+                "  forget     Remove snapshots: by a policy that says what to keep, or by id",
                 "  check      Check that the repository is whole, with --read-data all its data",
                 "  repair     Mend a damaged repository: from another copy of it, or from what is left",
                 "  key        Manage the passwords and keys that open the repository",
@@ -218,6 +226,9 @@ mod tests {
             "restore 12ab -t . --host volsync --include-xattr user.* --delete",
             "restore latest:/srv/data --target /mnt -i a --iinclude b --overwrite if-newer --sparse --verify",
             "restore latest --as-of 2024-01-02T03:04:05Z --previous 2 -t /mnt",
+            "forget --host volsync --keep-hourly 1 --keep-daily 2 --keep-within 3w15h --keep-last unlimited",
+            "forget -l 1 -H 2 -d 3 -w 4 -m 5 -y 6 -c -g host,tags -n --keep-tag a,b --tag c --path /data",
+            "forget 12ab latest --dry-run",
             "check --read-data-subset=2.5%",
             "repair index --read-all-packs",
             "repair packs 12ab 34cd --apply",

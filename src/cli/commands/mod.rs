@@ -4,6 +4,7 @@ pub(super) mod backup;
 pub(super) mod cat;
 pub(super) mod check;
 mod files;
+pub(super) mod forget;
 pub(super) mod init;
 pub(super) mod key;
 pub(super) mod ls;

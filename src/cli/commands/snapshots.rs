@@ -6,13 +6,11 @@ use crate::cli::App;
 use crate::cli::args::SnapshotsArgs;
 use crate::cli::exit::Outcome;
 use crate::cli::output::json::{self, SnapshotGroup, SnapshotInfo};
-use crate::cli::output::table::Table;
-use crate::cli::output::text;
+use crate::cli::output::snapshots::{Row, header, table};
 use crate::cli::settings::{Chosen, Latest, choose, filter};
 use crate::error::Result;
-use crate::repo::{Session, Snapshot, SnapshotFilter, Status};
+use crate::repo::{Session, Snapshot, SnapshotFilter};
 use crate::retention::{GroupKey, Grouping};
-use crate::size::ByteSize;
 
 /// Lists snapshots.
 pub(in crate::cli) fn run(app: &App<'_>, args: &SnapshotsArgs) -> Result<Outcome> {
@@ -35,7 +33,8 @@ pub(in crate::cli) fn run(app: &App<'_>, args: &SnapshotsArgs) -> Result<Outcome
         if let Some(header) = header(key) {
             app.console.row(&header);
         }
-        for line in table(snapshots, args.compact).lines() {
+        let rows: Vec<Row<'_>> = snapshots.iter().map(Row::from).collect();
+        for line in table(&rows, args.compact).lines() {
             app.console.row(&line);
         }
     }
@@ -111,43 +110,6 @@ pub(super) fn tree_id(snapshot: &Snapshot) -> String {
         hasher.update(child.id.as_bytes());
     }
     hasher.finalize().to_hex().to_string()
-}
-
-fn header(key: &GroupKey) -> Option<String> {
-    let mut parts = Vec::new();
-    parts.extend(key.host.as_ref().map(|host| format!("host [{}]", text::name(host))));
-    let tags = |tags: &Vec<String>| tags.iter().map(|tag| text::name(tag)).collect::<Vec<_>>().join(", ");
-    parts.extend(key.tags.as_ref().map(|list| format!("tags [{}]", tags(list))));
-    let paths =
-        |paths: &Vec<Vec<u8>>| paths.iter().map(|path| crate::path::escape(path)).collect::<Vec<_>>().join(", ");
-    parts.extend(key.paths.as_ref().map(|list| format!("paths [{}]", paths(list))));
-    (!parts.is_empty()).then(|| format!("snapshots for ({}):", parts.join(", ")))
-}
-
-fn table(snapshots: &[Snapshot], compact: bool) -> Table {
-    let full = ["ID", "Time", "Host      ", "Tags      ", "Paths", "Size"];
-    let mut table = if compact { Table::new(&["ID", "Time", "Host", "Tags  ", "Size"]) } else { Table::new(&full) };
-    for snapshot in snapshots {
-        let mut tags: Vec<String> = snapshot.tags.iter().map(|tag| text::name(tag)).collect();
-        if snapshot.status == Status::Partial {
-            tags.push("(partial)".to_owned());
-        }
-        let paths: Vec<String> = snapshot.paths.iter().map(|path| crate::path::escape(path)).collect();
-        let mut cells = vec![
-            vec![snapshot.id.short()],
-            vec![text::time(&snapshot.time)],
-            vec![text::name(&snapshot.host)],
-            if compact { tags } else { vec![tags.join(",")] },
-        ];
-        if !compact {
-            cells.push(paths);
-        }
-        cells.push(vec![ByteSize(snapshot.summary.total_bytes_processed).to_string()]);
-        table.row(cells);
-    }
-    table.spaced(!compact && snapshots.iter().any(|snapshot| snapshot.paths.len() > 1));
-    table.footer(format!("{} snapshots", snapshots.len()));
-    table
 }
 
 #[cfg(test)]

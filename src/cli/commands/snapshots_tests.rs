@@ -1,11 +1,11 @@
-//! The table that wrappers cut, and groups.
+//! Groups, and the newest of each.
 
 use chrono::DateTime;
 
 use super::*;
 use crate::catalog::InnerPage;
 use crate::id::SessionId;
-use crate::repo::Summary;
+use crate::repo::{Status, Summary};
 
 fn snapshot(number: u8, host: &str, paths: &[&str]) -> Snapshot {
     Snapshot {
@@ -27,34 +27,6 @@ fn snapshot(number: u8, host: &str, paths: &[&str]) -> Snapshot {
         prev: None,
         sparse: Vec::new(),
     }
-}
-
-#[test]
-fn the_first_words_of_a_line_with_the_path_are_id_date_and_time() {
-    let mut partial = snapshot(2, "volsync", &["/data"]);
-    partial.status = Status::Partial;
-    partial.tags = vec!["a".into(), "b".into()];
-    let lines = table(&[snapshot(1, "volsync", &["/data"]), partial], false).lines();
-    let first = text::time(&snapshot(1, "", &[]).time);
-    // As in `snapshots | grep /data | awk '{print $1,$2,$3}'`.
-    let words: Vec<String> = lines
-        .iter()
-        .filter(|line| line.contains("/data"))
-        .map(|line| line.split_whitespace().take(3).collect::<Vec<_>>().join(" "))
-        .collect();
-    assert_eq!(words[0], format!("01010101 {first}"));
-    assert_eq!(words.len(), 2);
-    assert_eq!(lines[0], "ID        Time                 Host        Tags           Paths  Size");
-    assert!(lines[3].contains("a,b,(partial)  /data  1.500 KiB"), "{}", lines[3]);
-    assert_eq!(lines.last().unwrap(), "2 snapshots");
-}
-
-#[test]
-fn several_paths_stand_one_below_the_other() {
-    let lines = table(&[snapshot(1, "h", &["/a", "/b"]), snapshot(2, "h", &["/a"])], false).lines();
-    assert!(lines[2].contains("/a") && lines[3].trim_start().starts_with("/b") && lines[4].is_empty(), "{lines:#?}");
-    let compact = table(&[snapshot(1, "h", &["/a", "/b"])], true).lines();
-    assert!(compact.iter().all(|line| !line.contains("/a")), "{compact:#?}");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 use serde::Serialize;
 
+use crate::maintenance;
 use crate::repo::{Snapshot, Status, Summary};
 use crate::retention;
 use crate::storage::RequestCounts;
@@ -330,6 +331,43 @@ impl<'a> GroupKey<'a> {
 
 fn shown(paths: &[Vec<u8>]) -> Vec<String> {
     paths.iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect()
+}
+
+/// A group of `forget`.
+#[derive(Debug, Serialize)]
+pub(crate) struct ForgetGroup<'a> {
+    tags: Option<&'a [String]>,
+    host: &'a str,
+    paths: Option<Vec<String>>,
+    keep: Option<Vec<SnapshotInfo<'a>>>,
+    remove: Option<Vec<SnapshotInfo<'a>>>,
+    reasons: Option<Vec<Reason<'a>>>,
+}
+
+/// Why a snapshot stays.
+#[derive(Debug, Serialize)]
+struct Reason<'a> {
+    snapshot: SnapshotInfo<'a>,
+    matches: &'a [String],
+}
+
+impl<'a> ForgetGroup<'a> {
+    /// `info` describes a snapshot. Empty lists are `null`, as in restic.
+    pub(crate) fn new(group: &'a maintenance::ForgetGroup, info: &dyn Fn(&'a Snapshot) -> SnapshotInfo<'a>) -> Self {
+        fn filled<T>(list: Vec<T>) -> Option<Vec<T>> {
+            (!list.is_empty()).then_some(list)
+        }
+        let key = GroupKey::new(&group.key);
+        let reason = |(snapshot, matches): &'a (Snapshot, Vec<String>)| Reason { snapshot: info(snapshot), matches };
+        Self {
+            tags: key.tags.filter(|tags| !tags.is_empty()),
+            host: key.hostname,
+            paths: key.paths,
+            keep: filled(group.keep.iter().map(|(snapshot, _)| info(snapshot)).collect()),
+            remove: filled(group.remove.iter().map(info).collect()),
+            reasons: filled(group.keep.iter().map(reason).collect()),
+        }
+    }
 }
 
 /// An entry of `ls`.

@@ -7,6 +7,7 @@ mod backup;
 mod check;
 mod credential;
 mod find;
+mod forget;
 mod restore;
 mod time;
 
@@ -26,6 +27,7 @@ pub(crate) use backup::{BackupSettings, Excludes, NameFormat, NameList, WhatToSa
 pub(crate) use check::read_data;
 pub(crate) use credential::CredentialSource;
 pub(crate) use find::{Chosen, Latest, choose, filter};
+pub(crate) use forget::forget_options;
 pub(crate) use restore::{RestoreSettings, Wanted};
 
 /// Where the repository is.
