@@ -95,6 +95,10 @@ impl Planner<'_, '_> {
 
     fn enter(&mut self, dir: Dir) -> Result<()> {
         let state = if dir.path.is_root() { self.root_state() } else { DirState::NotMade };
+        if dir.path.is_root() && dir.selected && dir.meta.is_some() && !self.restore.options.dry_run {
+            // Its mode is set in the end: until then it may be opened up as any other.
+            self.restore.target()?.create_dir(&dir.path)?;
+        }
         self.dirs.push(OpenDir { path: dir.path, state });
         if dir.selected { self.make_dirs().map(drop) } else { Ok(()) }
     }

@@ -11,7 +11,7 @@ use crate::volume::rules::Selection;
 pub(super) struct Dir {
     /// Below the target.
     pub(super) path: TreePath,
-    /// `None` for a root that the snapshot does not describe.
+    /// `None` for a root that the snapshot does not describe. Other directories have it when they are left.
     pub(super) meta: Option<Metadata>,
     /// It is selected itself.
     pub(super) selected: bool,
@@ -105,7 +105,8 @@ impl<'a> Steps<'a> {
 
     fn enter(&mut self, path: TreePath, meta: Option<Metadata>, selected: bool, barred: bool) -> Step {
         let dir = Dir { path, meta, selected, used: selected, whole: self.state != State::Ended };
-        let step = Step::Enter(Dir { path: dir.path.clone(), meta: None, ..dir });
+        let meta = if dir.path.is_root() { dir.meta.clone() } else { None };
+        let step = Step::Enter(Dir { path: dir.path.clone(), meta, ..dir });
         self.open.push(Open { dir, barred });
         step
     }

@@ -203,7 +203,10 @@ impl Applying<'_> {
         for name in present.iter().filter(|name| is_ours(name) && chosen(name) && !is_wanted(name)) {
             self.change(name, || reach.remove(name));
         }
-        for xattr in wanted.iter().filter(|xattr| chosen(&xattr.name)) {
+        // Access control lists come last: one may take the right to set the others from the owner.
+        let (lists, others): (Vec<&Xattr>, Vec<&Xattr>) =
+            wanted.iter().filter(|xattr| chosen(&xattr.name)).partition(|xattr| is_access_list(&xattr.name));
+        for xattr in others.into_iter().chain(lists) {
             let same = present.contains(&xattr.name)
                 && reach.get(&xattr.name).is_ok_and(|value| value.as_ref() == Some(&xattr.value));
             if !same {
@@ -220,7 +223,7 @@ impl Applying<'_> {
             self.mode_is_known = false;
             answer = call();
         }
-        if name.starts_with(b"system.posix_acl_") {
+        if is_access_list(name) {
             self.mode_is_known = false;
         }
         if answer != Err(Errno::NODATA) && !self.went_well(answer) {
@@ -258,10 +261,14 @@ fn is_refusal(errno: Errno) -> bool {
     matches!(errno, Errno::PERM | Errno::ACCESS | Errno::NOTSUP | Errno::NOSYS | Errno::INVAL | Errno::NOENT)
 }
 
+fn is_access_list(name: &[u8]) -> bool {
+    name.starts_with(b"system.posix_acl_")
+}
+
 /// Attributes that a snapshot decides on. Labels of security modules are the machine's own when the snapshot has none.
 pub(super) fn is_ours(name: &[u8]) -> bool {
     name.starts_with(b"user.")
         || name.starts_with(b"trusted.")
-        || name.starts_with(b"system.posix_acl_")
+        || is_access_list(name)
         || name == b"security.capability"
 }

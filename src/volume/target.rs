@@ -34,7 +34,7 @@ pub struct Target {
     path: PathBuf,
     pub(super) parents: Parents,
     /// Permissions of directories do not bind us.
-    privileged: bool,
+    pub(super) privileged: bool,
     /// Directories with content may be removed to make room for something else.
     remove_trees: bool,
 }
@@ -166,7 +166,7 @@ impl Target {
     /// a link without a look at its target. The directory is open to its owner until its metadata is set.
     pub fn create_dir(&self, path: &TreePath) -> Result<()> {
         if path.is_root() {
-            return Ok(());
+            return if self.privileged { Ok(()) } else { self.open_up(self.handle(), path) };
         }
         let (parent, name) = self.locate(path)?;
         // A handle from before may be of a directory that is not there any more.

@@ -92,9 +92,20 @@ impl Target {
     }
 
     fn unlink(&self, parent: &Parent, name: &[u8], path: &TreePath) -> Result<()> {
-        match rustix::fs::unlinkat(parent.fd(), name, AtFlags::empty()) {
+        match self.unlink_from(parent.fd(), name, AtFlags::empty()) {
             Err(Errno::NOENT) => Ok(()),
             answer => os(answer, || self.sentence("remove", path)),
+        }
+    }
+
+    /// Removes a name from a directory, which is opened up if it is ours and closed to ourselves.
+    fn unlink_from(&self, dir: BorrowedFd<'_>, name: &[u8], flags: AtFlags) -> rustix::io::Result<()> {
+        match rustix::fs::unlinkat(dir, name, flags) {
+            Err(Errno::ACCESS) if !self.privileged => {
+                open_up(dir)?;
+                rustix::fs::unlinkat(dir, name, flags)
+            }
+            answer => answer,
         }
     }
 
@@ -122,7 +133,7 @@ impl Target {
         };
         let said = || self.sentence("remove directory", dir);
         let above = os(open_beneath(self.handle(), above, super::resolve::PASS), said)?;
-        match rustix::fs::unlinkat(&above, name, AtFlags::REMOVEDIR) {
+        match self.unlink_from(above.as_fd(), name, AtFlags::REMOVEDIR) {
             Err(Errno::NOENT) => Ok(()),
             answer => os(answer, said),
         }
@@ -163,12 +174,7 @@ impl Target {
 
     /// Lets the owner list and change a directory. Its mode is set in the end anyway.
     pub(super) fn open_up(&self, dir: BorrowedFd<'_>, path: &TreePath) -> Result<()> {
-        let stat = os(stat_fd(dir), || self.sentence("stat", path))?;
-        if stat.mode & 0o700 != 0o700 {
-            // A directory of somebody else stays as it is; what is done in it then says why it fails.
-            let _ = Inode { fd: dir, handle: true, bare: false }.chmod(stat.mode | 0o700);
-        }
-        Ok(())
+        os(open_up(dir), || self.sentence("stat", path))
     }
 
     /// Renames within the target, in place of a file that stands at `to`: how a finished file takes its place in one step.
@@ -187,4 +193,13 @@ impl Target {
         let fd = self.open_to_list(&root)?;
         os(rustix::fs::syncfs(&fd), || self.sentence("sync", &root))
     }
+}
+
+/// A directory of somebody else stays as it is; what is done in it then says why it fails.
+fn open_up(dir: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    let stat = stat_fd(dir)?;
+    if stat.mode & 0o700 != 0o700 {
+        let _ = Inode { fd: dir, handle: true, bare: false }.chmod(stat.mode | 0o700);
+    }
+    Ok(())
 }

@@ -8,6 +8,7 @@ mod command;
 mod crash;
 mod damage;
 mod forget;
+mod generated;
 mod golden;
 mod governor;
 mod repair;

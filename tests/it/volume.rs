@@ -11,14 +11,12 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use volvault::catalog::{Metadata, Timestamp, Xattr};
 use volvault::events::Stop;
 use volvault::path::TreePath;
 use volvault::volume::{EntryKind, Found, Rules, Source, WalkItem, WalkOptions};
 
-/// Nobody in particular, and owner of nothing.
-const NOBODY: u32 = 65_534;
+use crate::support::nobody::{NOBODY, as_nobody};
 
 fn tree_path(text: impl Into<Vec<u8>>) -> TreePath {
     TreePath::parse(text).expect("valid path")
@@ -93,22 +91,6 @@ fn acl() -> Vec<u8> {
         bytes.extend(id.to_le_bytes());
     }
     bytes
-}
-
-/// Runs `body` in a thread that is an ordinary user. Privileges are those of a thread on Linux, and nothing gets them back.
-fn as_nobody<R: Send>(body: impl FnOnce() -> R + Send) -> R {
-    std::thread::scope(|scope| {
-        let unprivileged = scope.spawn(|| {
-            let (uid, gid) = (rustix::fs::Uid::from_raw(NOBODY), rustix::fs::Gid::from_raw(NOBODY));
-            if rustix::process::geteuid().is_root() {
-                set_thread_groups(&[]).expect("drop groups");
-                set_thread_res_gid(gid, gid, gid).expect("drop group");
-                set_thread_res_uid(uid, uid, uid).expect("drop user");
-            }
-            body()
-        });
-        unprivileged.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
 }
 
 /// Gives `path` to the ordinary user.

@@ -1,9 +1,11 @@
 //! What several integration tests share: S3 servers inside the test process and stores that fail on demand.
 
 pub(crate) mod faults;
+pub(crate) mod nobody;
 pub(crate) mod repo;
 pub(crate) mod s3;
 pub(crate) mod scripted;
+pub(crate) mod trees;
 pub(crate) mod vault;
 
 use std::time::Duration;

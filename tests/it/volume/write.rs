@@ -250,6 +250,44 @@ fn an_ordinary_user_restores_below_read_only_directories_and_hears_what_was_not_
 }
 
 #[test]
+fn an_ordinary_user_removes_from_read_only_directories_of_its_own() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let at = |name: &str| dir.path().join(name);
+    std::fs::create_dir_all(at("d/below")).expect("mkdir");
+    put(at("d/file"), b"content");
+    for (name, mode) in [("d/file", 0o444), ("d/below", 0o555), ("d", 0o555), ("", 0o555)] {
+        give_to_nobody(&at(name));
+        std::fs::set_permissions(at(name), Permissions::from_mode(mode)).expect("chmod");
+    }
+    as_nobody(|| {
+        let target = target(&dir);
+        for name in ["d/file", "d/below", "d"] {
+            target.remove(&tree_path(name)).expect(name);
+        }
+        target.create_dir(&tree_path("")).expect("the target itself is opened up, too");
+        target.create_file(&tree_path("new"), Replace::OtherKinds).expect("create");
+    });
+    assert!(!at("d").exists());
+}
+
+#[test]
+fn an_access_list_that_takes_write_permission_from_the_owner_does_not_cost_other_attributes() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    give_to_nobody(dir.path());
+    let mut list = acl();
+    // The owner's rights.
+    list[6] = 4;
+    as_nobody(|| {
+        let file = target(&dir).create_file(&tree_path("file"), Replace::OtherKinds).expect("create");
+        let access = xattr("system.posix_acl_access", &list);
+        let wanted = metadata(0o444, NOBODY, &[access, xattr("user.k", b"v")]);
+        assert!(file.set_metadata(&wanted, &Apply::default()).expect("metadata").is_complete());
+    });
+    assert_eq!(get(&dir.path().join("file"), "user.k"), Some(b"v".to_vec()));
+    assert_eq!(get(&dir.path().join("file"), "system.posix_acl_access"), Some(list));
+}
+
+#[test]
 fn owners_go_by_name_or_stay_when_asked_to() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let target = target(&dir);
