@@ -244,7 +244,7 @@ fn store_page(context: &Context<'_>, known: &KnownPages, page: &[u8]) -> Result<
     let id = context.session.repo().keys().blob_id(BlobKind::Tree, page);
     // While a prune is about, pages are looked up like everything else.
     let raw_len = u32::try_from(page.len()).map_err(|_| Error::bug("length of a catalogue page"))?;
-    if !context.session.has_absent_packs()
+    if !context.session.is_prune_about()
         && !known.is_distrusted()
         && let Some(stored) = known.get(id, raw_len)
     {

@@ -28,7 +28,9 @@ impl Parent {
         let source = keys.source_id(options.host.as_bytes(), &options.paths);
         let mut parent = Self::default();
         if let ParentChoice::Snapshot(prefix) = &options.parent {
-            parent.complete = Some(session.find(&Selector::parse(prefix), &SnapshotFilter::default())?);
+            let named = session.find(&Selector::parse(prefix), &SnapshotFilter::default())?;
+            // What a prune marked may lack content: nothing is taken over from it.
+            parent.complete = Some(named).filter(|snapshot| !session.listing().suspect.contains(&snapshot.id));
         }
         for name in session.snapshots().iter().filter(|name| name.source == source) {
             if parent.newest.is_some() && options.parent != ParentChoice::Auto {

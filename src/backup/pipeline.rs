@@ -64,7 +64,7 @@ pub(super) fn run(context: &Context<'_>, parent: &Parent) -> Result<Outcome> {
     let (tickets_in, tickets) = bounded::<()>(under_way);
     let (sealer, tasks) = Sealer::queue(sealers);
     let cursor = parent.cursor(context.session, &known);
-    let live = context.session.has_absent_packs().then(|| LiveCheck::new(context.writer, context.session.reader()));
+    let live = context.session.is_prune_about().then(|| LiveCheck::new(context.writer, context.session.reader()));
     let matcher = Matcher::new(context.options, cursor, parent.sparse(), live);
     let assembled = std::thread::scope(|scope| {
         for _ in 0..under_way {

@@ -19,7 +19,7 @@ pub use inner::{ChildRef, InnerPage};
 pub use join::{Joined, MergeJoin, Pathed, merge_join};
 pub use list::{ChunkList, ChunkReader, FetchLists, INLINE_MAX, ListItem, store_chunks};
 pub use page::{LeafPage, PageBuilder};
-pub use page_decode::decode_leaf;
+pub use page_decode::{decode_leaf, leaf_blobs};
 pub use tree::{FETCH_BATCH, FetchPages, StoredPage, TreeReader, TreeWriter};
 
 #[cfg(test)]

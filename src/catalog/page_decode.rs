@@ -53,6 +53,18 @@ pub fn decode_leaf(page: &[u8]) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
+/// The blobs that the entries of a leaf page name, chunk lists among them: the table at its start, and nothing else is looked at.
+///
+/// # Errors
+/// `Corrupt` when that table is not one.
+pub fn leaf_blobs(page: &[u8]) -> Result<Vec<BlobRef>> {
+    let mut reader = Reader::new(page);
+    if reader.u8()? != LEAF {
+        return Err(Error::corrupt("not a leaf page of the catalogue"));
+    }
+    Tables::blobs(&mut reader).attempt(|| "decode the blobs of a catalogue page".to_owned())
+}
+
 struct Tables {
     blobs: Vec<BlobRef>,
     names: Vec<Arc<[u8]>>,
@@ -62,11 +74,7 @@ struct Tables {
 
 impl Tables {
     fn decode(reader: &mut Reader<'_>) -> Result<Self> {
-        let count = reader.count(BlobId::LEN + 1, "blobs")?;
-        let mut blobs = Vec::with_capacity(count);
-        for _ in 0..count {
-            blobs.push(BlobRef { id: BlobId::new(reader.array()?), raw_len: raw_len(reader)? });
-        }
+        let blobs = Self::blobs(reader)?;
         let count = reader.count(1, "names")?;
         if count > 2 * ENTRIES_MAX {
             return Err(Error::corrupt(format!("{count} names of users and groups")));
@@ -78,6 +86,15 @@ impl Tables {
         }
         let sets = (0..count).map(|_| Self::decode_set(reader)).collect::<Result<_>>()?;
         Ok(Self { blobs, names, sets, no_xattrs: Arc::default() })
+    }
+
+    fn blobs(reader: &mut Reader<'_>) -> Result<Vec<BlobRef>> {
+        let count = reader.count(BlobId::LEN + 1, "blobs")?;
+        let mut blobs = Vec::with_capacity(count);
+        for _ in 0..count {
+            blobs.push(BlobRef { id: BlobId::new(reader.array()?), raw_len: raw_len(reader)? });
+        }
+        Ok(blobs)
     }
 
     fn decode_set(reader: &mut Reader<'_>) -> Result<Arc<[Xattr]>> {

@@ -109,6 +109,7 @@ fn dispatch(app: &App<'_>, command: &Command) -> Result<Outcome> {
         Command::Restore(args) => commands::restore::run(app, args),
         Command::Forget(args) => commands::forget::run(app, args),
         Command::Check(args) => commands::check::run(app, args),
+        Command::Prune(args) => commands::prune::run(app, args),
         Command::Repair(args) => commands::repair::run(app, args),
         Command::Key(args) => commands::key::run(app, args),
         Command::Cat(args) => commands::cat::run(app, args),

@@ -29,6 +29,8 @@ pub(crate) enum Kind {
     Restore,
     /// A check.
     Check,
+    /// A prune.
+    Prune,
 }
 
 /// How a run is shown, and how often.
@@ -76,8 +78,8 @@ fn style(console: &Console, kind: Kind, terminal: bool) -> Style {
     let asked = settings.updates_per_second.map(|rate| Duration::from_secs_f64(1.0 / rate.clamp(1e-6, 60.0)));
     match asked {
         None if settings.quiet => Style::Nothing,
-        // check has no status lines.
-        _ if settings.json && kind == Kind::Check => Style::Nothing,
+        // check and prune have no status lines.
+        _ if settings.json && matches!(kind, Kind::Check | Kind::Prune) => Style::Nothing,
         _ if settings.json => Style::Json(asked.unwrap_or(OFTEN)),
         _ if terminal => Style::Bar(asked.unwrap_or(OFTEN)),
         _ => Style::Lines(asked.unwrap_or(SELDOM)),
@@ -173,7 +175,7 @@ impl Ticker<'_> {
                 total_bytes: counts.bytes_total,
                 bytes_restored: counts.bytes_done,
             }),
-            Kind::Check => {}
+            Kind::Check | Kind::Prune => {}
         }
     }
 }
@@ -189,7 +191,7 @@ fn sentence(kind: Kind, counts: &Counts, elapsed: Duration, pace: &Pace) -> Stri
     let things = match kind {
         Kind::Backup => "files",
         Kind::Restore => "files/dirs",
-        Kind::Check => "objects",
+        Kind::Check | Kind::Prune => "objects",
     };
     let mut line = format!("[{}] ", text::duration(elapsed));
     // Writing to a string cannot fail.
@@ -298,7 +300,7 @@ impl Listener<'_> {
                 total_files: 0,
             }),
             Kind::Restore => self.console.json(&RestoreItem { message_type: "verbose_status", action, item, size }),
-            Kind::Check => {}
+            Kind::Check | Kind::Prune => {}
         }
     }
 }

@@ -40,6 +40,7 @@ pub enum ObjectKind {
     Suspect = 8,
     Dropped = 9,
     Forgotten = 10,
+    Pruned = 11,
 }
 
 impl ObjectKind {
@@ -68,6 +69,7 @@ impl ObjectKind {
             Self::Suspect => "suspect",
             Self::Dropped => "dropped",
             Self::Forgotten => "forgotten",
+            Self::Pruned => "pruned",
         }
     }
 }

@@ -10,6 +10,7 @@ mod blobs;
 mod forget;
 mod lists;
 mod options;
+mod prune;
 mod read_data;
 pub mod repair;
 mod report;
@@ -18,6 +19,7 @@ mod trees;
 
 pub use forget::{ForgetGroup, ForgetOptions, ForgetPlan, ForgetReport, forget};
 pub use options::{CheckOptions, ReadData};
+pub use prune::{Amount, MaxUnused, PruneOptions, PrunePlan, PruneReport, prune};
 pub use report::CheckReport;
 
 use crate::error::{Error, ErrorKind, Result};

@@ -105,7 +105,7 @@ pub(super) fn packs(context: &Context<'_>, blobs: &mut Blobs) -> Result<Vec<Pack
     for key in &stored.strays {
         context.findings.note(format!("{key} is no pack of a repository"));
     }
-    let mut sizes: HashMap<ObjectHash, u64> = stored.packs.into_iter().collect();
+    let mut sizes: HashMap<ObjectHash, u64> = stored.packs.into_iter().map(|pack| (pack.name, pack.size)).collect();
     let (mut readable, mut broken) = (Vec::new(), Vec::new());
     for info in blobs.packs() {
         let (name, lost) = (info.pack.name, info.blobs);

@@ -58,7 +58,7 @@ impl Repository {
         let named: BTreeSet<SessionId> = going.iter().map(|name| name.id).collect();
         self.store_records(&named, reason).map_err(|error| error.within("record which snapshots are removed"))?;
         let sessions = listing.sessions.iter().filter(|(id, _)| named.contains(*id));
-        let sessions: Vec<String> = sessions.flat_map(|(_, keys)| keys.iter().cloned()).collect();
+        let sessions: Vec<String> = sessions.flat_map(|(_, session)| session.keys.iter().cloned()).collect();
         if !sessions.is_empty() {
             // Best effort: a session whose records stay goes stale, and costs a prune some waiting.
             let _ = io.block(io.store.delete_many(sessions));

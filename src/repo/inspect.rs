@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use chrono::{DateTime, Utc};
 use futures::{StreamExt, stream};
 
 use crate::crypto::{ObjectKind, Opener, Slot};
@@ -30,14 +31,24 @@ const OPENED_AT_ONCE: usize = 8;
 pub struct OpenSegment<'s> {
     session: &'s Session<'s>,
     segment: Segment,
-    size: u64,
+}
+
+/// A pack as the store lists it.
+#[derive(Clone, Copy, Debug)]
+pub struct StoredPack {
+    /// Its name.
+    pub name: ObjectHash,
+    /// Bytes of the object.
+    pub size: u64,
+    /// When it was stored, by the store's clock.
+    pub modified: DateTime<Utc>,
 }
 
 /// What lies below `packs/`.
 #[derive(Clone, Debug, Default)]
 pub struct StoredPacks {
-    /// Packs with the lengths that the store gives.
-    pub packs: Vec<(ObjectHash, u64)>,
+    /// Packs, as the store lists them.
+    pub packs: Vec<StoredPack>,
     /// Keys that no pack has.
     pub strays: Vec<String>,
 }
@@ -73,7 +84,7 @@ impl OpenSegment<'_> {
     /// `Corrupt` when anything is not as the format wants it, naming the segment.
     pub fn rows(&self, each: &mut dyn FnMut(&IndexRow)) -> Result<()> {
         let io = self.session.repo().io();
-        self.segment.scan(io, self.size, each).map_err(|error| error.within(format!("index segment {}", self.name())))
+        self.segment.scan(io, each).map_err(|error| error.within(format!("index segment {}", self.name())))
     }
 }
 
@@ -86,17 +97,17 @@ impl Session<'_> {
         let io = self.repo().io();
         let mut listed = self.listing().segments.clone();
         for _ in 0..LISTED_AGAIN_MAX {
-            let opened: Vec<(ObjectHash, u64, Result<Segment>)> = io.block(
+            let opened: Vec<(ObjectHash, Result<Segment>)> = io.block(
                 stream::iter(listed)
-                    .map(|(name, size)| async move { (name, size, Segment::open(io, name, size).await) })
+                    .map(|(name, size)| async move { (name, Segment::open(io, name, size).await) })
                     .buffered(OPENED_AT_ONCE)
                     .collect(),
             );
             let gone =
                 |segment: &Result<Segment>| segment.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound);
-            if !opened.iter().any(|(_, _, segment)| gone(segment)) {
-                let named = |(name, size, segment): (ObjectHash, u64, Result<Segment>)| {
-                    let segment = segment.map(|segment| OpenSegment { session: self, segment, size });
+            if !opened.iter().any(|(_, segment)| gone(segment)) {
+                let named = |(name, segment): (ObjectHash, Result<Segment>)| {
+                    let segment = segment.map(|segment| OpenSegment { session: self, segment });
                     (name, segment.map_err(|error| error.within(format!("index segment {name}"))))
                 };
                 return Ok(opened.into_iter().map(named).collect());
@@ -132,11 +143,21 @@ impl Repository {
         for object in io.block(io.store.list("packs/"))? {
             let name = object.key.rsplit('/').next().and_then(|name| name.parse::<ObjectHash>().ok());
             match name.filter(|name| pack_key(name) == object.key) {
-                Some(name) => stored.packs.push((name, object.size)),
+                Some(name) => stored.packs.push(StoredPack { name, size: object.size, modified: object.modified }),
                 None => stored.strays.push(object.key),
             }
         }
         Ok(stored)
+    }
+
+    /// Whether a pack is there: one HEAD.
+    pub fn has_pack(&self, name: &ObjectHash) -> Result<bool> {
+        let io = self.io();
+        match io.block(io.store.head(&pack_key(name))) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Opens `config`, the key slots and all records below `state/` (snapshots and index segments are not among them). Returns how
@@ -213,6 +234,7 @@ fn record_kind(key: &str) -> Option<Record<'_>> {
         ("suspect", ObjectKind::Suspect),
         ("dropped", ObjectKind::Dropped),
         ("forgotten", ObjectKind::Forgotten),
+        ("pruned", ObjectKind::Pruned),
     ];
     let folder = key.strip_prefix("state/")?.split('/').next()?;
     kinds.into_iter().find(|(name, _)| *name == folder).map(|(_, kind)| Record::Small(kind))

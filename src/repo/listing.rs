@@ -2,9 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{DateTime, Utc};
+
 use crate::error::Result;
 use crate::id::{ObjectHash, SessionId};
+use crate::storage::Listed;
 
+use super::absent::DROPPED;
 use super::repository::Io;
 use super::snapshot_names::SnapshotName;
 
@@ -15,45 +19,70 @@ pub struct Listing {
     pub snapshots: Vec<SnapshotName>,
     /// Index segments with their sizes.
     pub segments: Vec<(ObjectHash, u64)>,
-    /// Sessions that have records, with the keys of these.
-    pub sessions: BTreeMap<SessionId, Vec<String>>,
-    /// Keys of condemned and dropped records.
+    /// Sessions that have records.
+    pub sessions: BTreeMap<SessionId, ListedSession>,
+    /// Keys of condemned records.
     pub condemned: Vec<String>,
-    /// See `condemned`.
-    pub dropped: Vec<String>,
+    /// Keys of dropped records, with their sizes.
+    pub dropped: Vec<(String, u64)>,
     /// Keys of the records of snapshots that were removed on purpose.
     pub forgotten: Vec<String>,
+    /// Keys of the records of prunes that ended.
+    pub pruned: Vec<String>,
     /// Sessions that a prune marked.
     pub suspect: BTreeSet<SessionId>,
+    /// When the newest of all these was stored, by the store's clock.
+    pub newest: Option<DateTime<Utc>>,
     /// Keys that are none of ours.
     pub unknown: Vec<String>,
 }
 
+/// A session as the listing shows it.
+#[derive(Clone, Debug, Default)]
+pub struct ListedSession {
+    /// Keys of its records.
+    pub keys: Vec<String>,
+    /// When the newest of them was stored, by the store's clock.
+    pub seen: Option<DateTime<Utc>>,
+}
+
 impl Listing {
     pub(super) fn read(io: &Io) -> Result<Self> {
-        let mut listing = Self::default();
-        for object in io.block(io.store.list("state/")).map_err(|error| error.within("list the repository's state"))? {
-            listing.take(&object.key, object.size);
+        let mut listing = Self::part(io, "state/").map_err(|error| error.within("list the repository's state"))?;
+        if !io.store.location().lists_in_order() {
+            // A prune stores what it dropped before it removes what it condemned: whoever looks for both must look in that order, too.
+            listing.dropped = Self::part(io, DROPPED)?.dropped;
         }
         listing.snapshots.sort_by(|a, b| b.time.cmp(&a.time).then(b.id.cmp(&a.id)));
         Ok(listing)
     }
 
-    /// The index segments that are there now.
-    pub(super) fn segments_now(io: &Io) -> Result<Vec<(ObjectHash, u64)>> {
+    /// What lies below a folder of `state/`.
+    pub(super) fn part(io: &Io, folder: &str) -> Result<Self> {
         let mut listing = Self::default();
-        for object in io.block(io.store.list("state/index/"))? {
-            listing.take(&object.key, object.size);
+        for object in io.block(io.store.list(folder))? {
+            listing.newest = listing.newest.max(Some(object.modified));
+            listing.take(&object);
         }
-        Ok(listing.segments)
+        Ok(listing)
     }
 
-    fn take(&mut self, key: &str, size: u64) {
+    /// The index segments that are there now.
+    pub(super) fn segments_now(io: &Io) -> Result<Vec<(ObjectHash, u64)>> {
+        Ok(Self::part(io, "state/index/")?.segments)
+    }
+
+    fn take(&mut self, object: &Listed) {
+        let (key, size) = (object.key.as_str(), object.size);
         let mut parts = key.split('/').skip(1);
         let known = match (parts.next(), parts.next(), parts.next()) {
             (Some("keys"), Some(_), None) => true,
             (Some("forgotten"), Some(_), None) => {
                 self.forgotten.push(key.to_owned());
+                true
+            }
+            (Some("pruned"), Some(_), None) => {
+                self.pruned.push(key.to_owned());
                 true
             }
             (Some("index"), Some(text), None) => text.parse().is_ok_and(|name: ObjectHash| {
@@ -69,7 +98,9 @@ impl Listing {
                 true
             }),
             (Some("sessions"), Some(id), Some(_)) => id.parse().is_ok_and(|id: SessionId| {
-                self.sessions.entry(id).or_default().push(key.to_owned());
+                let session = self.sessions.entry(id).or_default();
+                session.seen = session.seen.max(Some(object.modified));
+                session.keys.push(key.to_owned());
                 true
             }),
             (Some("condemned"), Some(_), None) => {
@@ -77,7 +108,7 @@ impl Listing {
                 true
             }
             (Some("dropped"), Some(_), None) => {
-                self.dropped.push(key.to_owned());
+                self.dropped.push((key.to_owned(), size));
                 true
             }
             (Some("suspect"), Some(id), Some(_)) => id.parse().is_ok_and(|id| {

@@ -3,6 +3,7 @@
 //! Owns every byte of the format (`docs/format.md`) and the order of writes: packs, then index, then snapshot; removal in
 //! reverse. Never interprets the user's files and never prints.
 
+mod absent;
 mod codec;
 mod compact;
 mod config;
@@ -16,9 +17,12 @@ mod pack;
 mod packer;
 mod page_window;
 mod reader;
+mod removal;
 mod repository;
 mod rescue;
+mod salvage;
 mod session;
+mod session_record;
 mod slots;
 mod small;
 mod snapshot;
@@ -26,19 +30,22 @@ mod snapshot_names;
 mod trash;
 mod writer;
 
+pub use absent::{Condemned, Gone};
 pub use codec::Compression;
 pub use config::{Config, Features};
 pub use copies::{CONFIG, NamedKind, Promise, repo_id};
 pub use fetch::{Deliver, Wanted};
 pub use forgotten::NotRemoved;
 pub use index::{IndexEntry, IndexRow, PREFIX_LEN, PackInfo};
-pub use inspect::{OpenSegment, StoredPacks, intact_blobs, verify_pack};
-pub use listing::Listing;
+pub use inspect::{OpenSegment, StoredPack, StoredPacks, intact_blobs, verify_pack};
+pub use listing::{ListedSession, Listing};
 pub use pack::{PackEntry, pack_key, read_pack};
 pub use reader::Reader;
+pub use removal::Other;
 pub use repository::{InitOptions, OpenOptions, Repository};
 pub use rescue::{Directory, IndexWriter, Salvaged, salvage};
-pub use session::{Session, SessionKind, Unreadable};
+pub use session::{Session, Unreadable};
+pub use session_record::SessionKind;
 pub use snapshot::{Snapshot, SnapshotFilter, Status, Summary};
 pub use snapshot_names::{Selector, SnapshotName};
 pub use trash::Trash;

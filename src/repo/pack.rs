@@ -151,6 +151,12 @@ pub(super) fn tail_len(tail: &[u8], total: u64) -> Result<u64> {
     Trailer::read(tail, total).map(|trailer| (trailer.directory_len + TRAILER_LEN) as u64)
 }
 
+/// Bytes of the sealed directory of a pack of that many blobs, with the trailer behind it.
+pub(super) fn directory_len(blobs: u32) -> Result<u64> {
+    let len = (blobs as usize).checked_mul(ENTRY_LEN).map(|len| len + TAG_LEN + TRAILER_LEN);
+    len.map(|len| len as u64).ok_or_else(|| Error::corrupt("number of blobs of a pack"))
+}
+
 /// The directory of a pack of `total` bytes from its end; `opener` is that of the pack's header.
 ///
 /// # Errors

@@ -187,6 +187,11 @@ impl Packer {
         Ok(stored.packs.clone())
     }
 
+    /// The packs that were stored so far, with their lengths.
+    pub(super) fn packs(&self) -> Vec<(ObjectHash, u64)> {
+        lock(&self.stored).packs.clone()
+    }
+
     /// Where a tree blob of this session lies, once its pack was sent off.
     pub(super) fn place(&self, id: &BlobId) -> Option<Place> {
         lock(&self.stored).places.get(id).copied()

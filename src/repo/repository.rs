@@ -17,7 +17,8 @@ use crate::storage::Store;
 use super::codec::Compression;
 use super::config::{self, Config, Features};
 use super::listing::Listing;
-use super::session::{Session, SessionKind};
+use super::session::Session;
+use super::session_record::SessionKind;
 use super::slots;
 
 /// What a run brings along to open a repository.
@@ -231,6 +232,12 @@ impl Repository {
     pub fn write_session(&self) -> Result<Session<'_>> {
         self.config.check_writable()?;
         Session::start(self, Some(SessionKind::Write))
+    }
+
+    /// Starts a session that removes packs.
+    pub fn maintain_session(&self) -> Result<Session<'_>> {
+        self.config.check_maintainable()?;
+        Session::start(self, Some(SessionKind::Maintain))
     }
 
     /// Whether `config` is still that of this repository: for a process that has just made it on a store without

@@ -3,60 +3,30 @@
 //! Order: the session record is stored before `state/` is listed, and nothing is reused that the listing condemns. So a prune that
 //! condemns later sees the session, and one that condemned earlier is seen by it.
 
-use std::collections::HashSet;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
-
-use serde::{Deserialize, Serialize};
 
 use crate::crypto::{BlobKind, ObjectKind, entropy};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BlobId, ObjectHash, SessionId};
 use crate::limits::OBJECT_MAX;
 
+use super::absent::{Condemned, Gone, dropped};
 use super::index::{Index, IndexEntry};
 use super::listing::Listing;
 use super::reader::Reader;
-use super::repository::{Io, Repository, program};
+use super::repository::Repository;
+use super::session_record::{Record, SessionKind, heartbeat, record_key};
 use super::small;
 use super::snapshot::{Snapshot, SnapshotFilter, Status};
 use super::snapshot_names::{Selector, SnapshotName};
 
-const SESSIONS: &str = "state/sessions/";
+/// How often the state is listed again because a prune ended while it was read.
+const LISTED_AGAIN_MAX: usize = 5;
 
 /// Records of ended sessions that are let lie: a sixteenth of what one request lists.
 const SWEEP_FROM: usize = 64;
-
-/// What a session does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SessionKind {
-    /// Writes one snapshot.
-    Write,
-    /// Reads.
-    Read,
-}
-
-/// The record of a session, as it is stored.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Record {
-    session: String,
-    #[serde(rename = "type")]
-    kind: SessionKind,
-    started: String,
-    host: String,
-    pid: u32,
-    program: String,
-    n: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    outcome: Option<String>,
-}
-
-/// Packs that a condemned or dropped record names.
-#[derive(Debug, Serialize, Deserialize)]
-struct PackList {
-    packs: Vec<String>,
-}
 
 /// Snapshots that cannot be decoded, and why.
 pub type Unreadable = Vec<(SnapshotName, Error)>;
@@ -68,7 +38,11 @@ pub struct Session<'r> {
     id: SessionId,
     record: Record,
     registered: bool,
+    /// A write of which nobody knows whether it landed, and that could not be marked: the session must not look as if it had ended.
+    unresolved: AtomicBool,
     listing: Listing,
+    condemned: BTreeMap<SessionId, Condemned>,
+    gone: Gone,
     absent: HashSet<ObjectHash>,
     index: OnceLock<Arc<RwLock<Index>>>,
     heart: Option<tokio::task::AbortHandle>,
@@ -80,18 +54,8 @@ impl<'r> Session<'r> {
     /// With `kind` none, nobody is told: for what is over before a prune could matter, and for dry runs.
     pub(super) fn start(repo: &'r Repository, kind: Option<SessionKind>) -> Result<Self> {
         let id = SessionId::new(entropy::random()?);
-        let options = repo.options();
-        let record = Record {
-            session: id.to_hex(),
-            kind: kind.unwrap_or(SessionKind::Read),
-            started: options.clock.now().to_rfc3339(),
-            host: options.host.clone(),
-            pid: std::process::id(),
-            program: program(),
-            n: 0,
-            outcome: None,
-        };
-        let registered = match kind.map(|_| put_record(repo.io(), id, "0", &record)) {
+        let record = Record::new(repo, id, kind.unwrap_or(SessionKind::Read));
+        let registered = match kind.map(|_| record.put(repo.io(), id, "0")) {
             None => false,
             Some(Ok(())) => true,
             // Whoever may only read (no right to write, a read-only file system) can still restore; a prune then does not wait for it.
@@ -102,11 +66,29 @@ impl<'r> Session<'r> {
             }
             Some(Err(error)) => return Err(error.within("register this run with the repository")),
         };
-        let listing = repo.listing()?;
-        let absent = absent_packs(repo.io(), &listing, kind)?;
+        let (listing, condemned, gone) = look(repo)?;
+        let mut absent = gone.packs.clone();
+        // What a writer must not build on is what is condemned, too. A reader needs that: a prune may yet spare it.
+        if kind == Some(SessionKind::Write) {
+            absent.extend(condemned.values().flat_map(|of| of.packs.iter().copied()));
+        }
         let beats = Arc::new(AtomicU32::new(0));
         let heart = registered.then(|| heartbeat(repo, id, record.clone(), Arc::clone(&beats)));
-        Ok(Self { repo, id, record, registered, listing, absent, index: OnceLock::new(), heart, beats })
+        let index = OnceLock::new();
+        Ok(Self {
+            repo,
+            id,
+            record,
+            registered,
+            unresolved: AtomicBool::new(false),
+            listing,
+            condemned,
+            gone,
+            absent,
+            index,
+            heart,
+            beats,
+        })
     }
 
     /// Its id, which will be that of its snapshot.
@@ -129,14 +111,25 @@ impl<'r> Session<'r> {
         &self.listing.snapshots
     }
 
-    /// Whether packs are condemned or dropped, so that a reference must be looked up before it is reused.
-    pub fn has_absent_packs(&self) -> bool {
-        !self.absent.is_empty()
+    /// What prunes that had not ended when the session started want to remove, by the session of the prune.
+    pub const fn condemned(&self) -> &BTreeMap<SessionId, Condemned> {
+        &self.condemned
+    }
+
+    /// Whether packs are condemned, so that a reference must be looked up before it is reused. Dropped packs do not matter for that: no
+    /// snapshot needs one, unless it is marked as suspect, and those are nobody's parents.
+    pub fn is_prune_about(&self) -> bool {
+        !self.condemned.is_empty()
     }
 
     /// The packs that count as not there: dropped ones, and for a session that writes those that a prune condemned.
     pub const fn absent_packs(&self) -> &HashSet<ObjectHash> {
         &self.absent
+    }
+
+    /// What was dropped for good.
+    pub const fn gone(&self) -> &Gone {
+        &self.gone
     }
 
     /// Reads one snapshot: one GET.
@@ -274,6 +267,7 @@ impl<'r> Session<'r> {
         if let Err(error) = io.block(io.store.put(&name.key(), sealed.bytes.into())) {
             // The write may yet land: mark it before giving up, so that nobody trusts it.
             let marker = self.mark_suspect();
+            self.unresolved.store(marker.is_err(), Ordering::SeqCst);
             return Err(marker.err().unwrap_or(error).within("store the snapshot"));
         }
         let marked = io.block(io.store.list(&format!("state/suspect/{}/", self.id)))?;
@@ -300,7 +294,7 @@ impl<'r> Session<'r> {
     pub fn sweep_ended(&self) {
         let published: HashSet<SessionId> = self.listing.snapshots.iter().map(|name| name.id).collect();
         let ended = self.listing.sessions.iter().filter(|(id, _)| published.contains(*id));
-        let keys: Vec<String> = ended.flat_map(|(_, keys)| keys.iter().cloned()).collect();
+        let keys: Vec<String> = ended.flat_map(|(_, session)| session.keys.iter().cloned()).collect();
         if keys.len() >= SWEEP_FROM {
             let io = self.repo.io();
             let _ = io.block(io.store.delete_many(keys));
@@ -310,13 +304,13 @@ impl<'r> Session<'r> {
     /// Ends a session that published nothing. A session with a snapshot has ended by that.
     pub fn end(&self, outcome: &str) {
         self.stop_heart();
-        if self.registered {
+        if self.registered && !self.unresolved.load(Ordering::SeqCst) {
             let io = self.repo.io();
             let record = Record { outcome: Some(outcome.to_owned()), ..self.record.clone() };
             // Best effort: a session without an end goes stale and costs a prune some waiting, no more.
             let keys = (0..=self.beats.load(Ordering::SeqCst)).map(|n| record_key(self.id, &n.to_string())).collect();
             if io.block(io.store.delete_many(keys)).is_err() {
-                let _ = put_record(io, self.id, "done", &record);
+                let _ = record.put(io, self.id, "done");
             }
         }
     }
@@ -338,59 +332,23 @@ fn read(index: &RwLock<Index>) -> RwLockReadGuard<'_, Index> {
     index.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn record_key(id: SessionId, n: &str) -> String {
-    format!("{SESSIONS}{id}/{n}")
-}
-
-fn sealed_record(io: &Io, id: SessionId, n: &str, record: &Record) -> Result<(String, Vec<u8>)> {
-    let key = record_key(id, n);
-    let sealed = small::seal(&io.keys, ObjectKind::Session, &key, record)?;
-    Ok((key, sealed.bytes))
-}
-
-fn put_record(io: &Io, id: SessionId, n: &str, record: &Record) -> Result<()> {
-    let (key, bytes) = sealed_record(io, id, n, record)?;
-    io.block(io.store.put(&key, bytes.into()))
-}
-
-/// Stores a record every now and then, so that a prune on another machine knows that this run lives.
-fn heartbeat(repo: &Repository, id: SessionId, record: Record, beats: Arc<AtomicU32>) -> tokio::task::AbortHandle {
-    let (io, limits) = (repo.io().clone(), repo.limits().clone());
-    let beat = async move {
-        for n in 1..=limits.heartbeats_max {
-            tokio::time::sleep(limits.heartbeat).await;
-            let record = Record { n, ..record.clone() };
-            beats.store(n, Ordering::SeqCst);
-            if let Ok((key, bytes)) = sealed_record(&io, id, &n.to_string(), &record) {
-                // A beat that is lost makes this run look older, no more.
-                let _ = io.store.put(&key, bytes.into()).await;
+/// What lies in `state/`, and the packs that are condemned or dropped.
+fn look(repo: &Repository) -> Result<(Listing, BTreeMap<SessionId, Condemned>, Gone)> {
+    let io = repo.io();
+    for _ in 0..LISTED_AGAIN_MAX {
+        let mut listing = repo.listing()?;
+        let read = Condemned::read(io, &listing).and_then(|condemned| Ok((condemned, dropped(io, &listing)?)));
+        match read {
+            Ok((condemned, gone)) => {
+                // A write of a snapshot that landed after it was forgotten.
+                listing.snapshots.retain(|name| !gone.forgotten.contains(&name.id));
+                return Ok((listing, condemned, gone));
             }
-        }
-    };
-    repo.io().runtime.spawn(beat).abort_handle()
-}
-
-/// What a writer must not build on is what is condemned or dropped. A reader needs what is condemned: a prune may yet spare it.
-fn absent_packs(io: &Io, listing: &Listing, kind: Option<SessionKind>) -> Result<HashSet<ObjectHash>> {
-    let mut absent = HashSet::new();
-    let writes = kind == Some(SessionKind::Write);
-    let condemned = listing.condemned.iter().filter(|_| writes).map(|key| (key, ObjectKind::Condemned));
-    for (key, kind) in condemned.chain(listing.dropped.iter().map(|key| (key, ObjectKind::Dropped))) {
-        let bytes = match io.block(io.store.get(key, OBJECT_MAX)) {
-            Ok(bytes) => bytes,
-            // A prune that has ended meanwhile removed its condemned record, after its tombstones were stored: start over.
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(Error::new(ErrorKind::Unavailable, "a prune ended while this run started")
-                    .with_source(error)
-                    .with_hint("run the command again"));
-            }
+            // A prune has ended meanwhile, and removed its condemned record after its tombstones were stored.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error),
-        };
-        let list: PackList = small::open(&io.keys, kind, key, &bytes)?;
-        for name in &list.packs {
-            absent
-                .insert(name.parse().map_err(|cause: Error| Error::corrupt(format!("open {key}")).with_source(cause))?);
         }
     }
-    Ok(absent)
+    Err(Error::new(ErrorKind::Unavailable, "prunes begin and end faster than their records can be read")
+        .with_hint("run the command again"))
 }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use futures::{StreamExt, TryStreamExt, stream};
 
-use crate::catalog::{BlobRef, Place};
+use crate::catalog::{BlobRef, Codec, Place};
 use crate::crypto::BlobKind;
 use crate::error::{Error, Result};
 use crate::id::{BlobId, ObjectHash};
@@ -94,6 +94,32 @@ impl<'s> BlobWriter<'s> {
         self.put_if(kind, raw, |writer, kind, id| Ok(lock(&writer.claimed).insert((kind, id))))
     }
 
+    /// Stores a blob in the form that it has already, unless this writer stored it since its last index segment.
+    ///
+    /// # Errors
+    /// As [`BlobWriter::put`].
+    pub(super) fn pass_on(&self, kind: BlobKind, blob: BlobRef, codec: Codec, bytes: &[u8]) -> Result<()> {
+        let pass = || -> Result<()> {
+            {
+                let mut claimed = lock(&self.claimed);
+                if claimed.len() > 2 * self.session.repo().limits().index_flush_blobs {
+                    self.forget_indexed(&mut claimed)?;
+                }
+                if !claimed.insert((kind, blob.id)) {
+                    return Ok(());
+                }
+            }
+            self.packer.add(kind, blob, codec, bytes)?;
+            self.count(kind, blob, bytes.len() + crate::crypto::TAG_LEN);
+            Ok(())
+        };
+        let outcome = pass();
+        if let Err(error) = &outcome {
+            lock(&self.failed).get_or_insert_with(|| Error::new(error.kind(), error.chain()));
+        }
+        outcome
+    }
+
     fn put_if(&self, kind: BlobKind, raw: &[u8], claim: Claim<'s>) -> Result<Stored> {
         let stored = self.try_put(kind, raw, claim);
         if let Err(error) = &stored {
@@ -118,11 +144,15 @@ impl<'s> BlobWriter<'s> {
             }
             Ok(bytes.len() + crate::crypto::TAG_LEN)
         })?;
+        self.count(kind, blob, stored);
+        Ok(Stored { blob, new: true })
+    }
+
+    fn count(&self, kind: BlobKind, blob: BlobRef, stored: usize) {
         let blobs = if kind == BlobKind::Data { &self.counts.data_blobs } else { &self.counts.tree_blobs };
         blobs.fetch_add(1, Ordering::Relaxed);
-        self.counts.raw_bytes.fetch_add(u64::from(raw_len), Ordering::Relaxed);
+        self.counts.raw_bytes.fetch_add(u64::from(blob.raw_len), Ordering::Relaxed);
         self.counts.stored_bytes.fetch_add(stored as u64, Ordering::Relaxed);
-        Ok(Stored { blob, new: true })
     }
 
     /// Whether the repository holds the blob already, this session's own included.
@@ -183,6 +213,11 @@ impl<'s> BlobWriter<'s> {
             }
         }
         Ok(self.report())
+    }
+
+    /// The packs that were stored so far, with their lengths.
+    pub fn packs(&self) -> Vec<(ObjectHash, u64)> {
+        self.packer.packs()
     }
 
     /// What was stored so far.

@@ -59,7 +59,7 @@ impl Location {
     }
 
     /// Whether listings come in the order of keys, so that one that broke can go on after its last key.
-    pub(super) fn lists_in_order(&self) -> bool {
+    pub fn lists_in_order(&self) -> bool {
         !matches!(self, Self::Local(_))
     }
 }

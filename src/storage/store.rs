@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
 use object_store::path::Path;
 use object_store::{Error as StoreError, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
@@ -55,6 +55,8 @@ pub struct Listed {
     pub key: String,
     /// Its size in bytes.
     pub size: u64,
+    /// When it was stored, by the store's own clock. Only to be compared with that of another object of the same store.
+    pub modified: DateTime<Utc>,
 }
 
 impl Store {
@@ -281,7 +283,7 @@ impl Store {
         let mut listed = Vec::new();
         while let Some(entry) = stream.next().await {
             let meta = entry.map_err(|error| self.failed("list", prefix, error))?;
-            listed.push(Listed { key: meta.location.into(), size: meta.size });
+            listed.push(Listed { key: meta.location.into(), size: meta.size, modified: meta.last_modified });
         }
         listed.sort_unstable();
         listed.dedup_by(|later, earlier| later.key == earlier.key);

@@ -7,6 +7,7 @@ mod backup;
 mod forget;
 mod global;
 mod look;
+mod prune;
 mod repair;
 mod restore;
 
@@ -18,6 +19,7 @@ pub use backup::BackupArgs;
 pub use forget::ForgetArgs;
 pub use global::GlobalArgs;
 pub use look::{FilterArgs, LsArgs, SnapshotsArgs};
+pub use prune::{PruneArgs, PruneOptionArgs};
 pub use repair::{ApplyArgs, RepairArgs, RepairCommand};
 pub use restore::{OverwriteArg, RestoreArgs};
 
@@ -66,6 +68,8 @@ pub enum Command {
     Restore(Box<RestoreArgs>),
     /// Remove snapshots: by a policy that says what to keep, or by id
     Forget(Box<ForgetArgs>),
+    /// Remove the data that no snapshot needs any more, while others go on working
+    Prune(PruneArgs),
     /// Check that the repository is whole, with --read-data all its data
     Check(CheckArgs),
     /// Mend a damaged repository: from another copy of it, or from what is left
@@ -188,7 +192,20 @@ mod tests {
         let names: Vec<_> = Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
         assert_eq!(
             names,
-            ["init", "backup", "snapshots", "ls", "restore", "forget", "check", "repair", "key", "cat", "version"]
+            [
+                "init",
+                "backup",
+                "snapshots",
+                "ls",
+                "restore",
+                "forget",
+                "prune",
+                "check",
+                "repair",
+                "key",
+                "cat",
+                "version"
+            ]
         );
         let help = Cli::command().render_help().to_string();
         let from = help.find("Commands:").unwrap();
@@ -202,6 +219,7 @@ mod tests {
                 "  ls         List the files of a snapshot",
                 "  restore    Bring the files of a snapshot back to disk",
                 "  forget     Remove snapshots: by a policy that says what to keep, or by id",
+                "  prune      Remove the data that no snapshot needs any more, while others go on working",
                 "  check      Check that the repository is whole, with --read-data all its data",
                 "  repair     Mend a damaged repository: from another copy of it, or from what is left",
                 "  key        Manage the passwords and keys that open the repository",
@@ -229,6 +247,8 @@ mod tests {
             "forget --host volsync --keep-hourly 1 --keep-daily 2 --keep-within 3w15h --keep-last unlimited",
             "forget -l 1 -H 2 -d 3 -w 4 -m 5 -y 6 -c -g host,tags -n --keep-tag a,b --tag c --path /data",
             "forget 12ab latest --dry-run",
+            "prune --max-unused 10% --max-repack-size 10G --repack-cacheable-only --repack-uncompressed --repack-small -n",
+            "prune --max-time 1h --wait 0s --stale-after 2d --force --json",
             "check --read-data-subset=2.5%",
             "repair index --read-all-packs",
             "repair packs 12ab 34cd --apply",

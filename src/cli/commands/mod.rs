@@ -8,6 +8,7 @@ pub(super) mod forget;
 pub(super) mod init;
 pub(super) mod key;
 pub(super) mod ls;
+pub(super) mod prune;
 pub(super) mod repair;
 pub(super) mod restore;
 pub(super) mod snapshots;

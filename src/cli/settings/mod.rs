@@ -8,6 +8,7 @@ mod check;
 mod credential;
 mod find;
 mod forget;
+mod prune;
 mod restore;
 mod time;
 
@@ -28,6 +29,7 @@ pub(crate) use check::read_data;
 pub(crate) use credential::CredentialSource;
 pub(crate) use find::{Chosen, Latest, choose, filter};
 pub(crate) use forget::forget_options;
+pub(crate) use prune::prune_options;
 pub(crate) use restore::{RestoreSettings, Wanted};
 
 /// Where the repository is.

@@ -118,7 +118,8 @@ fn plan(
 ) -> Result<Plan> {
     let repo = session.repo();
     begin(watch, "list packs")?;
-    let stored: HashMap<ObjectHash, u64> = repo.stored_packs()?.packs.into_iter().collect();
+    let stored: HashMap<ObjectHash, u64> =
+        repo.stored_packs()?.packs.into_iter().map(|pack| (pack.name, pack.size)).collect();
     let mut plan = Plan::default();
     for (name, why) in &segments.damaged {
         report.steps.push(format!("move index segment {name} aside: {why}"));

@@ -143,7 +143,8 @@ fn find(
     (watch, report): (&Watch<'_>, &mut RepairReport),
 ) -> Result<Vec<Damaged>> {
     let repo = session.repo();
-    let stored: BTreeMap<ObjectHash, u64> = repo.stored_packs()?.packs.into_iter().collect();
+    let stored: BTreeMap<ObjectHash, u64> =
+        repo.stored_packs()?.packs.into_iter().map(|pack| (pack.name, pack.size)).collect();
     let mut all: BTreeMap<ObjectHash, Option<PackInfo>> = stored.keys().map(|name| (*name, None)).collect();
     all.extend(segments.packs.iter().map(|(name, pack)| (*name, Some(pack.info))));
     choose(&mut all, names)?;

@@ -1,14 +1,17 @@
 //! Writes index segments.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::catalog::Codec;
 use crate::crypto::{KeyRing, ObjectKind, ObjectWriter, Part, Sealed, TAG_LEN};
 use crate::error::{Error, Result};
 use crate::id::ObjectHash;
 use crate::repo::pack::PackEntry;
+use crate::repo::repository::Io;
 
 use super::filter;
-use super::segment::TRAILER_MAGIC;
-use super::{BLOCK_ENTRIES, ENTRY_LEN, PREFIX_LEN, PackInfo, kind_code};
+use super::segment::{Segment, TRAILER_MAGIC};
+use super::{BLOCK_ENTRIES, ENTRY_LEN, IndexRow, PREFIX_LEN, PackInfo, kind_code};
 
 /// One entry on its way into a segment.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +28,7 @@ struct Row {
 #[derive(Debug, Default)]
 pub(in crate::repo) struct SegmentBuilder {
     packs: Vec<PackInfo>,
+    numbers: HashMap<ObjectHash, u32>,
     rows: Vec<Row>,
 }
 
@@ -41,11 +45,7 @@ impl SegmentBuilder {
 
     /// Adds a stored pack and its blobs.
     pub(in crate::repo) fn add(&mut self, info: PackInfo, entries: impl IntoIterator<Item = PackEntry>) -> Result<()> {
-        let pack = u32::try_from(self.packs.len())
-            .ok()
-            .filter(|number| *number < 1 << 24)
-            .ok_or_else(|| Error::bug("packs in an index segment"))?;
-        self.packs.push(info);
+        let pack = self.add_pack(info)?;
         for entry in entries {
             let prefix = entry.id.as_bytes().first_chunk().copied().unwrap_or_default();
             self.rows.push(Row {
@@ -60,17 +60,37 @@ impl SegmentBuilder {
         Ok(())
     }
 
-    /// Adds a pack with entries of another segment, which hold no more than a prefix of their ids.
+    /// Adds all rows of another segment, but for those of packs that `leave_out` has.
+    pub(in crate::repo) fn add_segment(
+        &mut self,
+        io: &Io,
+        segment: &Segment,
+        leave_out: &HashSet<ObjectHash>,
+    ) -> Result<()> {
+        let mut numbers = Vec::with_capacity(segment.packs().len());
+        for info in segment.packs() {
+            let known = self.numbers.get(&info.pack.name).copied();
+            numbers.push(match known {
+                _ if leave_out.contains(&info.pack.name) => None,
+                Some(number) => Some(number),
+                None => Some(self.add_pack(*info)?),
+            });
+        }
+        segment.scan(io, &mut |row| {
+            if let Some(pack) = numbers.get(row.pack as usize).copied().flatten() {
+                let IndexRow { prefix, offset, stored_len, raw_len, codec, .. } = *row;
+                self.rows.push(Row { prefix, pack, offset, stored_len, raw_len, codec });
+            }
+        })
+    }
+
+    /// Adds a pack with entries of other segments, which hold no more than a prefix of their ids.
     pub(in crate::repo) fn add_indexed(
         &mut self,
         info: PackInfo,
         entries: impl IntoIterator<Item = super::IndexEntry>,
     ) -> Result<()> {
-        let pack = u32::try_from(self.packs.len())
-            .ok()
-            .filter(|number| *number < 1 << 24)
-            .ok_or_else(|| Error::bug("packs in an index segment"))?;
-        self.packs.push(info);
+        let pack = self.add_pack(info)?;
         self.rows.extend(entries.into_iter().map(|entry| Row {
             prefix: entry.prefix,
             pack,
@@ -80,6 +100,41 @@ impl SegmentBuilder {
             codec: entry.place.codec,
         }));
         Ok(())
+    }
+
+    fn add_pack(&mut self, info: PackInfo) -> Result<u32> {
+        let pack = u32::try_from(self.packs.len())
+            .ok()
+            .filter(|number| *number < 1 << 24)
+            .ok_or_else(|| Error::bug("packs in an index segment"))?;
+        self.packs.push(info);
+        self.numbers.insert(info.pack.name, pack);
+        Ok(pack)
+    }
+
+    /// Takes out the second and further copies of blobs, each with its pack: a segment has one row for a blob. `None` when there are none.
+    pub(in crate::repo) fn split_copies(&mut self) -> Result<Option<Self>> {
+        self.rows.sort_unstable_by_key(|row| (row.prefix, row.pack));
+        self.rows.dedup_by_key(|row| (row.prefix, row.pack));
+        let mut copies = Self::default();
+        let (packs, mut last, mut outcome) = (&self.packs, None, Ok(()));
+        self.rows.retain(|row| {
+            if last.replace(row.prefix) != Some(row.prefix) {
+                return true;
+            }
+            let pack = packs.get(row.pack as usize).ok_or_else(|| Error::bug("a row of an unknown pack"));
+            let number = pack.and_then(|info| match copies.numbers.get(&info.pack.name) {
+                Some(number) => Ok(*number),
+                None => copies.add_pack(*info),
+            });
+            match number {
+                Ok(pack) => copies.rows.push(Row { pack, ..*row }),
+                Err(error) => outcome = Err(error),
+            }
+            false
+        });
+        outcome?;
+        Ok((!copies.rows.is_empty()).then_some(copies))
     }
 
     /// The sealed segment; `written` in Unix seconds.

@@ -36,7 +36,7 @@ impl Segment {
     ///
     /// # Errors
     /// `Corrupt` at the first thing that is wrong. Rows before it were handed out.
-    pub(in crate::repo) fn scan(&self, io: &Io, size: u64, each: &mut dyn FnMut(&IndexRow)) -> Result<()> {
+    pub(in crate::repo) fn scan(&self, io: &Io, each: &mut dyn FnMut(&IndexRow)) -> Result<()> {
         let mut rules = Rules { segment: self, last: None, rows: 0, each };
         match &self.whole {
             Some(bytes) => {
@@ -44,12 +44,12 @@ impl Segment {
                     rules.block(number, bytes.get(self.block_at(number)..).unwrap_or_default())?;
                 }
             }
-            None => self.scan_pieces(io, size, &mut rules)?,
+            None => self.scan_pieces(io, &mut rules)?,
         }
         rules.finish()
     }
 
-    fn scan_pieces(&self, io: &Io, size: u64, rules: &mut Rules<'_>) -> Result<()> {
+    fn scan_pieces(&self, io: &Io, rules: &mut Rules<'_>) -> Result<()> {
         let key = segment_key(&self.name());
         let mut hasher = blake3::Hasher::new();
         let mut read = |from: u64, to: u64| -> Result<bytes::Bytes> {
@@ -69,8 +69,8 @@ impl Segment {
             }
         }
         let mut at = self.blocks_end();
-        while at < size {
-            let end = size.min(at + PIECE as u64);
+        while at < self.size() {
+            let end = self.size().min(at + PIECE as u64);
             read(at, end)?;
             at = end;
         }
@@ -194,7 +194,7 @@ mod tests {
         io.block(io.store.put(&segment_key(&name), bytes.into())).unwrap();
         let mut rows = Vec::new();
         let segment = io.block(Segment::open(io, name, size)).map_err(|error| error.chain())?;
-        segment.scan(io, size, &mut |row| rows.push(*row)).map_err(|error| error.chain())?;
+        segment.scan(io, &mut |row| rows.push(*row)).map_err(|error| error.chain())?;
         Ok(rows)
     }
 

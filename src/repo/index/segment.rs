@@ -37,6 +37,8 @@ pub(in crate::repo) struct Segment {
     /// First eight bytes of each block's first prefix.
     pub(super) firsts: Vec<u64>,
     entries: u64,
+    /// Bytes of the object.
+    size: u64,
     block_entries: usize,
     pub(super) filter: Filter,
     pub(super) whole: Option<Bytes>,
@@ -51,6 +53,7 @@ struct Groups {
 
 /// What the end of a segment says.
 struct Tail {
+    total: u64,
     footer_at: u64,
     footer: Vec<u8>,
     filter: Vec<u8>,
@@ -127,6 +130,7 @@ impl Segment {
             supersedes,
             firsts,
             entries,
+            size: tail.total,
             block_entries,
             filter: Filter::decode(&tail.filter)?,
             whole,
@@ -148,6 +152,10 @@ impl Segment {
 
     pub(in crate::repo) const fn entries(&self) -> u64 {
         self.entries
+    }
+
+    pub(in crate::repo) const fn size(&self) -> u64 {
+        self.size
     }
 
     /// The entry of `id`, if the segment has one. No request when the filter says no.
@@ -312,7 +320,7 @@ fn open_tail(opener: &Opener, tail: &[u8], total: u64) -> Result<Tail> {
     let blocks = (footer_at - filter_len).saturating_sub(HEADER_LEN as u64).div_ceil(block_len);
     let blocks = u32::try_from(blocks).map_err(|_| damaged())?;
     let footer = opener.open(&Part::Footer { total, blocks }, footer_at, footer)?;
-    Ok(Tail { footer_at, footer, filter })
+    Ok(Tail { total, footer_at, footer, filter })
 }
 
 fn read_pack(record: &[u8; PACK_LEN]) -> Result<PackInfo> {

@@ -1,0 +1,230 @@
+//! Marks what snapshots need. Every distinct catalogue page is read once, and of a leaf page only its table of blobs.
+//!
+//! Costs a read of all catalogue pages that the snapshots have between them, a twentieth to a fiftieth of what the data takes.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use crate::catalog::{BlobRef, ChildRef, ChunkList, InnerPage, leaf_blobs};
+use crate::error::{Error, ErrorKind, Result};
+use crate::events::{Progress, Watch};
+use crate::id::{BlobId, SessionId};
+use crate::repo::{BlobKind, Session, SnapshotName, Wanted};
+
+use super::usage::{Marked, Usage};
+
+/// Snapshots whose roots are in memory at once: about 50 KiB each at most.
+const SNAPSHOTS_AT_ONCE: usize = 64;
+/// Pages that one fetch is asked for.
+const PAGES_AT_ONCE: usize = 1024;
+
+/// A blob of the catalogue that is to be read.
+struct Page {
+    blob: Wanted,
+    kind: PageKind,
+    /// The first snapshot that was found to need it.
+    snapshot: SessionId,
+}
+
+#[derive(Clone, Copy)]
+enum PageKind {
+    /// A page of this level; 0 is a leaf.
+    Level(u8),
+    /// What an entry names beside chunks, or another list does.
+    List,
+}
+
+/// Something that a snapshot needs and that is not there.
+type Lost = (SessionId, Error);
+
+/// What marking is done with.
+pub(super) struct Marker<'m> {
+    session: &'m Session<'m>,
+    usage: &'m Usage,
+    watch: &'m Watch<'m>,
+    /// Half the ids of pages and lists that were read or are to be.
+    seen: HashSet<[u8; 16]>,
+    /// Hears of each blob that had not been used before.
+    fresh: &'m (dyn Fn(&BlobId) + Sync),
+}
+
+impl<'m> Marker<'m> {
+    pub(super) fn new(
+        session: &'m Session<'m>,
+        usage: &'m Usage,
+        watch: &'m Watch<'m>,
+        fresh: &'m (dyn Fn(&BlobId) + Sync),
+    ) -> Self {
+        Self { session, usage, watch, seen: HashSet::new(), fresh }
+    }
+
+    /// The same, but pages that were read before are not read again.
+    pub(super) fn knowing(self, seen: HashSet<[u8; 16]>) -> Self {
+        Self { seen, ..self }
+    }
+
+    /// Halves of the ids of all pages that were read.
+    pub(super) fn into_seen(self) -> HashSet<[u8; 16]> {
+        self.seen
+    }
+
+    /// Marks what these snapshots need. Returns what is not there, by snapshot: the first of each batch.
+    ///
+    /// # Errors
+    /// When a snapshot cannot be read, so that nobody knows what it needs.
+    pub(super) fn mark(&mut self, snapshots: &[&SnapshotName]) -> Result<Vec<Lost>> {
+        let mut lost = Vec::new();
+        for names in snapshots.chunks(SNAPSHOTS_AT_ONCE) {
+            let mut stack = Vec::new();
+            let names: Vec<SnapshotName> = names.iter().map(|name| (*name).clone()).collect();
+            for (name, snapshot) in names.iter().zip(self.session.load_each(&names)) {
+                match snapshot {
+                    Ok(snapshot) => {
+                        let pages = children(&snapshot.root, name.id);
+                        self.push(pages, &mut stack);
+                    }
+                    // Forgotten since it was listed. A listing that lies shows when it is repeated, before anything is removed.
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    Err(error) => return Err(unreadable(name, error)),
+                }
+            }
+            while !stack.is_empty() {
+                self.go_on()?;
+                let batch = stack.split_off(stack.len().saturating_sub(PAGES_AT_ONCE));
+                let below = self.read(&batch, &mut lost)?;
+                self.push(below, &mut stack);
+            }
+        }
+        Ok(lost)
+    }
+
+    fn go_on(&self) -> Result<()> {
+        if self.watch.stop.requested() {
+            return Err(Error::new(ErrorKind::Interrupted, "the prune was interrupted; nothing was removed"));
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, pages: Vec<Page>, stack: &mut Vec<Page>) {
+        for page in pages {
+            let id = page.blob.blob.id;
+            if self.seen.insert(id.as_bytes().first_chunk().copied().unwrap_or_default()) {
+                Progress::add(&self.watch.progress.files_total, 1);
+                stack.push(page);
+            }
+        }
+    }
+
+    /// Reads pages and lists, marks them and what they name, and returns those that they name in turn.
+    fn read(&self, batch: &[Page], lost: &mut Vec<Lost>) -> Result<Vec<Page>> {
+        let found = Mutex::new((Vec::new(), Vec::new()));
+        let mut readable = Vec::with_capacity(batch.len());
+        for page in batch {
+            match self.note(&page.blob.blob.id) {
+                Marked::Missing => lost.push((page.snapshot, missing(&page.blob.blob.id))),
+                _ if !self.is_list_after_all(page)? => {}
+                _ => readable.push(page),
+            }
+        }
+        let wanted: Vec<Wanted> = readable.iter().map(|page| page.blob).collect();
+        let outcome = self.session.reader().fetch(&wanted, &|number, plain| {
+            let Some(page) = readable.get(number) else { return Ok(()) };
+            let mut mine = Vec::new();
+            let outcome = self.page(page, &plain, &mut mine);
+            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+            found.0.append(&mut mine);
+            if let Err(error) = outcome {
+                found.1.push((page.snapshot, error));
+            }
+            Ok(())
+        });
+        Progress::add(&self.watch.progress.files_done, batch.len() as u64);
+        let (pages, mut failed) = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        lost.append(&mut failed);
+        match outcome {
+            Ok(()) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {
+                // One of the batch: which snapshots it is of matters only if all of them are marked as suspect.
+                lost.extend(readable.iter().map(|page| (page.snapshot, Error::new(error.kind(), error.chain()))));
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(pages)
+    }
+
+    /// A blob that entries name is taken for a chunk list where the first bytes of its id are those of one; the whole id decides.
+    fn is_list_after_all(&self, page: &Page) -> Result<bool> {
+        match page.kind {
+            PageKind::Level(_) => Ok(true),
+            PageKind::List => Ok(!self.session.places(BlobKind::Tree, &page.blob.blob.id)?.is_empty()),
+        }
+    }
+
+    fn page(&self, page: &Page, plain: &[u8], into: &mut Vec<Page>) -> Result<()> {
+        match page.kind {
+            PageKind::Level(0) => {
+                for blob in leaf_blobs(plain)? {
+                    self.blob(&blob.id, page.snapshot, into)?;
+                }
+            }
+            PageKind::Level(_) => into.extend(children(&InnerPage::decode(plain)?, page.snapshot)),
+            PageKind::List => {
+                let list = ChunkList::decode(plain)?;
+                for item in &list.chunks {
+                    if list.depth == 0 {
+                        self.blob(&item.id, page.snapshot, into)?;
+                    } else {
+                        into.push(list_page(item.id, page.snapshot));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn blob(&self, id: &BlobId, snapshot: SessionId, into: &mut Vec<Page>) -> Result<()> {
+        match self.note(id) {
+            Marked::Missing => return Err(missing(id)),
+            Marked::First | Marked::Again if self.usage.may_be_list(id) => into.push(list_page(*id, snapshot)),
+            Marked::First | Marked::Again => {}
+        }
+        Ok(())
+    }
+
+    fn note(&self, id: &BlobId) -> Marked {
+        let marked = self.usage.mark(id);
+        if marked == Marked::First {
+            (self.fresh)(id);
+        }
+        marked
+    }
+}
+
+fn children(page: &InnerPage, snapshot: SessionId) -> Vec<Page> {
+    let level = page.level.saturating_sub(1);
+    let child = |child: &ChildRef| Page {
+        blob: Wanted {
+            kind: BlobKind::Tree,
+            blob: BlobRef { id: child.id, raw_len: child.raw_len },
+            place: child.hint,
+        },
+        kind: PageKind::Level(level),
+        snapshot,
+    };
+    page.children.iter().map(child).collect()
+}
+
+fn list_page(id: BlobId, snapshot: SessionId) -> Page {
+    let blob = Wanted { kind: BlobKind::Tree, blob: BlobRef { id, raw_len: 0 }, place: None };
+    Page { blob, kind: PageKind::List, snapshot }
+}
+
+fn missing(id: &BlobId) -> Error {
+    Error::corrupt(format!("blob {id} is in no pack that the index knows"))
+}
+
+fn unreadable(name: &SnapshotName, error: Error) -> Error {
+    error
+        .within(format!("read snapshot {}, to know what it needs", name.id.short()))
+        .with_hint("nothing was removed; run `volvault check`, and forget the snapshot if it cannot be healed")
+}

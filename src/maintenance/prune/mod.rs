@@ -1,0 +1,332 @@
+//! Removes what no snapshot needs, beside any number of other runs. The protocol is that of `docs/format.md` section 11, and the steps have the
+//! names of its model.
+//!
+//! Order: copies and their index (`store_packs`, `store_segment`); `condemn`; `await_sessions`; the second look (`list_snapshots`, `list_condemned`,
+//! `open_index`, `decide`); `drop`; `delete_packs`; the index without what was dropped; `uncondemn`. Stopped anywhere, it has lost nothing, and
+//! the next prune goes on from there.
+//!
+//! Memory: 12 bytes and a bit for each place of a blob, the filters of the index while they are open (2 bytes each), 34 for each catalogue page, 200 for
+//! each pack, and up to 90 MiB for packs that are being written.
+
+mod choose;
+mod mark;
+mod options;
+mod repack;
+mod report;
+mod survey;
+mod usage;
+
+pub use options::{MaxUnused, PruneOptions};
+pub use report::{Amount, PrunePlan, PruneReport};
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::events::{Event, Progress, Watch};
+use crate::id::{BlobId, ObjectHash, SessionId};
+use crate::repo::{Gone, Listing, Other, Repository, Session, SessionKind, SnapshotName};
+
+use mark::Marker;
+use repack::{Relied, repack};
+use survey::{Before, Survey, survey};
+
+/// Time between two looks at who is still at work.
+const POLL: Duration = Duration::from_millis(500);
+
+/// Makes the plan, hands it to `planned`, and unless it is a dry run carries it out.
+///
+/// # Errors
+/// Before anything is removed: when the index or a snapshot cannot be read, when a snapshot needs what is not there, when snapshots vanished that nobody forgot,
+/// when more than half of the packs would go without a reason, or `Interrupted`. Errors of the store at any time; the next prune goes on.
+pub fn prune(
+    repo: &Repository,
+    options: &PruneOptions,
+    watch: &Watch<'_>,
+    planned: &mut dyn FnMut(&PrunePlan),
+) -> Result<PruneReport> {
+    repo.config().check_maintainable()?;
+    let before = Before::look(repo)?;
+    let session = if options.dry_run { repo.observe()? } else { repo.maintain_session()? };
+    let outcome = run(&session, &before, options, watch, planned);
+    session.end(if outcome.is_ok() { "done" } else { "failed" });
+    outcome
+}
+
+fn run(
+    session: &Session<'_>,
+    before: &Before,
+    options: &PruneOptions,
+    watch: &Watch<'_>,
+    planned: &mut dyn FnMut(&PrunePlan),
+) -> Result<PruneReport> {
+    let mut survey = survey(session, before, options, watch)?;
+    planned(&survey.plan);
+    let mut report = PruneReport {
+        plan: survey.plan.clone(),
+        dry_run: options.dry_run,
+        incomplete_snapshots: survey.suspect.iter().filter(|(_, whole)| !whole).map(|(id, _)| id.to_hex()).collect(),
+        ..PruneReport::default()
+    };
+    if options.dry_run {
+        return Ok(report);
+    }
+    let mut relied = Relied::default();
+    if !survey.repack.is_empty() {
+        step(watch, "rewriting packs")?;
+        relied = repack(session, &survey, options.max_time, watch)?;
+        (report.copied.count, report.copied.bytes) = relied.copied;
+        survey.victims.retain(|name, _| !relied.left.contains(name));
+    }
+    step(watch, "removing packs")?;
+    let removal = Removal { session, before, survey, relied, options, watch };
+    removal.run(&mut report)?;
+    Ok(report)
+}
+
+/// The second half of a prune.
+struct Removal<'r> {
+    session: &'r Session<'r>,
+    before: &'r Before,
+    survey: Survey,
+    relied: Relied,
+    options: &'r PruneOptions,
+    watch: &'r Watch<'r>,
+}
+
+/// Whom the prune waits for.
+struct Waiting {
+    /// The state when the wait began.
+    since: Listing,
+    /// Runs that are still at work.
+    left: BTreeSet<SessionId>,
+    /// Runs that were given up.
+    marked: BTreeSet<SessionId>,
+}
+
+impl Removal<'_> {
+    fn run(mut self, report: &mut PruneReport) -> Result<()> {
+        let mut packs: Vec<ObjectHash> = self.survey.victims.keys().copied().collect();
+        packs.sort_unstable();
+        // condemn
+        let mut own = self.session.condemn(&packs)?;
+        // await_sessions
+        let waiting = self.await_sessions(&packs, &mut own)?;
+        report.given_up = waiting.marked.len() as u64;
+        let ripe = self.ripe(&waiting);
+        // list_snapshots, list_condemned, list_dropped, open_index
+        let now = self.session.repo().observe()?;
+        // decide
+        let spared = self.decide(&now)?;
+        let dropped: HashSet<ObjectHash> = ripe.iter().filter(|name| !spared.contains(*name)).copied().collect();
+        // drop
+        if !dropped.is_empty() || !self.survey.lost.is_empty() {
+            self.drop_packs(&dropped, &waiting)?;
+        }
+        // delete_packs
+        self.delete_packs(&dropped, report)?;
+        let gone: HashSet<ObjectHash> = now.gone().packs.iter().chain(&dropped).copied().collect();
+        report.index_segments = self.session.rewrite_index(&gone)? as u64;
+        // uncondemn
+        report.spared_packs = spared.len() as u64;
+        report.pending_packs = (packs.len() - ripe.len()) as u64;
+        report.waits_for = if report.pending_packs > 0 { waiting.left.len() as u64 } else { 0 };
+        if report.pending_packs > 0 {
+            own.clear();
+        }
+        for condemned in self.adopted_records(&now) {
+            if condemned.packs.iter().all(|name| gone.contains(name)) {
+                own.extend(condemned.keys.iter().cloned());
+            }
+        }
+        self.session.remove_records(own)?;
+        self.tidy(&now, &waiting)
+    }
+
+    /// Looks who is at work, and waits for those who may not know what was condemned.
+    fn await_sessions(&self, packs: &[ObjectHash], own: &mut Vec<String>) -> Result<Waiting> {
+        let mut since = self.session.repo().listing()?;
+        let mut waiting =
+            Waiting { left: self.at_work(&since)?, since: std::mem::take(&mut since), marked: BTreeSet::new() };
+        if packs.is_empty() {
+            waiting.left.clear();
+            return Ok(waiting);
+        }
+        if !waiting.left.is_empty() {
+            own.push(self.session.store_waits(&waiting.left)?);
+        }
+        let mut polls = self.options.wait.as_millis() / POLL.as_millis();
+        let mut listing = waiting.since.clone();
+        loop {
+            for other in self.session.others(&listing)? {
+                // mark_stale
+                if waiting.left.contains(&other.id) && is_over(&other, self.options) {
+                    self.session.mark_stale(other.id)?;
+                    waiting.left.remove(&other.id);
+                    waiting.marked.insert(other.id);
+                }
+            }
+            let at_work = self.at_work(&listing)?;
+            waiting.left.retain(|id| at_work.contains(id));
+            if waiting.left.is_empty() || polls == 0 || self.watch.stop.requested() {
+                return Ok(waiting);
+            }
+            polls -= 1;
+            std::thread::sleep(POLL);
+            listing = self.session.repo().listing()?;
+        }
+    }
+
+    /// The runs that a prune has to wait for. Other prunes are none: what they rely on, they have condemned the rest of.
+    fn at_work(&self, listing: &Listing) -> Result<BTreeSet<SessionId>> {
+        let others = self.session.others(listing)?;
+        let counts = |other: &Other| other.kind != Some(SessionKind::Maintain) && !listing.suspect.contains(&other.id);
+        Ok(others.into_iter().filter(counts).map(|other| other.id).collect())
+    }
+
+    /// The packs that every run knows to be condemned.
+    fn ripe(&self, waiting: &Waiting) -> HashSet<ObjectHash> {
+        if waiting.left.is_empty() {
+            return self.survey.victims.keys().copied().collect();
+        }
+        let mut ripe = HashSet::new();
+        for condemned in self.adopted_records(self.session) {
+            // A run that came after they were condemned has seen that they are.
+            let is_ripe = condemned.waits.as_ref().is_some_and(|waits| waits.is_disjoint(&waiting.left));
+            if is_ripe {
+                ripe.extend(condemned.packs.iter().filter(|name| self.survey.victims.contains_key(*name)));
+            }
+        }
+        ripe
+    }
+
+    fn adopted_records<'s>(&'s self, session: &'s Session<'_>) -> impl Iterator<Item = &'s crate::repo::Condemned> {
+        let adopted = &self.survey.adopted;
+        session.condemned().iter().filter(|(prune, _)| adopted.contains(prune)).map(|(_, condemned)| condemned)
+    }
+
+    /// The packs that must stay, because of what others did since the survey.
+    fn decide(&mut self, now: &Session<'_>) -> Result<HashSet<ObjectHash>> {
+        let mut spared: HashSet<ObjectHash> = HashSet::new();
+        let others = now
+            .condemned()
+            .iter()
+            .filter(|(prune, _)| **prune != self.session.id() && !self.survey.adopted.contains(prune));
+        let mut unreliable: HashSet<ObjectHash> =
+            others.flat_map(|(_, condemned)| condemned.packs.iter().copied()).collect();
+        unreliable.extend(&now.gone().packs);
+        let relied = &self.relied;
+        spared.extend(relied.on.iter().filter(|(on, _)| unreliable.contains(on)).map(|(_, victim)| *victim));
+        if relied.new.iter().any(|name| unreliable.contains(name)) {
+            spared.extend(&relied.copied_from);
+        }
+        let known: HashSet<ObjectHash> = self.session.listing().segments.iter().map(|(name, _)| *name).collect();
+        let is_new = now.listing().segments.iter().any(|(name, _)| !known.contains(name));
+        if is_new {
+            let (newer, _) = survey::table(now, self.before, &known)?;
+            spared.extend(
+                newer.packs().iter().map(|info| info.pack.name).filter(|name| self.survey.orphans.contains(name)),
+            );
+            self.survey.usage.set_newer(newer);
+        }
+        self.spare_for_new_snapshots(now, &mut spared)?;
+        spared.retain(|name| self.survey.victims.contains_key(name));
+        Ok(spared)
+    }
+
+    fn spare_for_new_snapshots(&mut self, now: &Session<'_>, spared: &mut HashSet<ObjectHash>) -> Result<()> {
+        let known: HashSet<SessionId> = self.before.snapshots.iter().map(|name| name.id).collect();
+        let new: Vec<&SnapshotName> = now.snapshots().iter().filter(|name| !known.contains(&name.id)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let needed: Mutex<HashSet<ObjectHash>> = Mutex::default();
+        let (usage, victims) = (&self.survey.usage, &self.survey.victims);
+        let fresh = |id: &BlobId| {
+            let names =
+                usage.places(id).filter_map(|number| usage.packs().get(number as usize)).map(|info| info.pack.name);
+            needed
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend(names.filter(|name| victims.contains_key(name)));
+        };
+        let mut marker = Marker::new(now, usage, self.watch, &fresh).knowing(std::mem::take(&mut self.survey.seen));
+        for (snapshot, error) in marker.mark(&new)? {
+            if !now.listing().suspect.contains(&snapshot) {
+                return Err(error
+                    .within(format!(
+                        "snapshot {}, which is new, needs what is not there; nothing was removed",
+                        snapshot.short()
+                    ))
+                    .with_hint("run `volvault check`"));
+            }
+        }
+        spared.extend(needed.into_inner().unwrap_or_else(PoisonError::into_inner));
+        Ok(())
+    }
+
+    fn drop_packs(&self, dropped: &HashSet<ObjectHash>, waiting: &Waiting) -> Result<()> {
+        let packs = dropped.iter().chain(&self.survey.lost).copied().collect();
+        let listed: HashSet<SessionId> = waiting.since.snapshots.iter().map(|name| name.id).collect();
+        let forgotten = self.survey.forgotten.iter().filter(|id| !listed.contains(*id)).copied().collect();
+        let nothing = Listing::default();
+        // Only when nobody is left who began before: see there.
+        let seen = if waiting.left.is_empty() { &waiting.since } else { &nothing };
+        self.session.drop_packs(&Gone { packs, forgotten }, seen)
+    }
+
+    fn delete_packs(&self, dropped: &HashSet<ObjectHash>, report: &mut PruneReport) -> Result<()> {
+        let sizes: HashMap<ObjectHash, u64> = self
+            .survey
+            .victims
+            .iter()
+            .filter(|(name, _)| dropped.contains(*name))
+            .map(|(name, size)| (*name, *size))
+            .collect();
+        let mut packs: Vec<ObjectHash> = sizes.keys().copied().collect();
+        packs.sort_unstable();
+        Progress::add(&self.watch.progress.files_total, packs.len() as u64);
+        let progress = &self.watch.progress.files_done;
+        self.session.delete_packs(&packs, &mut |count| Progress::add(progress, count as u64))?;
+        report.deleted_packs = Amount { count: packs.len() as u64, bytes: sizes.values().sum() };
+        Ok(())
+    }
+
+    /// Removes records that nobody needs any more, and notes what this prune saw.
+    fn tidy(&self, now: &Session<'_>, waiting: &Waiting) -> Result<()> {
+        let own = self.session.id();
+        let is_quiet = now.condemned().keys().all(|prune| *prune == own || self.survey.adopted.contains(prune));
+        for (id, is_whole) in &self.survey.suspect {
+            // clear_suspect
+            if *is_whole && is_quiet && waiting.left.is_empty() {
+                self.session.clear_suspect(*id)?;
+            }
+        }
+        // sweep_sessions
+        let ended: HashSet<SessionId> = now.snapshots().iter().map(|name| name.id).collect();
+        let over =
+            |id: &SessionId| ended.contains(id) || waiting.marked.contains(id) || now.gone().forgotten.contains(id);
+        let keys = waiting.since.sessions.iter().filter(|(id, _)| **id != own && over(id));
+        self.session.remove_records(keys.flat_map(|(_, session)| session.keys.iter().cloned()).collect())?;
+        self.session.note_seen(&ended.into_iter().collect(), &now.listing().pruned)
+    }
+}
+
+/// Whether a run is not waited for any more.
+fn is_over(other: &Other, options: &PruneOptions) -> bool {
+    other.has_died || other.silent.to_std().is_ok_and(|silent| silent >= options.stale_after)
+}
+
+/// Begins a step that a display can name.
+///
+/// # Errors
+/// `Interrupted` when the run was asked to stop.
+fn step(watch: &Watch<'_>, name: &str) -> Result<()> {
+    *watch.progress.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(name.to_owned());
+    watch.observer.on(&Event::Note { text: name });
+    if watch.stop.requested() {
+        return Err(Error::new(ErrorKind::Interrupted, "the prune was interrupted; nothing was removed"));
+    }
+    Ok(())
+}

@@ -1,0 +1,325 @@
+//! The first half of a prune: what there is, what of it is used, and what is to be done about the rest. Writes nothing.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::events::Watch;
+use crate::id::{ObjectHash, SessionId};
+use crate::repo::{OpenSegment, PackInfo, Repository, Session, SnapshotName, StoredPack};
+
+use super::choose::{PackUse, choose};
+use super::mark::Marker;
+use super::options::PruneOptions;
+use super::report::PrunePlan;
+use super::usage::Usage;
+
+/// What was listed before the session of the prune began: packs before the index, so that a pack which no index names is none that has been
+/// indexed meanwhile; snapshots before the index, so that what they need is in it.
+pub(super) struct Before {
+    packs: HashMap<ObjectHash, StoredPack>,
+    pub(super) snapshots: Vec<SnapshotName>,
+}
+
+impl Before {
+    pub(super) fn look(repo: &Repository) -> Result<Self> {
+        let packs = repo.stored_packs()?.packs.into_iter().map(|pack| (pack.name, pack)).collect();
+        Ok(Self { packs, snapshots: repo.listing()?.snapshots })
+    }
+}
+
+/// What a prune knows before it changes anything.
+pub(super) struct Survey {
+    pub(super) usage: Usage,
+    /// Pages that were read: halves of their ids.
+    pub(super) seen: HashSet<[u8; 16]>,
+    /// Packs to be rewritten, by number.
+    pub(super) repack: Vec<u32>,
+    /// All packs that are to go, with their bytes.
+    pub(super) victims: HashMap<ObjectHash, u64>,
+    /// Those among them that no index names.
+    pub(super) orphans: HashSet<ObjectHash>,
+    /// Packs that must not be relied on: other prunes have condemned them, or they are lost.
+    pub(super) unreliable: HashSet<ObjectHash>,
+    /// Prunes that are over and left condemned packs.
+    pub(super) adopted: BTreeSet<SessionId>,
+    /// Index entries that name packs which are not there and which nobody needs.
+    pub(super) lost: HashSet<ObjectHash>,
+    /// Snapshots that are marked as suspect, and whether all that they need is there.
+    pub(super) suspect: Vec<(SessionId, bool)>,
+    /// Snapshots that were forgotten on purpose.
+    pub(super) forgotten: BTreeSet<SessionId>,
+    pub(super) plan: PrunePlan,
+}
+
+/// Looks at everything and makes the plan.
+pub(super) fn survey(
+    session: &Session<'_>,
+    before: &Before,
+    options: &PruneOptions,
+    watch: &Watch<'_>,
+) -> Result<Survey> {
+    let forgotten = session.repo().forgotten()?;
+    let is_explained = nothing_vanished(session, before, &forgotten, options)?;
+    super::step(watch, "loading indexes")?;
+    let (usage, lost) = table(session, before, &HashSet::new())?;
+    let mut survey = Survey {
+        usage,
+        seen: HashSet::new(),
+        repack: Vec::new(),
+        victims: HashMap::new(),
+        orphans: HashSet::new(),
+        unreliable: lost.clone(),
+        adopted: BTreeSet::new(),
+        lost,
+        suspect: Vec::new(),
+        forgotten,
+        plan: PrunePlan { snapshots: before.snapshots.len() as u64, ..PrunePlan::default() },
+    };
+    super::step(watch, "finding data that is still in use")?;
+    mark(session, before, &mut survey, watch)?;
+    super::step(watch, "deciding what to remove")?;
+    let forced = adopt(session, &mut survey, options)?;
+    let packs = weigh(&mut survey, &forced);
+    let full = session.repo().limits().pack_size.bytes();
+    let choice = choose(&packs, options, full);
+    fill_plan(&mut survey, &packs, &choice.remove, &choice.repack, &forced);
+    let names = |number: &u32| survey.usage.packs().get(*number as usize).map(|info| (info.pack.name, info.size));
+    survey.victims = choice.remove.iter().chain(&choice.repack).filter_map(names).collect();
+    survey.repack = choice.repack;
+    orphans(session, before, &mut survey, (options, &forced));
+    let packs = survey.usage.packs().len() + survey.orphans.len();
+    let removed = survey.victims.len() - survey.repack.len();
+    if removed * 2 > packs && !is_explained && !options.force {
+        return Err(Error::invalid(format!("{removed} of {packs} packs would be removed, and no record tells of forgotten snapshots"))
+            .with_hint("if that is right (a backup was killed, or its snapshots were removed by hand), run it with --force; else check the store"));
+    }
+    Ok(survey)
+}
+
+/// A snapshot that the last prune saw, and that is gone although nobody forgot it, says that the listing is not to be trusted, or that somebody
+/// else deletes here. Returns whether snapshots were forgotten since.
+fn nothing_vanished(
+    session: &Session<'_>,
+    before: &Before,
+    forgotten: &BTreeSet<SessionId>,
+    options: &PruneOptions,
+) -> Result<bool> {
+    let listed: HashSet<SessionId> = before.snapshots.iter().chain(session.snapshots()).map(|name| name.id).collect();
+    let seen = session.seen_by_prunes(session.listing())?;
+    let vanished: Vec<SessionId> =
+        seen.iter().filter(|id| !listed.contains(*id) && !forgotten.contains(*id)).copied().collect();
+    if let Some(first) = vanished.first().filter(|_| !options.force) {
+        return Err(Error::new(
+            ErrorKind::Unavailable,
+            format!(
+                "{} snapshots are missing that the last prune saw and that nobody forgot, {} among them; nothing was removed",
+                vanished.len(),
+                first.short()
+            ),
+        )
+        .with_hint("if they were removed by hand, run it with --force; else the store does not list all there is: do not prune it"));
+    }
+    let gone = |id: &SessionId| !listed.contains(id);
+    Ok(if seen.is_empty() { forgotten.iter().any(gone) } else { seen.iter().any(gone) })
+}
+
+/// The places of all blobs, and the packs that the index names but that are not there. Segments in `known` are left out.
+pub(super) fn table(
+    session: &Session<'_>,
+    before: &Before,
+    known: &HashSet<ObjectHash>,
+) -> Result<(Usage, HashSet<ObjectHash>)> {
+    let mut segments = Vec::new();
+    for (name, segment) in session.open_segments()? {
+        let segment = segment.map_err(|error| {
+            error.within("read the index").with_hint("nothing was removed; run `volvault repair index` first")
+        })?;
+        if !known.contains(&name) {
+            segments.push(segment);
+        }
+    }
+    let superseded: HashSet<ObjectHash> =
+        segments.iter().flat_map(|segment| segment.supersedes().iter().copied()).collect();
+    segments.retain(|segment| !superseded.contains(&segment.name()));
+    let mut usage = Usage::with_capacity(segments.iter().map(OpenSegment::entries).sum());
+    let mut lost = HashSet::new();
+    for segment in segments {
+        let mut numbers = Vec::with_capacity(segment.packs().len());
+        for info in segment.packs() {
+            let name = info.pack.name;
+            let is_there = !session.gone().packs.contains(&name) && !lost.contains(&name) && {
+                let is_there = before.packs.contains_key(&name) || is_stored(session, info)?;
+                if !is_there {
+                    lost.insert(name);
+                }
+                is_there
+            };
+            numbers.push(if is_there { Some(usage.add_pack(info)?) } else { None });
+        }
+        segment.rows(&mut |row| {
+            if let Some(pack) = numbers.get(row.pack as usize).copied().flatten() {
+                usage.add(pack, row);
+            }
+        })?;
+    }
+    usage.sort();
+    Ok((usage, lost))
+}
+
+/// Packs that were stored after the packs were listed.
+fn is_stored(session: &Session<'_>, info: &PackInfo) -> Result<bool> {
+    session.repo().has_pack(&info.pack.name)
+}
+
+fn mark(session: &Session<'_>, before: &Before, survey: &mut Survey, watch: &Watch<'_>) -> Result<()> {
+    let is_suspect = |name: &&SnapshotName| session.listing().suspect.contains(&name.id);
+    let (suspect, sound): (Vec<_>, Vec<_>) = before.snapshots.iter().partition(is_suspect);
+    let mut marker = Marker::new(session, &survey.usage, watch, &|_| ());
+    if let Some((snapshot, error)) = marker.mark(&sound)?.into_iter().next() {
+        return Err(error
+            .within(format!("snapshot {} needs what is not there; nothing was removed", snapshot.short()))
+            .with_hint("run `volvault check`, then `volvault repair`, before pruning"));
+    }
+    for name in suspect {
+        let lost = marker.mark(&[name])?;
+        survey.suspect.push((name.id, lost.is_empty()));
+    }
+    survey.seen = marker.into_seen();
+    Ok(())
+}
+
+/// Packs that prunes condemned which are over: they are ours now. Those of prunes at work are theirs.
+fn adopt(session: &Session<'_>, survey: &mut Survey, options: &PruneOptions) -> Result<HashSet<ObjectHash>> {
+    let others = session.others(session.listing())?;
+    let mut forced = HashSet::new();
+    for (prune, condemned) in session.condemned() {
+        let at_work = others.iter().any(|other| other.id == *prune && !super::is_over(other, options));
+        if at_work {
+            survey.unreliable.extend(&condemned.packs);
+        } else {
+            survey.adopted.insert(*prune);
+            forced.extend(condemned.packs.iter().filter(|name| !session.gone().packs.contains(*name)));
+        }
+    }
+    forced.retain(|name| !survey.unreliable.contains(name));
+    Ok(forced)
+}
+
+/// What each pack holds. Of a blob in several packs one place counts as used: that in the pack which is used most anyway.
+fn weigh(survey: &mut Survey, forced: &HashSet<ObjectHash>) -> Vec<PackUse> {
+    let (usage, plan) = (&survey.usage, &mut survey.plan);
+    let mut packs: Vec<PackUse> = (0u32..)
+        .zip(usage.packs())
+        .map(|(number, info)| PackUse {
+            number,
+            kind: info.kind,
+            size: info.size,
+            blobs: u64::from(info.blobs),
+            used_blobs: 0,
+            used: 0,
+            surplus_blobs: 0,
+            surplus: 0,
+            unused: 0,
+            forced: forced.contains(&info.pack.name),
+            taken: survey.unreliable.contains(&info.pack.name),
+        })
+        .collect();
+    let mut rows = vec![(0u64, 0u64); packs.len()];
+    let mut several = Vec::new();
+    for (places, used) in usage.groups() {
+        for (number, len) in &places {
+            if let Some((count, bytes)) = rows.get_mut(*number as usize) {
+                *count += 1;
+                *bytes += u64::from(*len);
+            }
+        }
+        match places.as_slice() {
+            [(number, len)] if used => {
+                if let Some(pack) = packs.get_mut(*number as usize) {
+                    pack.used_blobs += 1;
+                    pack.used += u64::from(*len);
+                    plan.used.add(u64::from(*len));
+                }
+            }
+            _ if used => several.push(places),
+            _ => places.iter().for_each(|(_, len)| plan.unused.add(u64::from(*len))),
+        }
+    }
+    for places in several {
+        let worth = |number: u32| packs.get(number as usize).map(|pack| (!pack.taken, !pack.forced, pack.used));
+        let keeper =
+            places.iter().map(|(number, _)| *number).max_by_key(|number| (worth(*number), std::cmp::Reverse(*number)));
+        for (number, len) in places {
+            let Some(pack) = packs.get_mut(number as usize) else { continue };
+            if Some(number) == keeper {
+                pack.used_blobs += 1;
+                pack.used += u64::from(len);
+                plan.used.add(u64::from(len));
+            } else {
+                pack.surplus_blobs += 1;
+                pack.surplus += u64::from(len);
+                plan.duplicate.add(u64::from(len));
+            }
+        }
+    }
+    for (pack, (count, bytes)) in packs.iter_mut().zip(rows) {
+        pack.unused = bytes.saturating_sub(pack.used + pack.surplus);
+        // Blobs that no segment names take about as much as the others.
+        let unnamed = pack.blobs.saturating_sub(count);
+        let average = (bytes.max(pack.size) / pack.blobs.max(1)).min(pack.size);
+        pack.unused += unnamed * average;
+        plan.unused.count += unnamed;
+        plan.unused.bytes += unnamed * average;
+    }
+    packs
+}
+
+fn fill_plan(survey: &mut Survey, packs: &[PackUse], remove: &[u32], repack: &[u32], forced: &HashSet<ObjectHash>) {
+    let plan = &mut survey.plan;
+    let (remove, repack): (HashSet<&u32>, HashSet<&u32>) = (remove.iter().collect(), repack.iter().collect());
+    for pack in packs {
+        let wasted_blobs = pack.blobs.saturating_sub(pack.used_blobs);
+        if remove.contains(&pack.number) {
+            plan.remove_packs.add(pack.size);
+            plan.remove.count += wasted_blobs;
+            plan.remove.bytes += pack.unused + pack.surplus;
+        } else if repack.contains(&pack.number) {
+            plan.repack_packs.add(pack.size);
+            plan.repack.count += pack.used_blobs;
+            plan.repack.bytes += pack.used;
+            plan.repack_remove.count += wasted_blobs;
+            plan.repack_remove.bytes += pack.unused + pack.surplus;
+        } else {
+            plan.keep_packs.add(pack.size);
+            plan.remain.count += wasted_blobs;
+            plan.remain.bytes += pack.unused + pack.surplus;
+            plan.remain_unused += pack.unused + pack.surplus;
+        }
+    }
+    plan.remain.count += plan.used.count;
+    plan.remain.bytes += plan.used.bytes;
+    plan.adopted_packs = forced.len() as u64;
+}
+
+/// Packs that no index names, and that are too old to be of a run which is about to name them.
+fn orphans(
+    session: &Session<'_>,
+    before: &Before,
+    survey: &mut Survey,
+    (options, forced): (&PruneOptions, &HashSet<ObjectHash>),
+) {
+    let newest = session.listing().newest;
+    for pack in before.packs.values() {
+        let is_named = survey.usage.number(&pack.name).is_some();
+        if is_named || survey.unreliable.contains(&pack.name) {
+            continue;
+        }
+        let age = newest.and_then(|now| (now - pack.modified).to_std().ok()).unwrap_or_default();
+        let is_tombstoned = session.gone().packs.contains(&pack.name);
+        if age >= options.orphan_age || forced.contains(&pack.name) || is_tombstoned {
+            survey.victims.insert(pack.name, pack.size);
+            survey.orphans.insert(pack.name);
+            survey.plan.unreferenced_packs.add(pack.size);
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Which blobs are used: a sorted table with a row for each place of a blob, and a mark for each row.
+//!
+//! A row has 12 bytes: 6 of the id, 3 for the pack, 3 for the length. Two blobs of ten million share 6 bytes about once; then both count as
+//! used when one is, and as copies of each other until the whole ids, which stand in the packs, have been compared.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::{Error, Result};
+use crate::id::{BlobId, ObjectHash};
+use crate::repo::{BlobKind, IndexRow, PackInfo};
+
+const KEY: usize = 6;
+const ROW: usize = 12;
+
+type Row = [u8; ROW];
+
+/// The places of all blobs.
+#[derive(Debug, Default)]
+pub(super) struct Usage {
+    packs: Vec<PackInfo>,
+    numbers: HashMap<ObjectHash, u32>,
+    rows: Vec<Row>,
+    used: Vec<AtomicU64>,
+    /// Blobs that have been stored since.
+    newer: Option<Box<Self>>,
+}
+
+/// What became of a mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Marked {
+    /// The blob has no place.
+    Missing,
+    /// It has one, and was used already.
+    Again,
+    /// It has one, and is used from now on.
+    First,
+}
+
+impl Usage {
+    pub(super) fn with_capacity(rows: u64) -> Self {
+        Self { rows: Vec::with_capacity(usize::try_from(rows).unwrap_or(0)), ..Self::default() }
+    }
+
+    /// The number of a pack; the same pack has one number whoever names it.
+    ///
+    /// # Errors
+    /// `Corrupt` when two segments describe it differently.
+    pub(super) fn add_pack(&mut self, info: &PackInfo) -> Result<u32> {
+        let next = u32::try_from(self.packs.len()).ok().filter(|number| *number < 1 << 24);
+        let next = next.ok_or_else(|| Error::bug("more than 16 million packs"))?;
+        let number = *self.numbers.entry(info.pack.name).or_insert(next);
+        if number == next {
+            self.packs.push(*info);
+        }
+        if self.packs.get(number as usize) == Some(info) {
+            return Ok(number);
+        }
+        Err(Error::corrupt(format!("two index segments describe pack {} differently", info.pack.name))
+            .with_hint("run `volvault check`"))
+    }
+
+    pub(super) fn add(&mut self, pack: u32, row: &IndexRow) {
+        let mut bytes = [0u8; ROW];
+        let key = row.prefix.iter().take(KEY);
+        let pack = pack.to_be_bytes();
+        let len = row.stored_len.to_be_bytes();
+        let rest = pack.iter().skip(1).chain(len.iter().skip(1));
+        bytes.iter_mut().zip(key.chain(rest)).for_each(|(to, from)| *to = *from);
+        self.rows.push(bytes);
+    }
+
+    /// To be called after the last row. Segments repeat each other after a merge that was stopped; then so do rows.
+    pub(super) fn sort(&mut self) {
+        self.rows.sort_unstable();
+        self.rows.dedup();
+        self.used = (0..self.rows.len().div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+    }
+
+    /// Adds what has been stored since. It can be marked, and counts for nothing else.
+    pub(super) fn set_newer(&mut self, newer: Self) {
+        self.newer = Some(Box::new(newer));
+    }
+
+    pub(super) fn packs(&self) -> &[PackInfo] {
+        &self.packs
+    }
+
+    pub(super) fn number(&self, name: &ObjectHash) -> Option<u32> {
+        self.numbers.get(name).copied()
+    }
+
+    /// Marks all places of a blob as used. May be called from several threads.
+    pub(super) fn mark(&self, id: &BlobId) -> Marked {
+        let mut marked = self.newer.as_ref().map_or(Marked::Missing, |newer| newer.mark(id));
+        for (at, _) in self.group(id) {
+            let before = self.used.get(at / 64).map_or(0, |word| word.fetch_or(1 << (at % 64), Ordering::Relaxed));
+            if before & 1 << (at % 64) != 0 {
+                return Marked::Again;
+            }
+            marked = Marked::First;
+        }
+        marked
+    }
+
+    /// Whether the blob may lie among catalogue pages: what an entry names there is a chunk list.
+    pub(super) fn may_be_list(&self, id: &BlobId) -> bool {
+        let kind = |(_, row): (usize, &Row)| self.packs.get(pack_of(row) as usize).map(|info| info.kind);
+        self.group(id).any(|row| kind(row) == Some(BlobKind::Tree))
+            || self.newer.as_ref().is_some_and(|newer| newer.may_be_list(id))
+    }
+
+    /// Whether a snapshot needs the blob.
+    pub(super) fn is_used(&self, id: &BlobId) -> bool {
+        self.group(id).next().is_some_and(|(at, _)| self.is_marked(at))
+    }
+
+    /// The numbers of the packs that may hold a blob.
+    pub(super) fn places(&self, id: &BlobId) -> impl Iterator<Item = u32> {
+        self.group(id).map(|(_, row)| pack_of(row))
+    }
+
+    /// Every blob with all its places: the numbers of the packs, the length there, and whether it is used.
+    pub(super) fn groups(&self) -> impl Iterator<Item = (Vec<(u32, u32)>, bool)> {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let key = self.rows.get(at).map(key_of)?;
+            let group = self.rows.iter().skip(at).take_while(|row| key_of(row) == key);
+            let places: Vec<(u32, u32)> = group.map(|row| (pack_of(row), len_of(row))).collect();
+            let used = self.is_marked(at);
+            at += places.len();
+            Some((places, used))
+        })
+    }
+
+    fn is_marked(&self, at: usize) -> bool {
+        self.used.get(at / 64).is_some_and(|word| word.load(Ordering::Relaxed) & 1 << (at % 64) != 0)
+    }
+
+    fn group(&self, id: &BlobId) -> impl Iterator<Item = (usize, &Row)> {
+        let key: [u8; KEY] = id.as_bytes().first_chunk().copied().unwrap_or_default();
+        let first = self.first(key);
+        self.rows.iter().enumerate().skip(first).take_while(move |(_, row)| key_of(row) == key)
+    }
+
+    /// Where rows of `key` would begin. Ids are evenly spread, so the search begins where it should be, and widens from there.
+    fn first(&self, key: [u8; KEY]) -> usize {
+        let len = self.rows.len();
+        let [a, b, c, d, e, f] = key;
+        let share = u128::from(u64::from_be_bytes([0, 0, a, b, c, d, e, f]));
+        let guess = usize::try_from((share * len as u128) >> (8 * KEY)).unwrap_or(0).min(len);
+        let below = |at: usize| self.rows.get(at).is_some_and(|row| key_of(row) < key);
+        let (mut from, mut to, mut step) = (guess, guess, 16);
+        while from > 0 && !below(from - 1) {
+            to = from;
+            from = from.saturating_sub(step);
+            step *= 2;
+        }
+        while to < len && below(to) {
+            from = to;
+            to = (to + step).min(len);
+            step *= 2;
+        }
+        from + self.rows.get(from..to).unwrap_or_default().partition_point(|row| key_of(row) < key)
+    }
+}
+
+fn key_of(row: &Row) -> [u8; KEY] {
+    row.first_chunk().copied().unwrap_or_default()
+}
+
+fn pack_of(row: &Row) -> u32 {
+    let [_, _, _, _, _, _, a, b, c, ..] = *row;
+    u32::from_be_bytes([0, a, b, c])
+}
+
+fn len_of(row: &Row) -> u32 {
+    let [.., a, b, c] = *row;
+    u32::from_be_bytes([0, a, b, c])
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::catalog::Codec;
+    use crate::id::PackRef;
+    use crate::repo::PREFIX_LEN;
+
+    fn info(n: u8, kind: BlobKind) -> PackInfo {
+        PackInfo { pack: PackRef { name: ObjectHash::new([n; 32]), epoch: 0, salt: [0; 32] }, kind, size: 1, blobs: 1 }
+    }
+
+    fn row(id: &BlobId, stored_len: u32) -> IndexRow {
+        let prefix: [u8; PREFIX_LEN] = id.as_bytes().first_chunk().copied().unwrap();
+        IndexRow { prefix, pack: 0, offset: 80, stored_len, raw_len: 1, codec: Codec::Stored }
+    }
+
+    fn id(n: u64) -> BlobId {
+        BlobId::new(*blake3::hash(&n.to_le_bytes()).as_bytes())
+    }
+
+    proptest! {
+        /// Against a plain map from id to packs.
+        #[test]
+        fn marks_and_places_are_those_of_a_map(
+            rows in prop::collection::vec((0u64..300, 0u8..5, 1u32..1 << 24), 0..600),
+            marks in prop::collection::vec(0u64..400, 0..300),
+        ) {
+            let mut usage = Usage::with_capacity(0);
+            let mut map: HashMap<u64, std::collections::BTreeMap<u32, u32>> = HashMap::new();
+            for (n, pack, len) in rows {
+                let number = usage.add_pack(&info(pack, BlobKind::Data)).unwrap();
+                if map.entry(n).or_default().insert(number, len).is_none() {
+                    usage.add(number, &row(&id(n), len));
+                } else {
+                    let old = usage.rows.iter().position(|row| key_of(row)[..] == id(n).as_bytes()[..KEY] && pack_of(row) == number);
+                    usage.rows.remove(old.unwrap());
+                    usage.add(number, &row(&id(n), len));
+                }
+            }
+            usage.sort();
+            let mut used = std::collections::HashSet::new();
+            for n in marks {
+                let expected = match (map.contains_key(&n), used.contains(&n)) {
+                    (false, _) => Marked::Missing,
+                    (true, true) => Marked::Again,
+                    (true, false) => Marked::First,
+                };
+                prop_assert_eq!(usage.mark(&id(n)), expected);
+                used.insert(n);
+            }
+            for (n, places) in &map {
+                prop_assert_eq!(usage.is_used(&id(*n)), used.contains(n));
+                let mut found: Vec<u32> = usage.places(&id(*n)).collect();
+                found.sort_unstable();
+                let expected: Vec<u32> = places.keys().copied().collect();
+                prop_assert_eq!(found, expected);
+            }
+            prop_assert_eq!(usage.groups().count(), map.len());
+            let expected = map.iter().filter(|(n, _)| used.contains(n)).map(|(_, places)| places.len()).sum::<usize>();
+            let total = usage.groups().filter(|(_, used)| *used).map(|(places, _)| places.len()).sum::<usize>();
+            prop_assert_eq!(total, expected);
+        }
+    }
+}
