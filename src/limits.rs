@@ -32,8 +32,11 @@ pub struct Limits {
     pub packs_in_flight: usize,
     /// Ranged reads on their way at once.
     pub reads_in_flight: usize,
-    /// Plaintext bytes that a restore or a check holds in memory at once.
+    /// Sealed bytes that a restore or a check has under way at once.
     pub read_window: ByteSize,
+    /// Plaintext bytes whose fetching is planned together: only the plan is in memory. Backups store neighbouring files side by side, but for
+    /// some MiB at the edges, so that larger windows read less of a pack twice.
+    pub restore_window: ByteSize,
     /// Ranges of one object closer than this are fetched as one: about what a link moves in one round trip.
     pub read_gap: ByteSize,
     /// Threads that hash, compress and seal, or open and write.
@@ -53,6 +56,16 @@ pub struct Limits {
     pub heartbeats_max: u32,
 }
 
+impl Limits {
+    /// The share of one of `count` fetches that run at once: threads and memory are theirs together.
+    #[must_use]
+    pub fn share(&self, count: u8) -> Self {
+        let read_window = ByteSize(self.read_window.bytes() / u64::from(count.max(1)));
+        let workers = self.workers.div_ceil(usize::from(count.max(1)));
+        Self { read_window, workers, ..self.clone() }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
@@ -61,6 +74,7 @@ impl Default for Limits {
             packs_in_flight: 2,
             reads_in_flight: 16,
             read_window: ByteSize::mib(32),
+            restore_window: ByteSize::mib(128),
             read_gap: ByteSize::kib(256),
             workers: cores.clamp(2, 16),
             readers: cores.clamp(2, 8),

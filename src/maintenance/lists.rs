@@ -8,9 +8,9 @@ use crate::error::{Error, Result};
 use crate::id::{BlobId, SessionId};
 use crate::path::TreePath;
 
-use super::Context;
 use super::blobs::Blobs;
 use super::trees::{fetch_all, file_error, locate};
+use super::{Context, is_damage};
 
 /// Lists that one fetch is asked for.
 const LISTS_AT_ONCE: usize = 256;
@@ -159,7 +159,13 @@ impl<'c> Lists<'c> {
         let read: Mutex<Read> = Mutex::default();
         let failed = fetch_all(self.context, &wanted, &|number, plain| {
             let Some(named) = sought.get(number) else { return Ok(()) };
-            let mut looked = self.look(named, &plain)?;
+            let mut looked = match self.look(named, plain) {
+                Err(cause) if is_damage(&cause) => {
+                    error(named, &cause);
+                    return Ok(());
+                }
+                looked => looked?,
+            };
             if let Some(flaw) = looked.flaw {
                 error(named, &flaw);
             }

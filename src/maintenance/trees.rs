@@ -5,7 +5,7 @@
 //! says of it and with the path that the next page begins with: then its order need not be checked again either.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::catalog::{BlobRef, ChildRef, Content, Entry, InnerPage, Node, decode_leaf};
@@ -137,7 +137,7 @@ impl Trees<'_> {
         let failed = fetch_all(context, &wanted, &|number, plain| {
             let Some(page) = asked.get(number) else { return Ok(()) };
             let mut mine = Below::default();
-            let outcome = self.page(page, &plain, &mut mine);
+            let outcome = self.page(page, plain, &mut mine);
             let mut below = below.lock().unwrap_or_else(PoisonError::into_inner);
             below.pages.append(&mut mine.pages);
             below.files.append(&mut mine.files);
@@ -285,35 +285,23 @@ pub(super) fn locate(context: &Context<'_>, blobs: &Blobs, blob: &BlobRef) -> Re
 pub(super) fn fetch_all(
     context: &Context<'_>,
     wanted: &[Wanted],
-    deliver: &(dyn Fn(usize, Vec<u8>) -> Result<()> + Sync),
+    deliver: &(dyn Fn(usize, &[u8]) -> Result<()> + Sync),
 ) -> Result<Vec<(usize, Error)>> {
-    let reader = context.session.reader();
-    let came: Vec<AtomicBool> = wanted.iter().map(|_| AtomicBool::new(false)).collect();
-    let outcome = reader.fetch(wanted, &|number, plain| {
-        if let Some(flag) = came.get(number) {
-            flag.store(true, Ordering::Relaxed);
+    let failed = Mutex::new(Vec::new());
+    let came = AtomicU64::new(0);
+    let outcome = context.session.reader().fetch(wanted, &|number, plain| match plain {
+        Ok(plain) => {
+            came.fetch_add(1, Ordering::Relaxed);
+            deliver(number, &plain)
         }
-        deliver(number, plain)
+        Err(error) => {
+            failed.lock().unwrap_or_else(PoisonError::into_inner).push((number, error));
+            context.go_on()
+        }
     });
-    let count = came.iter().filter(|flag| flag.load(Ordering::Relaxed)).count() as u64;
-    context.findings.update(|report| report.pages += count);
-    match outcome {
-        Ok(()) => return Ok(Vec::new()),
-        Err(error) if is_damage(&error) => {}
-        Err(error) => return Err(error),
-    }
-    // A fetch names the first that it could not have; the others are asked for one by one.
-    let mut failed = Vec::new();
-    for (number, want) in wanted.iter().enumerate() {
-        if came.get(number).is_some_and(|flag| flag.load(Ordering::Relaxed)) {
-            continue;
-        }
-        context.go_on()?;
-        match reader.fetch(std::slice::from_ref(want), &|_, plain| deliver(number, plain)) {
-            Ok(()) => context.findings.update(|report| report.pages += 1),
-            Err(error) if is_damage(&error) => failed.push((number, error)),
-            Err(error) => return Err(error),
-        }
-    }
+    context.findings.update(|report| report.pages += came.into_inner());
+    outcome?;
+    let mut failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    failed.sort_by_key(|(number, _)| *number);
     Ok(failed)
 }

@@ -1,5 +1,6 @@
 //! Compression of blobs: one zstd frame, or none where it does not pay. Spec: `docs/format.md` section 6.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::str::FromStr;
 
@@ -146,13 +147,13 @@ fn looks_compressible(local: &mut Local, raw: &[u8]) -> bool {
 ///
 /// # Errors
 /// `Corrupt` when it is not one frame of that many bytes.
-pub(super) fn decode(codec: Codec, bytes: &[u8], raw_len: u32) -> Result<Vec<u8>> {
+pub(super) fn decode(codec: Codec, bytes: &[u8], raw_len: u32) -> Result<Cow<'_, [u8]>> {
     let want = usize::try_from(raw_len).unwrap_or(usize::MAX);
     if want > BLOB_MAX {
         return Err(Error::corrupt(format!("blob says that it has {raw_len} bytes")));
     }
     match codec {
-        Codec::Stored if bytes.len() == want => Ok(bytes.to_vec()),
+        Codec::Stored if bytes.len() == want => Ok(Cow::Borrowed(bytes)),
         Codec::Stored => Err(Error::corrupt("stored blob has another length than its plaintext")),
         Codec::Zstd => {
             let one_frame = zstd::zstd_safe::find_frame_compressed_size(bytes).is_ok_and(|len| len == bytes.len());
@@ -167,7 +168,11 @@ pub(super) fn decode(codec: Codec, bytes: &[u8], raw_len: u32) -> Result<Vec<u8>
                     .decompressor
                     .decompress_to_buffer(bytes, &mut plain)
                     .map_err(|cause| Error::corrupt("decompress a blob").with_source(cause))?;
-                if plain.len() == want { Ok(plain) } else { Err(Error::corrupt("blob decompresses to another length")) }
+                if plain.len() == want {
+                    Ok(Cow::Owned(plain))
+                } else {
+                    Err(Error::corrupt("blob decompresses to another length"))
+                }
             })
         }
     }

@@ -1,22 +1,24 @@
 //! Fetches many blobs: finds them, groups them by pack, reads ranges ahead, opens them on several threads.
 //!
-//! Bounds: at most `reads_in_flight` requests and `read_window` bytes under way; each run of neighbouring blobs is at most 4 MiB
-//! (or one blob).
+//! Bounds: at most `reads_in_flight` requests and `read_window` bytes under way, or a share of that; each run of neighbouring blobs is at most
+//! 4 MiB (or one blob). Blobs are opened in the memory they were read into.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::task::JoinHandle;
 
 use crate::catalog::{BlobRef, Place};
 use crate::crypto::{BlobKind, ObjectKind, Opener};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::PackRef;
+use crate::limits::Limits;
 
 use super::index::IndexEntry;
-use super::pack::{PackEntry, open_blob, pack_key};
+use super::pack::{PackEntry, open_blob, open_in_place, pack_key};
 use super::repository::Io;
 use super::session::Session;
 
@@ -34,8 +36,8 @@ pub struct Wanted {
     pub place: Option<Place>,
 }
 
-/// Hears of one blob: its number among the wanted, and its verified plaintext.
-pub type Deliver<'a> = dyn Fn(usize, Vec<u8>) -> Result<()> + Sync + 'a;
+/// Hears of one blob: its number among the wanted, and its verified plaintext, or that it is lost or damaged. An error ends the fetch.
+pub type Deliver<'a> = dyn Fn(usize, Result<Cow<'_, [u8]>>) -> Result<()> + Sync + 'a;
 
 /// A wanted blob, by its number, and where it lies.
 #[derive(Clone, Copy, Debug)]
@@ -64,26 +66,23 @@ struct Queue {
     bytes: u64,
 }
 
-pub(super) fn fetch(session: &Session<'_>, wanted: &[Wanted], deliver: &Deliver<'_>) -> Result<()> {
+/// `limits` are those of this one fetch.
+pub(super) fn fetch(session: &Session<'_>, limits: &Limits, wanted: &[Wanted], deliver: &Deliver<'_>) -> Result<()> {
     let io: &Io = session.repo().io();
-    let limits = session.repo().limits();
-    let runs = plan(session, wanted)?;
+    let runs = plan(session, wanted, deliver)?;
     let threads = limits.workers.min(runs.len()).max(1);
     let queue = Mutex::new(Queue { runs: runs.into(), under_way: VecDeque::new(), bytes: 0 });
     let failed: Mutex<Option<Error>> = Mutex::new(None);
     let work = || {
-        while let Some((run, handle)) = next_run(session, &queue) {
+        while let Some((run, handle)) = next_run(io, limits, &queue) {
             let fetched =
                 io.block(handle).unwrap_or_else(|cause| Err(Error::bug("a read was abandoned").with_source(cause)));
-            let outcome = take_run(session, wanted, &run, &fetched, deliver);
+            let outcome = take_run(session, wanted, &run, fetched, deliver);
             let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
             queue.bytes -= run.span.end - run.span.start;
             if let Err(error) = outcome {
-                let fatal = error.kind() != ErrorKind::Corrupt && error.kind() != ErrorKind::NotFound;
                 failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                if fatal {
-                    queue.runs.clear();
-                }
+                queue.runs.clear();
             }
         }
     };
@@ -101,9 +100,7 @@ pub(super) fn fetch(session: &Session<'_>, wanted: &[Wanted], deliver: &Deliver<
 }
 
 /// Starts as many reads as the bounds allow and takes the oldest.
-fn next_run(session: &Session<'_>, queue: &Mutex<Queue>) -> Option<(Run, JoinHandle<Fetched>)> {
-    let limits = session.repo().limits();
-    let io = session.repo().io();
+fn next_run(io: &Io, limits: &Limits, queue: &Mutex<Queue>) -> Option<(Run, JoinHandle<Fetched>)> {
     let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
     while queue.under_way.len() < limits.reads_in_flight {
         let Some(run) = queue.runs.front() else { break };
@@ -125,49 +122,52 @@ fn take_run(
     session: &Session<'_>,
     wanted: &[Wanted],
     run: &Run,
-    fetched: &Fetched,
+    fetched: Fetched,
     deliver: &Deliver<'_>,
 ) -> Result<()> {
     let io = session.repo().io();
-    let mut worst = Ok(());
     let opener = Opener::for_pack(&io.keys, ObjectKind::pack_of(run.kind), &run.pack);
+    let mut fetched = fetched.map(|bytes| bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&*shared)));
     for Placed { number, place, raw_len, .. } in &run.blobs {
         let Some(want) = wanted.get(*number) else { continue };
-        let here = fetched.as_ref().map_err(|error| Error::new(error.kind(), error.chain())).and_then(|bytes| {
-            let start = usize::try_from(u64::from(place.offset) - run.span.start).unwrap_or(usize::MAX);
-            let sealed = start.checked_add(place.stored_len as usize).and_then(|end| bytes.get(start..end));
-            let mut sealed = sealed.ok_or_else(|| Error::corrupt("answer is shorter than the range"))?.to_vec();
-            open_blob(&io.keys, run.kind, &opener, &entry(want, place, *raw_len), &mut sealed)
-        });
-        let plain = here.or_else(|error| elsewhere(session, want, place, error));
-        match plain {
-            Ok(plain) => deliver(*number, plain)?,
-            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {
-                worst = worst.and(Err(error));
+        let here = match &mut fetched {
+            Ok(bytes) => {
+                let start = usize::try_from(u64::from(place.offset) - run.span.start).unwrap_or(usize::MAX);
+                let end = start.saturating_add(place.stored_len as usize);
+                let sealed =
+                    bytes.get_mut(start..end).ok_or_else(|| Error::corrupt("answer is shorter than the range"));
+                sealed.and_then(|sealed| {
+                    open_in_place(&io.keys, run.kind, &opener, &entry(want, place, *raw_len), sealed)
+                })
             }
-            Err(error) => return Err(error),
+            Err(error) => Err(Error::new(error.kind(), error.chain())),
+        };
+        match here.or_else(|error| elsewhere(session, want, place, error).map(Cow::Owned)) {
+            Err(error) if !is_loss(&error) => return Err(error),
+            plain => deliver(*number, plain)?,
         }
     }
-    worst
+    Ok(())
+}
+
+/// Whether the error means that a blob cannot be had, while others may.
+fn is_loss(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound)
 }
 
 fn entry(want: &Wanted, place: &Place, raw_len: u32) -> PackEntry {
     PackEntry { id: want.blob.id, offset: place.offset, stored_len: place.stored_len, raw_len, codec: place.codec }
 }
 
-/// Tries all other places that the index knows for the blob.
+/// Reads the blob again, alone, from all places that the index knows: what failed may have been the way here, or a neighbour.
 fn elsewhere(session: &Session<'_>, want: &Wanted, tried: &Place, error: Error) -> Result<Vec<u8>> {
     let io = session.repo().io();
     for found in look_up(session, want)? {
-        if found.place == *tried {
-            continue;
-        }
         let span = span_of(&found.place);
         let Ok(bytes) = io.block(io.store.get_range(&pack_key(&found.place.pack.name), span)) else { continue };
         let opener = Opener::for_pack(&io.keys, ObjectKind::pack_of(want.kind), &found.place.pack);
-        if let Ok(plain) =
-            open_blob(&io.keys, want.kind, &opener, &entry(want, &found.place, found.raw_len), &mut bytes.to_vec())
-        {
+        let entry = entry(want, &found.place, found.raw_len);
+        if let Ok(plain) = open_blob(&io.keys, want.kind, &opener, &entry, &mut bytes.to_vec()) {
             return Ok(plain);
         }
     }
@@ -187,18 +187,20 @@ fn span_of(place: &Place) -> Range<u64> {
     start..start + u64::from(place.stored_len)
 }
 
-/// Places all blobs and joins neighbours.
-fn plan(session: &Session<'_>, wanted: &[Wanted]) -> Result<Vec<Run>> {
+/// Places all blobs and joins neighbours. A blob that no pack has is delivered as lost.
+fn plan(session: &Session<'_>, wanted: &[Wanted], deliver: &Deliver<'_>) -> Result<Vec<Run>> {
     let mut placed = Vec::with_capacity(wanted.len());
     for (number, want) in wanted.iter().enumerate() {
-        let (place, raw_len) = match want.place {
-            Some(place) => (place, want.blob.raw_len),
-            None => look_up(session, want)?.first().map(|found| (found.place, found.raw_len)).ok_or_else(|| {
-                Error::corrupt(format!("blob {} is in no pack that the index knows", want.blob.id))
-                    .with_hint("run `volvault check` to see what is affected")
-            })?,
+        let found = match want.place {
+            Some(place) => Some((place, want.blob.raw_len)),
+            None => look_up(session, want)?.first().map(|found| (found.place, found.raw_len)),
         };
-        placed.push(Placed { number, kind: want.kind, place, raw_len });
+        if let Some((place, raw_len)) = found {
+            placed.push(Placed { number, kind: want.kind, place, raw_len });
+        } else {
+            let error = Error::corrupt(format!("blob {} is in no pack that the index knows", want.blob.id));
+            deliver(number, Err(error.with_hint("run `volvault check` to see what is affected")))?;
+        }
     }
     // Packs in the order in which they are first wanted; blobs by offset within.
     let mut rank = std::collections::HashMap::new();
@@ -214,10 +216,12 @@ fn plan(session: &Session<'_>, wanted: &[Wanted]) -> Result<Vec<Run>> {
         if let Some(run) = runs.last_mut()
             && run.kind == blob.kind
             && run.pack == blob.place.pack
+            // What is wanted twice is read twice: it is opened in place.
+            && span.start >= run.span.end
             && span.start <= run.span.end + gap
-            && span.end.max(run.span.end) - run.span.start <= RUN_MAX
+            && span.end - run.span.start <= RUN_MAX
         {
-            run.span.end = run.span.end.max(span.end);
+            run.span.end = span.end;
             run.blobs.push(blob);
         } else {
             runs.push(Run { kind: blob.kind, pack: blob.place.pack, span, blobs: vec![blob] });

@@ -1,5 +1,7 @@
 //! Packs: many sealed blobs in one object. Spec: `docs/format.md` section 6.
 
+use std::borrow::Cow;
+
 use crate::catalog::{BlobRef, Codec};
 use crate::crypto::{BlobKind, HEADER_LEN, KeyRing, ObjectKind, ObjectWriter, Opener, Part, TAG_LEN};
 use crate::error::{Error, Result};
@@ -210,6 +212,17 @@ pub(super) fn open_blob(
     entry: &PackEntry,
     sealed: &mut [u8],
 ) -> Result<Vec<u8>> {
+    open_in_place(keys, kind, opener, entry, sealed).map(Cow::into_owned)
+}
+
+/// As [`open_blob`]; a blob that is not compressed stays where it is.
+pub(super) fn open_in_place<'a>(
+    keys: &KeyRing,
+    kind: BlobKind,
+    opener: &Opener,
+    entry: &PackEntry,
+    sealed: &'a mut [u8],
+) -> Result<Cow<'a, [u8]>> {
     let part = Part::Blob { id: entry.id, raw_len: entry.raw_len, codec: entry.codec.as_u8() };
     let bytes = opener.open_in_place(&part, u64::from(entry.offset), sealed)?;
     let plain = super::codec::decode(entry.codec, bytes, entry.raw_len)?;

@@ -33,7 +33,7 @@ pub(super) struct Packer {
     stored: Mutex<Stored>,
     /// Memory of packs that were stored. Given back to the allocator, buffers of this size make it keep all large blocks in its
     /// arenas (glibc raises its threshold for them), and a backup peaks a third higher.
-    spare: Arc<Mutex<Vec<Vec<u8>>>>,
+    spare: Arc<Mutex<Vec<Bytes>>>,
 }
 
 type Upload = JoinHandle<Result<(PackInfo, Vec<PackEntry>)>>;
@@ -70,13 +70,19 @@ impl Packer {
         let full = {
             let mut slot = self.slot(kind, blob.id);
             if slot.is_none() {
-                *slot = Some(PackBuilder::new(&self.io.keys, kind, lock(&self.spare).pop().unwrap_or_default())?);
+                *slot = Some(PackBuilder::new(&self.io.keys, kind, self.take_spare())?);
             }
             let pack = slot.as_mut().ok_or_else(|| Error::bug("an open pack"))?;
             pack.add(blob, codec, bytes)?;
             if (pack.len() as u64) < self.limits.pack_size.bytes() { None } else { slot.take() }
         };
         full.map_or(Ok(()), |pack| self.send(pack.finish()?))
+    }
+
+    /// Memory of a pack that nobody looks at any more: the store may hold on to one a little longer than it takes to answer.
+    fn take_spare(&self) -> Vec<u8> {
+        let mut spare = lock(&self.spare);
+        spare.iter().position(Bytes::is_unique).map(|free| Vec::from(spare.swap_remove(free))).unwrap_or_default()
     }
 
     fn slot(&self, kind: BlobKind, id: BlobId) -> MutexGuard<'_, Option<PackBuilder>> {
@@ -121,8 +127,9 @@ impl Packer {
             let blobs = u32::try_from(pack.entries.len()).map_err(|_| Error::bug("blobs in a pack"))?;
             let what = || format!("store pack {}", pack.pack.name);
             store.put(&pack_key(&pack.pack.name), bytes.clone()).await.map_err(|error| error.within(what()))?;
-            if bytes.is_unique() && lock(&spare).len() < keep {
-                lock(&spare).push(Vec::from(bytes));
+            let mut spare = lock(&spare);
+            if spare.len() < keep {
+                spare.push(bytes);
             }
             Ok((PackInfo { pack: pack.pack, kind: pack.kind, size, blobs }, pack.entries))
         }));

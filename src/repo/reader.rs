@@ -16,6 +16,8 @@ use super::session::Session;
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'s> {
     session: &'s Session<'s>,
+    /// How many fetch beside each other.
+    fetches: u8,
 }
 
 impl<'s> Reader<'s> {
@@ -24,7 +26,13 @@ impl<'s> Reader<'s> {
     }
 
     pub(super) const fn new(session: &'s Session<'s>) -> Self {
-        Self { session }
+        Self { session, fetches: 1 }
+    }
+
+    /// One of `count` readers that fetch beside each other and share threads and memory.
+    #[must_use]
+    pub const fn one_of(self, count: u8) -> Self {
+        Self { fetches: count, ..self }
     }
 
     /// The entries of a tree in catalogue order, or of what lies at and below `below`. Pages are read ahead: a tree whose root names
@@ -84,6 +92,7 @@ impl<'s> Reader<'s> {
     pub fn collect(self, wanted: &[Wanted]) -> Result<Vec<Vec<u8>>> {
         let plains: Mutex<Vec<Option<Vec<u8>>>> = Mutex::new(vec![None; wanted.len()]);
         self.fetch(wanted, &|number, plain| {
+            let plain = plain?.into_owned();
             if let Some(slot) = plains.lock().unwrap_or_else(PoisonError::into_inner).get_mut(number) {
                 *slot = Some(plain);
             }
@@ -97,11 +106,11 @@ impl<'s> Reader<'s> {
     }
 
     /// Fetches blobs in any order, on several threads; each is verified before it is delivered. One that cannot be had does not
-    /// keep the others back: the first such error is returned at the end.
+    /// keep the others back: its error (`Corrupt`, naming blob and pack) is delivered in its place.
     ///
     /// # Errors
-    /// `Corrupt` for a blob that is lost or damaged, naming blob and pack; errors of the store; errors of `deliver`.
+    /// Errors of the store; errors of `deliver`.
     pub fn fetch(self, wanted: &[Wanted], deliver: &Deliver<'_>) -> Result<()> {
-        fetch::fetch(self.session, wanted, deliver)
+        fetch::fetch(self.session, &self.session.repo().limits().share(self.fetches), wanted, deliver)
     }
 }

@@ -41,7 +41,7 @@ use context::Restore;
 /// Restores what `options` select of `snapshot`. Single entries that fail are reported to `watch` and counted; the run
 /// goes on.
 ///
-/// Memory: at most twice `Limits::read_window` of sealed bytes, and a blob for each worker; the catalogue pages read ahead
+/// Memory: at most `Limits::read_window` of sealed bytes, and a blob for each worker; the catalogue pages read ahead
 /// (about 16 MiB); about 20 MiB of queued entries; and, for each hard-linked inode, the path of its first name and 50 bytes.
 ///
 /// # Errors

@@ -8,20 +8,17 @@ use crate::path::TreePath;
 use crate::volume::EntryKind;
 
 use super::context::Restore;
-use super::fetch::fetch_window;
+use super::fetch::{FETCHED_AT_ONCE, fetch_window};
 use super::links::{Groups, Role};
 use super::parallel::{Batches, in_batches};
 use super::steps::{Dir, Step};
 use super::survey::{Candidate, content_len, survey};
 use super::window::Windows;
 
-/// Windows being fetched at once. Two, so that one is on its way while the last blobs of the other are written.
-const FETCHED_AT_ONCE: usize = 2;
-
 /// Restores everything but hard links and the metadata of directories. Returns the hard-linked inodes it came by.
 pub(super) fn restore_content<'r>(restore: &'r Restore<'r>) -> Result<Groups> {
     let (sender, receiver) = bounded(1);
-    let windows = Windows::new(sender, restore.session.repo().limits().read_window.bytes());
+    let windows = Windows::new(sender, restore.session.repo().limits().restore_window.bytes());
     let mut groups = Groups::default();
     std::thread::scope(|scope| {
         for _ in 0..FETCHED_AT_ONCE {

@@ -1,11 +1,15 @@
 //! Bodies and listings that go on where they broke off.
 
+use std::fs::File;
+use std::io;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, StreamExt};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, GetResult, GetResultPayload, ObjectMeta, Result};
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 
 use super::counts::Kind;
 use super::failure::{WrongBody, generic};
@@ -117,12 +121,10 @@ fn length(bytes: &Bytes) -> u64 {
 /// The bytes of an answer, if they are as many as it announced.
 pub(super) async fn collect(result: GetResult) -> Result<Option<Bytes>> {
     let expected = usize::try_from(result.range.end.saturating_sub(result.range.start)).ok();
-    if matches!(result.payload, GetResultPayload::File(..)) {
-        // As a stream a file comes in pieces of 8 KiB, each by a trip to another thread.
-        let bytes = result.bytes().await?;
-        return Ok((expected == Some(bytes.len())).then_some(bytes));
-    }
-    let mut pieces = result.into_stream();
+    let mut pieces = match result.payload {
+        GetResultPayload::File(file, _) => return collect_file(file, result.range.start, expected).await,
+        GetResultPayload::Stream(pieces) => pieces,
+    };
     let Some(first) = pieces.next().await.transpose()? else {
         return Ok((expected == Some(0)).then(Bytes::new));
     };
@@ -136,6 +138,31 @@ pub(super) async fn collect(result: GetResult) -> Result<Option<Bytes>> {
         all.extend_from_slice(&piece);
     }
     Ok((expected == Some(all.len())).then(|| all.freeze()))
+}
+
+/// Reads a range of a local file in one piece: as a stream it comes by 8 KiB, each by a trip to another thread.
+async fn collect_file(file: File, offset: u64, len: Option<usize>) -> Result<Option<Bytes>> {
+    let Some(len) = len else { return Ok(None) };
+    // The memory is taken here, on one of the two threads that carry requests: the allocator keeps freed memory apart for each thread that
+    // asks it for some, and there are many that read.
+    let buffer = Vec::with_capacity(len);
+    let read = tokio::task::spawn_blocking(move || fill(buffer, &file, offset, len)).await;
+    let bytes = read.map_err(generic)?.map_err(generic)?;
+    Ok((bytes.len() == len).then(|| bytes.into()))
+}
+
+fn fill(mut buffer: Vec<u8>, file: &File, mut offset: u64, len: usize) -> io::Result<Vec<u8>> {
+    while buffer.len() < len {
+        match rustix::io::pread(file, spare_capacity(&mut buffer), offset) {
+            Ok(0) => break,
+            Ok(count) => offset = offset.saturating_add(u64::try_from(count).unwrap_or(u64::MAX)),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    // The allocator may have given more than was asked for.
+    buffer.truncate(len);
+    Ok(buffer)
 }
 
 /// Stores list this many objects at a time.
