@@ -234,6 +234,11 @@ impl Repository {
         Session::start(self, Some(SessionKind::Write))
     }
 
+    /// Waits for that long.
+    pub fn pause(&self, length: std::time::Duration) {
+        self.io.block(tokio::time::sleep(length));
+    }
+
     /// Starts a session that removes packs.
     pub fn maintain_session(&self) -> Result<Session<'_>> {
         self.config.check_maintainable()?;

@@ -18,6 +18,7 @@ pub struct PruneArgs {
 
 /// How to prune.
 #[derive(Debug, Clone, Default, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each switch of the command line")]
 pub struct PruneOptionArgs {
     /// Let so much stay unused: a size like 10G, a percentage of what the repository holds like 5%, or `unlimited` [default: 5%]
     #[arg(long, value_name = "LIMIT", help_heading = PRUNE)]

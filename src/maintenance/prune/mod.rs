@@ -173,7 +173,7 @@ impl Removal<'_> {
                 return Ok(waiting);
             }
             polls -= 1;
-            std::thread::sleep(POLL);
+            self.session.repo().pause(POLL);
             listing = self.session.repo().listing()?;
         }
     }

@@ -45,6 +45,7 @@ pub(super) fn repack(
         survey.repack.iter().filter_map(|number| survey.usage.packs().get(*number as usize)).collect();
     Progress::add(&watch.progress.files_total, victims.len() as u64);
     let (next, relied, failed) = (AtomicUsize::new(0), Mutex::new(Relied::default()), Mutex::new(None));
+    let copying = Copying { session, survey, writer: &writer, relied: &relied, watch };
     let work = || {
         while let Some(info) = victims.get(next.fetch_add(1, Ordering::Relaxed)) {
             if lock(&failed).is_some() {
@@ -54,7 +55,7 @@ pub(super) fn repack(
                 lock(&relied).left.insert(info.pack.name);
                 continue;
             }
-            if let Err(error) = one(session, survey, info, &writer, &relied, watch) {
+            if let Err(error) = copying.pack(info) {
                 lock(&failed).get_or_insert(error);
                 return;
             }
@@ -77,46 +78,52 @@ pub(super) fn repack(
     Ok(relied)
 }
 
-fn one(
-    session: &Session<'_>,
-    survey: &Survey,
-    info: &PackInfo,
-    writer: &BlobWriter<'_>,
-    relied: &Mutex<Relied>,
-    watch: &Watch<'_>,
-) -> Result<()> {
-    if watch.stop.requested() {
-        return Err(Error::new(ErrorKind::Interrupted, "the prune was interrupted; nothing was removed"));
-    }
-    let mut needed: Vec<PackEntry> = Vec::new();
-    for entry in session.directory(info)? {
-        if !survey.usage.is_used(&entry.id) {
-            continue;
-        }
-        match elsewhere(session, survey, info, &entry)? {
-            Some(other) => lock(relied).on.push((other, info.pack.name)),
-            None => needed.push(entry),
-        }
-    }
-    if !needed.is_empty() {
-        session.copy_blobs(info, &needed, writer)?;
-        lock(relied).copied_from.insert(info.pack.name);
-    }
-    Ok(())
+/// What copying out of one pack is done with.
+struct Copying<'c> {
+    session: &'c Session<'c>,
+    survey: &'c Survey,
+    writer: &'c BlobWriter<'c>,
+    relied: &'c Mutex<Relied>,
+    watch: &'c Watch<'c>,
 }
 
-/// A pack that stays and that has the blob. The table knows the first bytes of ids; where it sees another place, the index is asked, which knows 20.
-fn elsewhere(session: &Session<'_>, survey: &Survey, info: &PackInfo, entry: &PackEntry) -> Result<Option<ObjectHash>> {
-    let packs = survey.usage.packs();
-    let stays = |name: &ObjectHash| {
-        *name != info.pack.name && !survey.victims.contains_key(name) && !survey.unreliable.contains(name)
-    };
-    let name = |number: u32| packs.get(number as usize).map(|other| other.pack.name);
-    if !survey.usage.places(&entry.id).filter_map(name).any(|name| stays(&name)) {
-        return Ok(None);
+impl Copying<'_> {
+    fn pack(&self, info: &PackInfo) -> Result<()> {
+        if self.watch.stop.requested() {
+            return Err(Error::new(ErrorKind::Interrupted, "the prune was interrupted; nothing was removed"));
+        }
+        let mut needed: Vec<PackEntry> = Vec::new();
+        for entry in self.session.directory(info)? {
+            if !self.survey.usage.is_used(&entry.id) {
+                continue;
+            }
+            match self.elsewhere(info, &entry)? {
+                Some(other) => lock(self.relied).on.push((other, info.pack.name)),
+                None => needed.push(entry),
+            }
+        }
+        if !needed.is_empty() {
+            self.session.copy_blobs(info, &needed, self.writer)?;
+            lock(self.relied).copied_from.insert(info.pack.name);
+        }
+        Ok(())
     }
-    let places = session.places(info.kind, &entry.id)?;
-    Ok(places.into_iter().map(|place| place.place.pack.name).find(stays))
+
+    /// A pack that stays and that has the blob. The table knows the first bytes of ids; where it sees another place, the index is asked, which
+    /// knows 20.
+    fn elsewhere(&self, info: &PackInfo, entry: &PackEntry) -> Result<Option<ObjectHash>> {
+        let survey = self.survey;
+        let packs = survey.usage.packs();
+        let stays = |name: &ObjectHash| {
+            *name != info.pack.name && !survey.victims.contains_key(name) && !survey.unreliable.contains(name)
+        };
+        let name = |number: u32| packs.get(number as usize).map(|other| other.pack.name);
+        if !survey.usage.places(&entry.id).filter_map(name).any(|name| stays(&name)) {
+            return Ok(None);
+        }
+        let places = self.session.places(info.kind, &entry.id)?;
+        Ok(places.into_iter().map(|place| place.place.pack.name).find(stays))
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

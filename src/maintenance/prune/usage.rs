@@ -146,8 +146,7 @@ impl Usage {
     /// Where rows of `key` would begin. Ids are evenly spread, so the search begins where it should be, and widens from there.
     fn first(&self, key: [u8; KEY]) -> usize {
         let len = self.rows.len();
-        let [a, b, c, d, e, f] = key;
-        let share = u128::from(u64::from_be_bytes([0, 0, a, b, c, d, e, f]));
+        let share = key.iter().fold(0u128, |share, byte| share << 8 | u128::from(*byte));
         let guess = usize::try_from((share * len as u128) >> (8 * KEY)).unwrap_or(0).min(len);
         let below = |at: usize| self.rows.get(at).is_some_and(|row| key_of(row) < key);
         let (mut from, mut to, mut step) = (guess, guess, 16);
