@@ -11,6 +11,7 @@ mod forget;
 mod generated;
 mod golden;
 mod governor;
+mod prune;
 mod repair;
 mod restore;
 mod restore_hostile;

@@ -130,7 +130,11 @@ impl<'m> Marker<'m> {
         let outcome = self.session.reader().fetch(&wanted, &|number, plain| {
             let Some(page) = readable.get(number) else { return Ok(()) };
             let mut mine = Vec::new();
-            let outcome = self.page(page, &plain, &mut mine);
+            let outcome = match plain {
+                Ok(plain) => self.page(page, &plain, &mut mine),
+                Err(error) if !matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => return Err(error),
+                Err(error) => Err(error),
+            };
             let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
             found.0.append(&mut mine);
             if let Err(error) = outcome {
@@ -141,14 +145,7 @@ impl<'m> Marker<'m> {
         Progress::add(&self.watch.progress.files_done, batch.len() as u64);
         let (pages, mut failed) = found.into_inner().unwrap_or_else(PoisonError::into_inner);
         lost.append(&mut failed);
-        match outcome {
-            Ok(()) => {}
-            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {
-                // One of the batch: which snapshots it is of matters only if all of them are marked as suspect.
-                lost.extend(readable.iter().map(|page| (page.snapshot, Error::new(error.kind(), error.chain()))));
-            }
-            Err(error) => return Err(error),
-        }
+        outcome?;
         Ok(pages)
     }
 
