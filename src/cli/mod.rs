@@ -113,6 +113,7 @@ fn dispatch(app: &App<'_>, command: &Command) -> Result<Outcome> {
         Command::Repair(args) => commands::repair::run(app, args),
         Command::Key(args) => commands::key::run(app, args),
         Command::Cat(args) => commands::cat::run(app, args),
+        Command::Repo(args) => commands::repo::run(app, args),
         Command::Version => {
             commands::version::run(app.console);
             Ok(Outcome::Complete)

@@ -4,18 +4,21 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_sdk_s3::config::SharedHttpClient;
 use object_store::aws::{AmazonS3Builder, AwsCredentialProvider};
-use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
-use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{Certificate, ClientOptions, HeaderValue, ObjectStore, RetryConfig};
 
+use super::azure;
 use super::credentials;
+use super::google;
 use super::local::Directory;
 use super::location::{Location, aws_host};
 use super::options::StoreOptions;
+use super::profile::Profile;
+use super::sdk;
 use super::wire::{Skew, Wire};
 use crate::clock::SharedClock;
 use crate::error::{Attempt, Error, ErrorKind, Result};
@@ -39,14 +42,14 @@ pub(super) struct S3Access {
     pub(super) path_style: bool,
     /// None is anonymous.
     pub(super) credentials: Option<AwsCredentialProvider>,
-    pub(super) certificates: Vec<Vec<u8>>,
-    pub(super) insecure_tls: bool,
+    pub(super) http: SharedHttpClient,
 }
 
-/// The store at `location`.
+/// The store at `location`; the profile is AWS's, for S3.
 pub(super) fn connect(
     location: &Location,
     options: &StoreOptions,
+    profile: &Profile,
     clock: &SharedClock,
     skew: &Arc<Skew>,
 ) -> Result<Connected> {
@@ -59,23 +62,30 @@ pub(super) fn connect(
             let root = std::path::absolute(path).attempt(|| format!("find the directory {}", path.display()))?;
             Ok(plain(Arc::new(Directory::new(root)), 1))
         }
-        Location::S3 { .. } => s3(location, options, wire(), clock),
-        Location::Gcs { bucket, prefix } => Ok(plain(gcs((bucket, prefix), options, wire())?, 1)),
-        // Azure takes 256 deletions in one request.
-        Location::Azure { container, prefix } => Ok(plain(azure((container, prefix), options, wire())?, 256)),
+        Location::S3 { .. } => s3(location, options, profile, wire()),
+        Location::Gcs { bucket, prefix } => Ok(plain(below(google::bucket(bucket, options, wire())?, prefix)?, 1)),
+        Location::Azure { container, prefix } => {
+            let store = azure::container(container, options, wire())?;
+            // Azure takes 256 deletions in one request.
+            Ok(plain(below(store, prefix)?, 256))
+        }
     }
 }
 
-fn s3(location: &Location, options: &StoreOptions, wire: Wire, clock: &SharedClock) -> Result<Connected> {
+fn s3(location: &Location, options: &StoreOptions, profile: &Profile, wire: Wire) -> Result<Connected> {
     let Location::S3 { endpoint, bucket, prefix, region } = location else {
         return Err(Error::bug("an S3 store needs an S3 location"));
     };
-    let endpoint = endpoint.as_deref().or_else(|| options.first_variable(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]));
-    let address = S3Address::find(endpoint, bucket, region.as_deref(), options)?;
-    let certificates = certificates(options)?;
+    let endpoint = endpoint
+        .as_deref()
+        .or_else(|| options.first_variable(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]))
+        .or(profile.endpoint.as_deref());
+    let address = S3Address::find(endpoint, bucket, (region.as_deref(), profile.region.as_deref()), options)?;
     let anonymous = options.switch("s3.unsafe-anonymous-auth", false)?;
+    let client = client_options(options)?;
+    let http = sdk::client(&client)?;
     let credentials =
-        if anonymous { None } else { Some(credentials::provider(options, &address.region, &certificates, clock)?) };
+        if anonymous { None } else { Some(credentials::provider(options, &address.region, &http, &wire.clock)?) };
     let google = address.endpoint.as_deref().is_some_and(|endpoint| endpoint.ends_with("storage.googleapis.com"));
     let bulk = options.switch("s3.bulk-delete", !google)?;
     let plain_http = address.endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://"));
@@ -85,7 +95,7 @@ fn s3(location: &Location, options: &StoreOptions, wire: Wire, clock: &SharedClo
         .with_virtual_hosted_style_request(!address.path_style)
         .with_skip_signature(anonymous)
         .with_disable_bulk_delete(!bulk)
-        .with_client_options(client_options(options, &certificates, plain_http)?)
+        .with_client_options(client.with_allow_http(plain_http))
         .with_retry(no_retries())
         .with_http_connector(wire);
     if let Some(url) = address.url(bucket) {
@@ -96,9 +106,7 @@ fn s3(location: &Location, options: &StoreOptions, wire: Wire, clock: &SharedClo
     }
     let store = builder.build().map_err(|cause| cannot_connect(location, cause))?;
     let S3Address { endpoint, region, path_style } = address;
-    let insecure_tls = options.insecure_tls;
-    let access =
-        S3Access { endpoint, bucket: bucket.clone(), region, path_style, credentials, certificates, insecure_tls };
+    let access = S3Access { endpoint, bucket: bucket.clone(), region, path_style, credentials, http };
     let inner = below(store, prefix)?;
     Ok(Connected {
         inner,
@@ -118,11 +126,18 @@ struct S3Address {
 }
 
 impl S3Address {
-    fn find(endpoint: Option<&str>, bucket: &str, region: Option<&str>, options: &StoreOptions) -> Result<Self> {
+    /// The regions are those of the location and of the profile; the environment's stands between them.
+    fn find(
+        endpoint: Option<&str>,
+        bucket: &str,
+        (region, profile): (Option<&str>, Option<&str>),
+        options: &StoreOptions,
+    ) -> Result<Self> {
         let region = options
             .extended("s3.region")
             .or(region)
             .or_else(|| options.first_variable(&["AWS_REGION", "AWS_DEFAULT_REGION"]))
+            .or(profile)
             .unwrap_or("us-east-1");
         let endpoint = endpoint.map(|url| url.trim_end_matches('/'));
         if endpoint.is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
@@ -173,60 +188,6 @@ fn storage_class(options: &StoreOptions) -> Result<Option<String>> {
     }
 }
 
-fn gcs((bucket, prefix): (&str, &str), options: &StoreOptions, wire: Wire) -> Result<Arc<dyn ObjectStore>> {
-    let certificates = certificates(options)?;
-    let emulator = options.variable("STORAGE_EMULATOR_HOST");
-    let mut builder = GoogleCloudStorageBuilder::new()
-        .with_bucket_name(bucket)
-        .with_client_options(client_options(options, &certificates, emulator.is_some())?)
-        .with_retry(no_retries())
-        .with_http_connector(wire);
-    for (name, value) in
-        options.variables.iter().filter(|(name, value)| name.starts_with("GOOGLE_") && !value.is_empty())
-    {
-        if let Ok(key) = name.to_ascii_lowercase().parse::<GoogleConfigKey>() {
-            builder = builder.with_config(key, value);
-        }
-    }
-    if let Some(token) = options.variable("GOOGLE_ACCESS_TOKEN") {
-        builder = builder.with_bearer_token(token);
-    }
-    if let Some(host) = emulator {
-        builder = builder.with_base_url(host).with_skip_signature(true);
-    }
-    below(builder.build().map_err(|cause| cannot_connect(&format!("gs:{bucket}"), cause))?, prefix)
-}
-
-fn azure((container, prefix): (&str, &str), options: &StoreOptions, wire: Wire) -> Result<Arc<dyn ObjectStore>> {
-    let certificates = certificates(options)?;
-    let mut builder = MicrosoftAzureBuilder::new()
-        .with_container_name(container)
-        .with_client_options(client_options(options, &certificates, false)?)
-        .with_retry(no_retries())
-        .with_http_connector(wire);
-    for (name, value) in
-        options.variables.iter().filter(|(name, value)| name.starts_with("AZURE_") && !value.is_empty())
-    {
-        if let Ok(key) = name.to_ascii_lowercase().parse::<AzureConfigKey>() {
-            builder = builder.with_config(key, value);
-        }
-    }
-    // restic's names.
-    if let Some(account) = options.variable("AZURE_ACCOUNT_NAME") {
-        builder = builder.with_account(account);
-        if let Some(suffix) = options.variable("AZURE_ENDPOINT_SUFFIX") {
-            builder = builder.with_endpoint(format!("https://{account}.blob.{suffix}"));
-        }
-    }
-    if let Some(key) = options.variable("AZURE_ACCOUNT_KEY") {
-        builder = builder.with_access_key(key);
-    }
-    if let Some(sas) = options.variable("AZURE_ACCOUNT_SAS") {
-        builder = builder.with_config(AzureConfigKey::SasKey, sas.trim_start_matches('?'));
-    }
-    below(builder.build().map_err(|cause| cannot_connect(&format!("azure:{container}"), cause))?, prefix)
-}
-
 fn below(store: impl ObjectStore, prefix: &str) -> Result<Arc<dyn ObjectStore>> {
     if prefix.is_empty() {
         return Ok(Arc::new(store));
@@ -236,12 +197,12 @@ fn below(store: impl ObjectStore, prefix: &str) -> Result<Arc<dyn ObjectStore>> 
     Ok(Arc::new(PrefixStore::new(store, prefix)))
 }
 
-fn cannot_connect(what: &(impl std::fmt::Display + ?Sized), cause: object_store::Error) -> Error {
+pub(super) fn cannot_connect(what: &(impl std::fmt::Display + ?Sized), cause: object_store::Error) -> Error {
     Error::new(ErrorKind::Invalid, format!("use {what}")).with_source(cause)
 }
 
 /// The governor repeats requests, nobody else does.
-fn no_retries() -> RetryConfig {
+pub(super) fn no_retries() -> RetryConfig {
     RetryConfig { max_retries: 0, ..RetryConfig::default() }
 }
 
@@ -249,18 +210,17 @@ fn no_retries() -> RetryConfig {
 /// reads it by itself). It has no timeout for a whole request, which would end an upload over a thin link; the
 /// governor has one that knows the size, and `reqwest` closes a connection whose peer has acknowledged nothing for 30
 /// seconds (`TCP_USER_TIMEOUT`).
-fn client_options(options: &StoreOptions, certificates: &[Vec<u8>], plain_http: bool) -> Result<ClientOptions> {
+pub(super) fn client_options(options: &StoreOptions) -> Result<ClientOptions> {
     let agent = options.user_agent.as_deref().unwrap_or(concat!("volvault/", env!("CARGO_PKG_VERSION")));
     let agent = HeaderValue::from_str(agent)
         .map_err(|cause| Error::invalid("the user agent has characters that HTTP does not allow").with_source(cause))?;
     let mut client = ClientOptions::new()
-        .with_allow_http(plain_http)
         .with_allow_invalid_certificates(options.insecure_tls)
         .with_connect_timeout(Duration::from_secs(10))
         .with_timeout_disabled()
         .with_user_agent(agent);
-    for pem in certificates {
-        let bundle = Certificate::from_pem_bundle(pem)
+    for pem in certificates(options)? {
+        let bundle = Certificate::from_pem_bundle(&pem)
             .map_err(|cause| Error::invalid("the CA files hold no valid certificates").with_source(cause))?;
         if bundle.is_empty() {
             return Err(Error::invalid("the CA files hold no certificates"));
@@ -311,14 +271,14 @@ mod tests {
             (Some("http://h:9000/"), "b", None, &none, true, "us-east-1", Some("http://h:9000")),
             (Some("http://h:9000"), "b", None, &dns, false, "eu-west-1", Some("http://b.h:9000")),
         ] {
-            let address = S3Address::find(endpoint, bucket, region, options).unwrap();
+            let address = S3Address::find(endpoint, bucket, (region, Some("us-east-1")), options).unwrap();
             assert_eq!((address.path_style, address.region.as_str()), (path_style, found), "{endpoint:?} {bucket}");
             assert_eq!(address.url(bucket).as_deref(), url, "{endpoint:?} {bucket}");
         }
         let china = options(&[("AWS_REGION", "cn-north-1")], &[]);
-        let address = S3Address::find(None, "b", None, &china).unwrap();
+        let address = S3Address::find(None, "b", (None, None), &china).unwrap();
         assert_eq!(address.url("b").as_deref(), Some("https://b.s3.cn-north-1.amazonaws.com.cn"));
-        assert!(S3Address::find(None, "b", None, &options(&[], &[("s3.bucket-lookup", "x")])).is_err());
+        assert!(S3Address::find(None, "b", (None, None), &options(&[], &[("s3.bucket-lookup", "x")])).is_err());
     }
 
     #[test]
@@ -334,14 +294,18 @@ mod tests {
         ];
         for location in ["memory:", "/nowhere/at/all", "s3://b/p", "s3:http://127.0.0.1:1/b", "gs:b:/p", "azure:c:/p"] {
             let location: Location = location.parse().unwrap();
-            let connected = connect(&location, &options(&keys, &[]), &clock, &Arc::new(Skew::new()));
+            let connected =
+                connect(&location, &options(&keys, &[]), &Profile::default(), &clock, &Arc::new(Skew::new()));
             assert!(connected.is_ok(), "{location}: {:?}", connected.err());
         }
         let glacier = options(&keys, &[("s3.storage-class", "DEEP_ARCHIVE")]);
         let file = tempfile::NamedTempFile::new().unwrap();
         let empty_ca = StoreOptions { ca_files: vec![file.path().to_owned()], ..options(&keys, &[]) };
         for refused in [glacier, empty_ca, options(&[("AWS_ACCESS_KEY_ID", "id")], &[])] {
-            assert!(connect(&"s3://b".parse().unwrap(), &refused, &clock, &Arc::new(Skew::new())).is_err());
+            assert!(
+                connect(&"s3://b".parse().unwrap(), &refused, &Profile::default(), &clock, &Arc::new(Skew::new()))
+                    .is_err()
+            );
         }
     }
 }

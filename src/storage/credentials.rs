@@ -12,7 +12,7 @@ use aws_config::BehaviorVersion;
 use aws_config::sts::AssumeRoleProvider;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, error::CredentialsError, future};
 use aws_sdk_s3::config::{Credentials, Region, SharedHttpClient};
-use aws_smithy_http_client::tls;
+use aws_types::origin::Origin;
 use object_store::aws::{AwsCredential, AwsCredentialProvider};
 use object_store::client::{HttpError, HttpErrorKind};
 use object_store::{CredentialProvider, Error as StoreError, StaticCredentialProvider};
@@ -25,12 +25,17 @@ use crate::error::{Error, Result};
 
 /// Credentials are renewed this long before they expire, and used until they do if that fails.
 const RENEW_BEFORE: Duration = Duration::from_mins(5);
+/// Those that live for less than half an hour, a sixth of their time before: else the last five minutes of all of them
+/// would be spent asking.
+const RENEW_SHARE: u32 = 6;
+/// Time between two attempts to renew what is still valid: every request waits for an attempt.
+const RENEW_AGAIN: Duration = Duration::from_secs(30);
 
 /// The source of credentials that the options and the environment call for. Asks nobody yet.
 pub(super) fn provider(
     options: &StoreOptions,
     region: &str,
-    certificates: &[Vec<u8>],
+    http: &SharedHttpClient,
     clock: &SharedClock,
 ) -> Result<AwsCredentialProvider> {
     let role = Role::from_options(options, region);
@@ -43,7 +48,7 @@ pub(super) fn provider(
         profile: options.variable("AWS_PROFILE").map(str::to_owned),
         keys,
         role,
-        certificates: certificates.to_vec(),
+        http: http.clone(),
         clock: Arc::clone(clock),
         source: OnceCell::new(),
         held: Mutex::new(None),
@@ -98,7 +103,7 @@ struct Chain {
     profile: Option<String>,
     keys: Option<AwsCredential>,
     role: Option<Role>,
-    certificates: Vec<Vec<u8>>,
+    http: SharedHttpClient,
     clock: SharedClock,
     source: OnceCell<SharedCredentialsProvider>,
     held: Mutex<Option<Held>>,
@@ -106,7 +111,30 @@ struct Chain {
 
 struct Held {
     credential: Arc<AwsCredential>,
+    /// None never comes.
     expiry: Option<SystemTime>,
+    /// When to ask for new ones. None never comes.
+    renewal: Option<SystemTime>,
+}
+
+impl Held {
+    fn new(credentials: &Credentials, now: SystemTime) -> Self {
+        let lead = |left: Duration| RENEW_BEFORE.min(left / RENEW_SHARE);
+        Self {
+            credential: Arc::new(AwsCredential {
+                key_id: credentials.access_key_id().to_owned(),
+                secret_key: credentials.secret_access_key().to_owned(),
+                token: credentials.session_token().map(str::to_owned),
+            }),
+            expiry: credentials.expiry(),
+            renewal: credentials.expiry().map(|end| end - lead(end.duration_since(now).unwrap_or_default())),
+        }
+    }
+}
+
+/// Whether `moment`, if it ever comes, is still to come.
+fn is_ahead(moment: Option<SystemTime>, now: SystemTime) -> bool {
+    moment.is_none_or(|moment| moment > now)
 }
 
 impl std::fmt::Debug for Chain {
@@ -121,10 +149,9 @@ impl Chain {
     }
 
     async fn connect(&self) -> Result<SharedCredentialsProvider, CredentialsError> {
-        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).region(Region::new(self.region.clone()));
-        if let Some(client) = http_client(&self.certificates).map_err(CredentialsError::invalid_configuration)? {
-            loader = loader.http_client(client);
-        }
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .region(Region::new(self.region.clone()))
+            .http_client(self.http.clone());
         if let Some(profile) = &self.profile {
             loader = loader.profile_name(profile);
         }
@@ -137,7 +164,11 @@ impl Chain {
             .ok_or_else(|| CredentialsError::not_loaded("no AWS credentials are configured"))?;
         let Some(role) = &self.role else { return Ok(base) };
         let mut sts = config.into_builder();
-        sts.set_endpoint_url(role.endpoint.clone());
+        if let Some(endpoint) = &role.endpoint {
+            sts.set_endpoint_url(Some(endpoint.clone()));
+            // Else AWS_ENDPOINT_URL, which is often set for the bucket, would come before it.
+            sts.insert_origin("endpoint_url", Origin::shared_config());
+        }
         let mut builder = AssumeRoleProvider::builder(&role.arn)
             .configure(&sts.build())
             .region(Region::new(role.region.clone()))
@@ -151,16 +182,8 @@ impl Chain {
         Ok(SharedCredentialsProvider::new(builder.build_from_provider(base).await))
     }
 
-    async fn fetch(&self) -> Result<Held, CredentialsError> {
-        let credentials = self.source().await?.provide_credentials().await?;
-        Ok(Held {
-            credential: Arc::new(AwsCredential {
-                key_id: credentials.access_key_id().to_owned(),
-                secret_key: credentials.secret_access_key().to_owned(),
-                token: credentials.session_token().map(str::to_owned),
-            }),
-            expiry: credentials.expiry(),
-        })
+    async fn fetch(&self, now: SystemTime) -> Result<Held, CredentialsError> {
+        Ok(Held::new(&self.source().await?.provide_credentials().await?, now))
     }
 }
 
@@ -170,30 +193,29 @@ impl CredentialProvider for Chain {
 
     async fn get_credential(&self) -> object_store::Result<Arc<AwsCredential>> {
         let now = SystemTime::from(self.clock.now());
-        let valid_at = |held: &Held, moment: SystemTime| held.expiry.is_none_or(|expiry| expiry > moment);
         // Held while the answer is awaited, so that one request asks and the others wait for it.
         let mut held = self.held.lock().await;
-        if let Some(held) = held.as_ref().filter(|held| valid_at(held, now + RENEW_BEFORE)) {
+        if let Some(held) = held.as_ref().filter(|held| is_ahead(held.renewal, now)) {
             return Ok(Arc::clone(&held.credential));
         }
-        match self.fetch().await {
-            Ok(fresh) => {
-                let credential = Arc::clone(&fresh.credential);
-                *held = Some(fresh);
-                Ok(credential)
+        match (self.fetch(now).await, held.as_mut()) {
+            (Ok(fresh), _) => Ok(Arc::clone(&held.insert(fresh).credential)),
+            (Err(_), Some(old)) if is_ahead(old.expiry, now) => {
+                old.renewal = Some(now + RENEW_AGAIN);
+                Ok(Arc::clone(&old.credential))
             }
-            Err(error) => match held.as_ref().filter(|held| valid_at(held, now)) {
-                Some(held) => Ok(Arc::clone(&held.credential)),
-                None => Err(no_credentials(error)),
-            },
+            (Err(error), _) => Err(no_credentials(error, self.profile.as_deref())),
         }
     }
 }
 
-fn no_credentials(error: CredentialsError) -> StoreError {
+fn no_credentials(error: CredentialsError, profile: Option<&str>) -> StoreError {
     match error {
         CredentialsError::ProviderTimedOut(_) => generic(HttpError::new(HttpErrorKind::Timeout, error)),
-        error => StoreError::Unauthenticated { path: "AWS credentials".to_owned(), source: Box::new(error) },
+        error => {
+            let of = profile.map(|name| format!(" of profile {name}")).unwrap_or_default();
+            StoreError::Unauthenticated { path: format!("AWS credentials{of}"), source: Box::new(error) }
+        }
     }
 }
 
@@ -216,26 +238,17 @@ impl ProvideCredentials for ForSdk {
     }
 }
 
-/// A client that trusts `certificates` beside the system's; none where there are none, as the SDK's own
-/// client will do.
-pub(super) fn http_client(certificates: &[Vec<u8>]) -> Result<Option<SharedHttpClient>> {
-    if certificates.is_empty() {
-        return Ok(None);
-    }
-    let mut trusted = tls::TrustStore::default();
-    for pem in certificates {
-        trusted.add_pem_certificate(pem.clone());
-    }
-    let context = tls::TlsContext::builder().with_trust_store(trusted).build();
-    let context = context.map_err(|cause| Error::invalid("the CA files cannot be used").with_source(cause))?;
-    let provider = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
-    Ok(Some(aws_smithy_http_client::Builder::new().tls_provider(provider).tls_context(context).build_https()))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::*;
     use crate::clock::SystemClock;
+    use crate::storage::sdk;
+
+    fn http() -> SharedHttpClient {
+        sdk::client(&object_store::ClientOptions::new()).unwrap()
+    }
 
     fn options(variables: &[(&str, &str)]) -> StoreOptions {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -249,7 +262,7 @@ mod tests {
             ("AWS_SECRET_ACCESS_KEY", "secret"),
             ("AWS_SESSION_TOKEN", "token"),
         ]);
-        let provider = provider(&options, "us-east-1", &[], &SystemClock::new()).unwrap();
+        let provider = provider(&options, "us-east-1", &http(), &SystemClock::new()).unwrap();
         assert!(format!("{provider:?}").contains("StaticCredentialProvider"), "no chain, no metadata service");
         let key = provider.get_credential().await.unwrap();
         assert_eq!(
@@ -261,7 +274,8 @@ mod tests {
     #[test]
     fn half_a_pair_of_keys_is_refused() {
         for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
-            let error = provider(&options(&[(name, "hunter2")]), "us-east-1", &[], &SystemClock::new()).unwrap_err();
+            let error =
+                provider(&options(&[(name, "hunter2")]), "us-east-1", &http(), &SystemClock::new()).unwrap_err();
             assert!(!error.chain().contains("hunter2"));
         }
     }
@@ -277,25 +291,72 @@ mod tests {
         assert!(Role::from_options(&options(&[]), "us-east-1").is_none());
     }
 
+    /// A source that answers as many times as it has lives, each for an hour.
+    #[derive(Debug)]
+    struct Mortal {
+        clock: SharedClock,
+        lives: std::sync::atomic::AtomicUsize,
+        asked: std::sync::atomic::AtomicUsize,
+    }
+
+    impl ProvideCredentials for Mortal {
+        fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+        where
+            Self: 'a,
+        {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+            let lives = self.lives.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |lives| lives.checked_sub(1));
+            let expiry = SystemTime::from(self.clock.now()) + Duration::from_hours(1);
+            future::ProvideCredentials::ready(match lives {
+                Ok(_) => Ok(Credentials::new("id", "secret", None, Some(expiry), "test")),
+                Err(_) => Err(CredentialsError::provider_error("dead")),
+            })
+        }
+    }
+
     #[tokio::test]
-    async fn credentials_are_fetched_again_before_they_expire_and_kept_while_that_fails() {
-        let start = SystemClock::new().now();
-        let clock = Arc::new(crate::clock::ManualClock::new(start));
-        let expiry = SystemTime::from(start) + Duration::from_hours(1);
-        let source = SharedCredentialsProvider::new(Credentials::new("id", "secret", None, Some(expiry), "test"));
+    async fn credentials_are_renewed_before_they_expire_and_used_until_then_if_that_fails() {
+        let clock = Arc::new(crate::clock::ManualClock::new(SystemClock::new().now()));
+        let source = Arc::new(Mortal {
+            clock: Arc::<crate::clock::ManualClock>::clone(&clock),
+            lives: 2.into(),
+            asked: 0.into(),
+        });
         let chain = Chain {
             region: "us-east-1".into(),
             profile: None,
             keys: None,
             role: None,
-            certificates: Vec::new(),
+            http: http(),
             clock: Arc::<crate::clock::ManualClock>::clone(&clock),
-            source: OnceCell::new_with(Some(source)),
+            source: OnceCell::new_with(Some(SharedCredentialsProvider::new(
+                Arc::clone(&source) as Arc<dyn ProvideCredentials>
+            ))),
             held: Mutex::new(None),
         };
+        let asked = || source.asked.load(Ordering::SeqCst);
         let first = chain.get_credential().await.unwrap();
-        assert!(Arc::ptr_eq(&first, &chain.get_credential().await.unwrap()), "held");
+        clock.advance(Duration::from_secs(3299));
+        assert!(Arc::ptr_eq(&first, &chain.get_credential().await.unwrap()), "held for 55 minutes");
+        clock.advance(Duration::from_secs(2));
+        let second = chain.get_credential().await.unwrap();
+        assert!(!Arc::ptr_eq(&first, &second) && asked() == 2, "renewed");
         clock.advance(Duration::from_secs(3400));
-        assert!(!Arc::ptr_eq(&first, &chain.get_credential().await.unwrap()), "renewed");
+        assert!(Arc::ptr_eq(&second, &chain.get_credential().await.unwrap()), "not renewed, but still valid");
+        clock.advance(Duration::from_secs(10));
+        assert!(Arc::ptr_eq(&second, &chain.get_credential().await.unwrap()));
+        assert_eq!(asked(), 3, "not asked again at once");
+        clock.advance(Duration::from_secs(200));
+        assert!(chain.get_credential().await.is_err(), "expired");
+    }
+
+    #[test]
+    fn short_lives_are_not_spent_asking() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_hours(1);
+        for (life, lead) in [(3600, 300), (900, 150), (6, 1), (0, 0)] {
+            let end = now + Duration::from_secs(life);
+            let held = Held::new(&Credentials::new("id", "secret", None, Some(end), "test"), now);
+            assert_eq!(held.renewal, Some(end - Duration::from_secs(lead)), "{life} seconds");
+        }
     }
 }

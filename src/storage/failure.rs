@@ -107,7 +107,7 @@ pub(super) fn judge(error: &StoreError) -> Failure {
             && refusal_in(http).is_none()
         {
             return match http.kind() {
-                HttpErrorKind::Connect if says(error, &["certificate"]) => Failure::Final,
+                HttpErrorKind::Connect if is_untrusted(error) => Failure::Final,
                 HttpErrorKind::Connect => Failure::NotSent,
                 _ => Failure::Lost,
             };
@@ -167,6 +167,11 @@ pub(super) fn explain(attempt: String, error: StoreError) -> Error {
     explained.with_source(error)
 }
 
+const CREDENTIALS_HINT: &str = "give the store's credentials in the environment";
+const CERTIFICATE_HINT: &str = "the server's certificate is not trusted: give its CA with --cacert";
+const NETWORK_HINT: &str = "the store did not answer: check the address and the network";
+const EXPIRED_HINT: &str =
+    "the credentials have expired: get new ones, or let a profile, a role or a service renew them";
 const BUCKET_HINT: &str = "the bucket does not exist: create it, or check its name and the region";
 
 fn kind_and_hint(error: &StoreError) -> (ErrorKind, Option<&'static str>) {
@@ -179,12 +184,13 @@ fn kind_and_hint(error: &StoreError) -> (ErrorKind, Option<&'static str>) {
         StoreError::PermissionDenied { .. } if says(error, &["RequestTimeTooSkewed"]) => {
             (ErrorKind::Denied, Some("the clock of this machine is wrong"))
         }
+        StoreError::PermissionDenied { .. } if says(error, &["ExpiredToken", "TokenRefreshRequired"]) => {
+            (ErrorKind::Denied, Some(EXPIRED_HINT))
+        }
         StoreError::PermissionDenied { .. } => {
             (ErrorKind::Denied, Some("the credentials are wrong, or their policy does not allow this"))
         }
-        StoreError::Unauthenticated { .. } => {
-            (ErrorKind::Denied, Some("give the store's credentials in the environment"))
-        }
+        StoreError::Unauthenticated { .. } => (ErrorKind::Denied, Some(CREDENTIALS_HINT)),
         StoreError::NotSupported { .. } | StoreError::NotImplemented { .. } => (ErrorKind::Unsupported, None),
         StoreError::InvalidPath { .. } | StoreError::UnknownConfigurationKey { .. } => (ErrorKind::Invalid, None),
         StoreError::JoinError { .. } => (ErrorKind::Interrupted, None),
@@ -197,9 +203,7 @@ fn kind_of_generic(error: &StoreError) -> (ErrorKind, Option<&'static str>) {
         return match (refusal.status, refusal.code.as_str()) {
             (416, _) => (ErrorKind::Corrupt, None),
             (507, _) | (_, "XMinioStorageFull") => (ErrorKind::Unavailable, Some("the store has no space left")),
-            (400, "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired") => {
-                (ErrorKind::Denied, Some("the credentials have expired"))
-            }
+            (400, "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired") => (ErrorKind::Denied, Some(EXPIRED_HINT)),
             (300..=399, _) | (400, "AuthorizationHeaderMalformed") => {
                 (ErrorKind::Invalid, Some("the bucket is in another region: set AWS_REGION or -o s3.region"))
             }
@@ -208,10 +212,14 @@ fn kind_of_generic(error: &StoreError) -> (ErrorKind, Option<&'static str>) {
             _ => (ErrorKind::Unavailable, Some("the store is overloaded or ill: try again later")),
         };
     }
+    // Before the I/O errors: it comes within one.
+    if is_untrusted(error) {
+        return (ErrorKind::Unavailable, Some(CERTIFICATE_HINT));
+    }
     match judge(error) {
         Failure::Malformed => return (ErrorKind::Corrupt, None),
         Failure::NotSent | Failure::Busy { .. } | Failure::Lost => {
-            return (ErrorKind::Unavailable, Some("the store did not answer: check the address and the network"));
+            return (ErrorKind::Unavailable, Some(NETWORK_HINT));
         }
         Failure::Final => {}
     }
@@ -232,10 +240,22 @@ fn kind_of_generic(error: &StoreError) -> (ErrorKind, Option<&'static str>) {
     if says(error, &["AccessDenied", "status code: 401", "status code: 403"]) {
         return (ErrorKind::Denied, Some("the credentials are wrong, or their policy does not allow this"));
     }
-    if says(error, &["certificate"]) {
-        return (ErrorKind::Unavailable, Some("the server's certificate is not trusted: give its CA with --cacert"));
-    }
     (ErrorKind::Unavailable, None)
+}
+
+/// What a failure without an answer means, where a library hands on the errors of ours: the kind and the way out.
+pub(super) fn without_answer(error: &(dyn StdError + 'static)) -> (ErrorKind, &'static str) {
+    for cause in chain_of(error) {
+        if matches!(cause.downcast_ref(), Some(StoreError::Unauthenticated { .. })) {
+            return (ErrorKind::Denied, CREDENTIALS_HINT);
+        }
+    }
+    (ErrorKind::Unavailable, if is_untrusted(error) { CERTIFICATE_HINT } else { NETWORK_HINT })
+}
+
+/// Whether the server's certificate was refused: it will be refused again.
+pub(super) fn is_untrusted(error: &(dyn StdError + 'static)) -> bool {
+    chain_of(error).any(|cause| cause.to_string().contains("invalid peer certificate"))
 }
 
 fn refusal_in(http: &HttpError) -> Option<&Refusal> {
@@ -244,8 +264,11 @@ fn refusal_in(http: &HttpError) -> Option<&Refusal> {
 
 /// The error and its causes.
 fn chain<'a>(error: &'a StoreError) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    let first: &'a (dyn StdError + 'static) = error;
-    std::iter::successors(Some(first), |cause| (*cause).source())
+    chain_of(error)
+}
+
+fn chain_of<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |cause| (*cause).source())
 }
 
 /// Whether the error or one of its causes says one of `texts`. `object_store` keeps the status of most

@@ -9,19 +9,25 @@
 //! a put that returned is durable as far as the store's answer (and `fsync` on a local disk) goes. Create-only writes
 //! are used where the store has them, but no safety may rest on them: several S3 servers ignore the condition.
 
+mod azure;
 mod body;
 mod bucket;
 mod connect;
+mod container;
 mod counts;
 mod credentials;
 mod failure;
 mod flight;
+mod google;
 mod governor;
 mod local;
 mod location;
 mod multipart;
 mod options;
+mod probe;
+mod profile;
 mod retry;
+mod sdk;
 mod store;
 mod throttle;
 mod wire;
@@ -29,5 +35,6 @@ mod wire;
 pub use counts::RequestCounts;
 pub use location::Location;
 pub use options::StoreOptions;
+pub use probe::{Ability, Finding, ProbeReport, Verdict};
 pub use retry::Patience;
 pub use store::{Listed, Store};

@@ -56,6 +56,12 @@ impl StoreOptions {
         names.iter().find_map(|name| self.variable(name))
     }
 
+    /// The variables that are set, not empty, and have names with this beginning.
+    pub(super) fn set_variables(&self, prefix: &str) -> impl Iterator<Item = (&str, &str)> {
+        let set = self.variables.iter().filter(move |(name, value)| name.starts_with(prefix) && !value.is_empty());
+        set.map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// An extended option that is set and not empty.
     pub(super) fn extended(&self, name: &str) -> Option<&str> {
         self.extended.get(name).map(String::as_str).filter(|value| !value.is_empty())

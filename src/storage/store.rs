@@ -6,21 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 use futures::StreamExt;
 use object_store::path::Path;
 use object_store::{Error as StoreError, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
 use super::body::collect;
-use super::bucket;
 use super::connect::{Connected, S3Access, connect};
 use super::counts::{Counters, RequestCounts};
 use super::failure::{Failure, beyond_the_end, cannot_create_only, explain, judge};
 use super::flight::Flight;
 use super::governor::{Governor, Shared};
-use super::local::{make, moment_before, sweep};
+use super::local::{moment_before, sweep};
 use super::location::Location;
 use super::options::StoreOptions;
+use super::probe::{self, ProbeReport};
+use super::profile::Profile;
 use super::retry::{Budget, Patience};
 use super::throttle::Throttle;
 use super::wire::Skew;
@@ -41,9 +42,9 @@ const FLIGHT_LOCAL: (usize, usize) = (16, 16);
 #[derive(Clone, Debug)]
 pub struct Store {
     objects: Arc<dyn ObjectStore>,
-    governor: Governor,
-    location: Arc<Location>,
-    access: Option<Arc<S3Access>>,
+    pub(super) governor: Governor,
+    pub(super) location: Arc<Location>,
+    pub(super) access: Option<Arc<S3Access>>,
     skew: Arc<Skew>,
     clock: Option<SharedClock>,
 }
@@ -61,10 +62,13 @@ pub struct Listed {
 
 impl Store {
     /// The store at `location`. Makes no request: whether it is there shows at the first use.
-    #[expect(clippy::unused_async, reason = "a kind of store may have to ask for something before it can be used")]
     pub async fn connect(location: &Location, options: &StoreOptions, clock: SharedClock) -> Result<Self> {
         let skew = Arc::new(Skew::new());
-        let connected = connect(location, options, &clock, &skew)?;
+        let profile = match location {
+            Location::S3 { endpoint, .. } => Profile::load(options, endpoint.is_some()).await,
+            Location::Gcs { .. } | Location::Azure { .. } | Location::Local(_) | Location::Memory => Profile::default(),
+        };
+        let connected = connect(location, options, &profile, &clock, &skew)?;
         let (kind, (first, most)) = match location {
             Location::S3 { .. } => ("s3", FLIGHT_REMOTE),
             Location::Gcs { .. } => ("gs", FLIGHT_REMOTE),
@@ -316,21 +320,6 @@ impl Store {
         Ok(())
     }
 
-    /// Makes the directory (for its owner only) or the S3 bucket, if it is missing; says whether it was made.
-    /// Containers of GCS and Azure must exist.
-    pub async fn ensure_container(&self) -> Result<bool> {
-        match (&*self.location, &self.access) {
-            (Location::Local(path), _) => {
-                let root = path.clone();
-                let made = tokio::task::spawn_blocking(move || make(&root)).await;
-                made.map_err(|error| Error::bug("make the directory").with_source(error))?
-                    .attempt(|| format!("make the directory {}", path.display()))
-            }
-            (Location::S3 { .. }, Some(access)) => bucket::ensure(access, &self.governor.shared.counters).await,
-            (Location::S3 { .. } | Location::Gcs { .. } | Location::Azure { .. } | Location::Memory, _) => Ok(false),
-        }
-    }
-
     /// Deletes temporary files that killed writers left in a directory, if they are older than `age`; says how many.
     /// Other kinds of stores show nothing of a write that did not finish.
     pub async fn sweep_leftovers(&self, age: Duration) -> Result<usize> {
@@ -340,6 +329,11 @@ impl Store {
         swept
             .map_err(|error| Error::bug("sweep the directory").with_source(error))?
             .attempt(|| format!("sweep temporary files from {}", path.display()))
+    }
+
+    /// Shows what the store does by doing it; leaves nothing behind. `random` keeps two probes at the same time apart.
+    pub async fn probe(&self, now: DateTime<FixedOffset>, random: u64) -> Result<ProbeReport> {
+        probe::run(self, now, random).await
     }
 
     /// Whether the object is there and has these bytes; none if it is not there.
@@ -381,7 +375,7 @@ impl Store {
         format!("{operation} {object} in {}", self.location)
     }
 
-    fn failed(&self, operation: &str, key: &str, error: StoreError) -> Error {
+    pub(super) fn failed(&self, operation: &str, key: &str, error: StoreError) -> Error {
         explain(self.attempt(operation, key), error)
     }
 

@@ -8,13 +8,13 @@ use crate::support::s3::S3ServerThread;
 use crate::support::vault::{assert_same, noise, on_disk};
 
 /// A home of its own for each test: no repository, no variables.
-struct Home {
+pub(crate) struct Home {
     dir: tempfile::TempDir,
     variables: Vec<(&'static str, String)>,
 }
 
 impl Home {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { dir: tempfile::tempdir().unwrap(), variables: Vec::new() }
     }
 
@@ -27,21 +27,21 @@ impl Home {
         home
     }
 
-    fn set(&mut self, name: &'static str, value: String) {
+    pub(crate) fn set(&mut self, name: &'static str, value: String) {
         self.variables.push((name, value));
     }
 
-    fn set_key(&mut self) {
+    pub(crate) fn set_key(&mut self) {
         let key = self.at("key");
         write(&key, &noise(32, 99));
         self.set("VOLVAULT_KEY_FILE", key.display().to_string());
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    pub(crate) fn at(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_volvault"));
         command.args(arguments).env_clear().env("HOME", self.dir.path()).env("AWS_EC2_METADATA_DISABLED", "true");
         command.envs(self.variables.iter().map(|(name, value)| (*name, value.as_str())));
@@ -49,40 +49,40 @@ impl Home {
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
     }
 
-    fn code(&self, arguments: &[&str]) -> i32 {
+    pub(crate) fn code(&self, arguments: &[&str]) -> i32 {
         let output = self.run(arguments);
         output.status.code().unwrap_or_else(|| panic!("{arguments:?} was killed"))
     }
 
     /// Runs what must succeed and returns what it printed.
-    fn text(&self, arguments: &[&str]) -> String {
+    pub(crate) fn text(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{arguments:?}: {errors}");
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn start(&self, arguments: &[&str]) -> Child {
+    pub(crate) fn start(&self, arguments: &[&str]) -> Child {
         self.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 }
 
-fn write(path: &Path, bytes: &[u8]) {
+pub(crate) fn write(path: &Path, bytes: &[u8]) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::io::Write::write_all(&mut std::fs::File::create(path).unwrap(), bytes).unwrap();
 }
 
-fn fill(root: &Path, files: u64, len: usize) {
+pub(crate) fn fill(root: &Path, files: u64, len: usize) {
     for n in 0..files {
         write(&root.join(format!("{:02}/{n:05}", n / 100)), &noise(len, n));
     }
 }
 
-fn pause(time: Duration) {
+pub(crate) fn pause(time: Duration) {
     let forever = std::sync::Condvar::new();
     let lock = std::sync::Mutex::new(());
     drop(forever.wait_timeout(lock.lock().unwrap(), time).unwrap());

@@ -4,6 +4,7 @@
 mod architecture;
 mod backup;
 mod check;
+mod clouds;
 mod command;
 mod crash;
 mod damage;
@@ -11,6 +12,7 @@ mod forget;
 mod generated;
 mod golden;
 mod governor;
+mod probe;
 mod prune;
 mod repair;
 mod restore;

@@ -169,7 +169,8 @@ async fn listings_are_whole_sorted_and_below_a_folder(store: &Store) {
     store.put("packs/aa/one", bytes(1)).await.unwrap();
     let before = store.requests();
     let listed = store.list("state/").await.unwrap();
-    assert_eq!(store.requests().list - before.list, 2, "1,100 keys are two pages");
+    // Azure's pages have 5,000 keys.
+    assert!((1..=2).contains(&(store.requests().list - before.list)), "1,100 keys are two pages");
     let mut sorted = keys.clone();
     sorted.sort();
     assert_eq!(listed.iter().map(|l| l.key.clone()).collect::<Vec<_>>(), sorted);
@@ -179,7 +180,7 @@ async fn listings_are_whole_sorted_and_below_a_folder(store: &Store) {
     let before = store.requests();
     store.delete_many(keys).await.unwrap();
     let deletions = store.requests().delete - before.delete;
-    assert!(deletions == 2 || deletions == 1_100, "{deletions} requests for 1,100 deletions");
+    assert!([2, 5, 1_100].contains(&deletions), "{deletions} requests for 1,100 deletions");
     assert_eq!(store.list("state").await.unwrap(), []);
 }
 
@@ -224,17 +225,18 @@ async fn a_bucket_without_conditional_writes_keeps_the_other_promises() {
     }
 }
 
-/// Also against a real server: `VOLVAULT_TEST_S3_ENDPOINT=http://127.0.0.1:9000` with `AWS_*` set.
+/// Also against a real server: `VOLVAULT_TEST_LOCATION=s3:http://127.0.0.1:9000/bucket` with the credentials beside it.
+/// `VOLVAULT_TEST_NO_CREATE` says that it is known to overlook conditions.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[expect(clippy::disallowed_methods, reason = "the environment says whether there is a server to test against")]
-async fn an_external_s3_server_keeps_the_promises_if_one_is_given() {
-    let Ok(endpoint) = std::env::var("VOLVAULT_TEST_S3_ENDPOINT") else { return };
-    let bucket = std::env::var("VOLVAULT_TEST_S3_BUCKET").unwrap_or_else(|_| "volvault-test".to_owned());
-    let location: Location = format!("s3:{endpoint}/{bucket}/suite-{}", std::process::id()).parse().unwrap();
-    let options = StoreOptions { variables: std::env::vars().collect(), ..StoreOptions::default() };
+async fn an_external_store_keeps_the_promises_if_one_is_given() {
+    let Ok(location) = std::env::var("VOLVAULT_TEST_LOCATION") else { return };
+    let location: Location = format!("{location}/suite-{}", std::process::id()).parse().unwrap();
+    let ca_files = std::env::var("VOLVAULT_TEST_CACERT").into_iter().map(Into::into).collect();
+    let options = StoreOptions { variables: std::env::vars().collect(), ca_files, ..StoreOptions::default() };
     let store = connect(&location, &options).await;
     store.ensure_container().await.unwrap();
-    keeps_its_promises(&store, Abilities { create_only: std::env::var("VOLVAULT_TEST_S3_NO_CREATE").is_err() }).await;
+    keeps_its_promises(&store, Abilities { create_only: std::env::var("VOLVAULT_TEST_NO_CREATE").is_err() }).await;
 }
 
 #[tokio::test]

@@ -78,8 +78,33 @@ pub enum Command {
     Key(KeyArgs),
     /// Print an internal record of the repository as JSON
     Cat(CatArgs),
+    /// Look at the place where a repository lies, or is to lie
+    Repo(RepoArgs),
     /// Print the version
     Version,
+}
+
+/// Options of `repo`.
+#[derive(Debug, Args)]
+pub struct RepoArgs {
+    /// What to do with the place.
+    #[command(subcommand)]
+    pub command: RepoCommand,
+}
+
+/// What to do with the place of a repository.
+#[derive(Debug, Subcommand)]
+pub enum RepoCommand {
+    /// Show what the store can do by trying it: about 300 small requests, of which nothing stays
+    Probe(ProbeArgs),
+}
+
+/// Options of `repo probe`.
+#[derive(Debug, Args)]
+pub struct ProbeArgs {
+    /// Show what was found last from this machine, without a request
+    #[arg(long)]
+    pub last: bool,
 }
 
 /// Options of `init`.
@@ -204,6 +229,7 @@ mod tests {
                 "repair",
                 "key",
                 "cat",
+                "repo",
                 "version"
             ]
         );
@@ -224,6 +250,7 @@ mod tests {
                 "  repair     Mend a damaged repository: from another copy of it, or from what is left",
                 "  key        Manage the passwords and keys that open the repository",
                 "  cat        Print an internal record of the repository as JSON",
+                "  repo       Look at the place where a repository lies, or is to lie",
                 "  version    Print the version",
                 "  help       Print this message or the help of the given subcommand(s)",
             ]

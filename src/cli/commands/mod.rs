@@ -10,6 +10,7 @@ pub(super) mod key;
 pub(super) mod ls;
 pub(super) mod prune;
 pub(super) mod repair;
+pub(super) mod repo;
 pub(super) mod restore;
 pub(super) mod snapshots;
 pub(super) mod version;

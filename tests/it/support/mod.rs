@@ -7,6 +7,7 @@ pub(crate) mod s3;
 pub(crate) mod scripted;
 pub(crate) mod trees;
 pub(crate) mod vault;
+pub(crate) mod web;
 
 use std::time::Duration;
 

@@ -6,21 +6,26 @@
 //! stored beside the object, not with it; a put to a bucket that does not exist makes it; a key cannot be a folder of
 //! another one; storage classes but `STANDARD` and `REDUCED_REDUNDANCY` are refused, and none is kept.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
-use s3s::auth::SimpleAuth;
+use s3s::auth::{S3Auth, SecretKey};
 use s3s::dto::{GetObjectInput, GetObjectOutput, PutObjectInput, PutObjectOutput, Range};
-use s3s::service::S3ServiceBuilder;
+use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 use s3s_fs::FileSystem;
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use volvault::storage::{Location, StoreOptions};
 
 /// The keys that the server accepts.
@@ -39,6 +44,24 @@ pub(crate) enum Conditions {
     NotImplemented,
 }
 
+/// Keys that the server accepts.
+#[derive(Debug, Clone)]
+struct Grant {
+    secret: String,
+    /// What `x-amz-security-token` must be.
+    token: Option<String>,
+    /// Refused with `ExpiredToken`.
+    expired: bool,
+}
+
+/// Who signed a request: access key, session token and region.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Signer {
+    pub(crate) key: String,
+    pub(crate) token: Option<String>,
+    pub(crate) region: String,
+}
+
 /// A running server. It ends when it is dropped, and its data with it.
 #[derive(Debug)]
 pub(crate) struct S3Server {
@@ -54,6 +77,24 @@ struct Control {
     requests: AtomicU64,
     /// Requests that will still be answered with `SlowDown`.
     slow_downs: AtomicU64,
+    grants: Mutex<BTreeMap<String, Grant>>,
+    signers: Mutex<BTreeSet<Signer>>,
+}
+
+impl Control {
+    fn grants(&self) -> MutexGuard<'_, BTreeMap<String, Grant>> {
+        self.grants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Keys(Arc<Control>);
+
+#[async_trait::async_trait]
+impl S3Auth for Keys {
+    async fn get_secret_key(&self, key: &str) -> S3Result<SecretKey> {
+        let grants = self.0.grants();
+        grants.get(key).map(|grant| grant.secret.clone().into()).ok_or_else(|| s3_error!(InvalidAccessKeyId))
+    }
 }
 
 impl S3Server {
@@ -64,26 +105,52 @@ impl S3Server {
 
     /// A server that treats conditions so.
     pub(crate) async fn start_with(conditions: Conditions) -> Self {
+        Self::listen(conditions, None).await
+    }
+
+    /// A server behind TLS, with a certificate for `127.0.0.1`, `localhost` and `s3.volvault.test` that [`CA_FILE`] signed.
+    pub(crate) async fn start_tls() -> Self {
+        Self::listen(Conditions::Honoured, Some(acceptor())).await
+    }
+
+    async fn listen(conditions: Conditions, tls: Option<TlsAcceptor>) -> Self {
         let root = tempfile::tempdir().expect("a temporary directory");
         let control = Arc::new(Control::default());
         let fs = FileSystem::new(root.path()).expect("a file system for the server");
         let writing = tokio::sync::Mutex::new(());
         let server = Server { fs, root: root.path().to_owned(), conditions, control: Arc::clone(&control), writing };
         let mut builder = S3ServiceBuilder::new(server);
-        builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+        builder.set_auth(Keys(Arc::clone(&control)));
         let service = builder.build();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let endpoint = format!("http://{}", listener.local_addr().expect("the port"));
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let endpoint = format!("{scheme}://{}", listener.local_addr().expect("the port"));
         let task = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                let service = service.clone();
-                tokio::spawn(async move {
-                    let http = Builder::new(TokioExecutor::new());
-                    let _ = http.serve_connection(TokioIo::new(socket), service).await;
-                });
+                tokio::spawn(serve_connection(socket, tls.clone(), service.clone()));
             }
         });
-        Self { endpoint, root, control, task }
+        let server = Self { endpoint, root, control, task };
+        server.grant(ACCESS_KEY, SECRET_KEY, None);
+        server
+    }
+
+    /// Accepts these keys, too.
+    pub(crate) fn grant(&self, key: &str, secret: &str, token: Option<&str>) {
+        let grant = Grant { secret: secret.to_owned(), token: token.map(str::to_owned), expired: false };
+        self.control.grants().insert(key.to_owned(), grant);
+    }
+
+    /// Requests with this key are refused from now on, because it has expired.
+    pub(crate) fn expire(&self, key: &str) {
+        if let Some(grant) = self.control.grants().get_mut(key) {
+            grant.expired = true;
+        }
+    }
+
+    /// Who signed the requests so far.
+    pub(crate) fn signers(&self) -> BTreeSet<Signer> {
+        self.control.signers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Makes a bucket behind the server's back.
@@ -145,10 +212,37 @@ pub(crate) struct S3ServerThread {
 impl S3ServerThread {
     /// Starts it; a runtime's threads serve it until it is dropped.
     pub(crate) fn start() -> Self {
+        Self::serving(S3Server::start())
+    }
+
+    /// The same, of another kind.
+    pub(crate) fn serving(server: impl Future<Output = S3Server>) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-        let server = runtime.block_on(S3Server::start());
+        let server = runtime.block_on(server);
         Self { server, _runtime: runtime }
+    }
+}
+
+/// The certificate of the authority behind [`S3Server::start_tls`]; good until 2120, made for these tests only.
+pub(crate) const CA_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/tls/ca.pem");
+
+fn acceptor() -> TlsAcceptor {
+    let chain = CertificateDer::pem_slice_iter(include_bytes!("tls/server.pem")).collect::<Result<_, _>>().unwrap();
+    let key = PrivateKeyDer::from_pem_slice(include_bytes!("tls/server.key")).unwrap();
+    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
+    TlsAcceptor::from(Arc::new(config))
+}
+
+async fn serve_connection(socket: TcpStream, tls: Option<TlsAcceptor>, service: S3Service) {
+    let http = Builder::new(TokioExecutor::new());
+    match tls {
+        None => drop(http.serve_connection(TokioIo::new(socket), service).await),
+        Some(tls) => {
+            if let Ok(socket) = tls.accept(socket).await {
+                drop(http.serve_connection(TokioIo::new(socket), service).await);
+            }
+        }
     }
 }
 
@@ -161,11 +255,33 @@ struct Server {
 }
 
 impl Server {
-    fn enter(&self) -> S3Result<()> {
+    fn enter<T>(&self, request: &S3Request<T>) -> S3Result<()> {
         self.control.requests.fetch_add(1, Ordering::SeqCst);
+        self.check_token(request)?;
         let taken =
             self.control.slow_downs.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         if taken.is_ok() { Err(s3_error!(SlowDown, "as the test wants it")) } else { Ok(()) }
+    }
+
+    /// The signature was checked already, with the token header among what is signed.
+    fn check_token<T>(&self, request: &S3Request<T>) -> S3Result<()> {
+        let Some(credentials) = &request.credentials else { return Err(s3_error!(AccessDenied)) };
+        let token = request.headers.get("x-amz-security-token").and_then(|value| value.to_str().ok());
+        let grant = self.control.grants().get(&credentials.access_key).cloned();
+        let grant = grant.ok_or_else(|| s3_error!(InvalidAccessKeyId))?;
+        if grant.expired {
+            return Err(s3_error!(ExpiredToken, "The provided token has expired."));
+        }
+        if grant.token.as_deref() != token {
+            return Err(s3_error!(InvalidToken, "The provided token is malformed or otherwise invalid."));
+        }
+        let signer = Signer {
+            key: credentials.access_key.clone(),
+            token: token.map(str::to_owned),
+            region: request.region.as_ref().map(|region| region.as_str().to_owned()).unwrap_or_default(),
+        };
+        self.control.signers.lock().unwrap_or_else(PoisonError::into_inner).insert(signer);
+        Ok(())
     }
 
     async fn put(&self, mut request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
@@ -204,17 +320,17 @@ macro_rules! serve {
         #[async_trait::async_trait]
         impl S3 for Server {
             async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
-                self.enter()?;
+                self.enter(&request)?;
                 self.put(request).await
             }
 
             async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
-                self.enter()?;
+                self.enter(&request)?;
                 self.get(request).await
             }
 
             $(async fn $name(&self, request: S3Request<s3s::dto::$input>) -> S3Result<S3Response<s3s::dto::$output>> {
-                self.enter()?;
+                self.enter(&request)?;
                 self.fs.$name(request).await
             })*
         }

@@ -19,7 +19,7 @@ pub(crate) enum Reply {
     Silence,
 }
 
-/// A request as it came: method, path with query, and the headers in lower case.
+/// A request as it came: method, path with query, the headers in lower case, and the body.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     /// `PUT`, `GET` and so on.
@@ -28,6 +28,15 @@ pub(crate) struct Seen {
     pub(crate) target: String,
     /// `name: value` lines.
     pub(crate) headers: Vec<String>,
+    /// What came after them.
+    pub(crate) body: String,
+}
+
+impl Seen {
+    /// The value of a header, in lower case too; empty without one.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.iter().find_map(|header| header.strip_prefix(name)?.strip_prefix(": ")).unwrap_or_default()
+    }
 }
 
 /// Answers requests in the order of the script, the last answer again and again. Each connection has one request.
@@ -55,6 +64,11 @@ impl Reply {
     /// An object of these bytes.
     pub(crate) fn object(body: &[u8]) -> Self {
         Self::answer("200 OK", &["etag: \"e1\"", "last-modified: Tue, 04 Aug 2026 10:00:00 GMT"], body)
+    }
+
+    /// A JSON document.
+    pub(crate) fn json(text: &str) -> Self {
+        Self::answer("200 OK", &["content-type: application/json"], text.as_bytes())
     }
 
     /// An S3 error.
@@ -107,31 +121,43 @@ impl Drop for ScriptedServer {
 }
 
 async fn serve(mut socket: TcpStream, reply: Reply, log: Arc<Mutex<Vec<Seen>>>) {
+    let Some(seen) = read(&mut socket).await else { return };
+    log.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
+    answer(socket, reply).await;
+}
+
+/// Reads one request; none if the connection ends before it does.
+pub(crate) async fn read(socket: &mut TcpStream) -> Option<Seen> {
     let mut bytes = Vec::new();
     let end = loop {
         if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
             break end;
         }
-        if socket.read_buf(&mut bytes).await.is_ok_and(|read| read > 0) {
-            continue;
+        if !socket.read_buf(&mut bytes).await.is_ok_and(|read| read > 0) {
+            return None;
         }
-        return;
     };
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let mut lines = head.lines();
     let mut first = lines.next().unwrap_or_default().split(' ').map(str::to_owned);
-    let seen = Seen {
+    let mut seen = Seen {
         method: first.next().unwrap_or_default(),
         target: first.next().unwrap_or_default(),
         headers: lines.map(str::to_ascii_lowercase).collect(),
+        body: String::new(),
     };
-    let length = seen.headers.iter().find_map(|header| header.strip_prefix("content-length: ")?.parse::<usize>().ok());
-    while bytes.len() < end + 4 + length.unwrap_or(0) {
+    let length: usize = seen.header("content-length").parse().unwrap_or(0);
+    while bytes.len() < end + 4 + length {
         if !socket.read_buf(&mut bytes).await.is_ok_and(|read| read > 0) {
-            return;
+            return None;
         }
     }
-    log.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
+    seen.body = String::from_utf8_lossy(&bytes[end + 4..]).into_owned();
+    Some(seen)
+}
+
+/// Answers a request; the connection has no other.
+pub(crate) async fn answer(mut socket: TcpStream, reply: Reply) {
     match reply {
         Reply::Raw(answer) => {
             let _ = socket.write_all(&answer).await;
