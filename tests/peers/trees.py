@@ -160,6 +160,29 @@ def in_place(ours, source, target):
     same(source, target)
 
 
+def life(scratch, location, env):
+    """A whole life of a repository at a location."""
+    source = f"{scratch.new('source')}/tree"
+    os.mkdir(source)
+    plain_tree(source)
+    old_times(source)
+    ours = peers.Program(scratch, "volvault", repo=location, env=env)
+    ours("snapshots", code=10)
+    ours("init")
+    ours("init", code=1)
+    ours("snapshots", code=12, env={"VOLVAULT_PASSWORD": "wrong"})
+    first = ours.json("backup", ".", cwd=source)[-1]
+    again = ours.json("backup", ".", cwd=source)[-1]
+    assert (again["files_new"], again["files_changed"]) == (0, 0) and again["files_unmodified"] == first["files_new"], again
+    ours("check", "--read-data")
+    target = f"{scratch.new('target')}/restored"
+    ours("restore", "latest", "--target", target)
+    same(source, target)
+    in_place(ours, source, target)
+    assert len(ours.json("snapshots")[0]) == 2
+    return source
+
+
 def every_kind_of_file_comes_back_for_root(scratch):
     if os.getuid() != 0:
         print("       (not root: devices, owners and capabilities are left to a run as root)")
