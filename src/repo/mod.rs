@@ -41,7 +41,7 @@ pub use inspect::{OpenSegment, StoredPack, StoredPacks, intact_blobs, verify_pac
 pub use listing::{ListedSession, Listing};
 pub use pack::{PackEntry, pack_key, read_pack};
 pub use reader::Reader;
-pub use removal::Other;
+pub use removal::{Other, SeenByPrunes};
 pub use repository::{InitOptions, OpenOptions, Repository};
 pub use rescue::{Directory, IndexWriter, Salvaged, salvage};
 pub use session::{Session, Unreadable};

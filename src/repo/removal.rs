@@ -48,6 +48,18 @@ struct PrunedRecord {
     time: String,
     host: String,
     snapshots: Vec<String>,
+    /// How many snapshots had been forgotten by then.
+    #[serde(default)]
+    forgotten: u64,
+}
+
+/// What the last prunes saw.
+#[derive(Clone, Debug, Default)]
+pub struct SeenByPrunes {
+    /// The snapshots.
+    pub snapshots: BTreeSet<SessionId>,
+    /// How many snapshots had been forgotten by then.
+    pub forgotten: u64,
 }
 
 impl Session<'_> {
@@ -148,10 +160,10 @@ impl Session<'_> {
         compact::rewrite(self, &segments, dropped)
     }
 
-    /// The snapshots that the last prunes saw; none when there was no prune.
-    pub fn seen_by_prunes(&self, listing: &Listing) -> Result<BTreeSet<SessionId>> {
+    /// What the last prunes saw; nothing when there was no prune.
+    pub fn seen_by_prunes(&self, listing: &Listing) -> Result<SeenByPrunes> {
         let io = self.repo().io();
-        let mut seen = BTreeSet::new();
+        let mut seen = SeenByPrunes::default();
         for key in &listing.pruned {
             let bytes = match io.block(io.store.get(key, OBJECT_MAX)) {
                 // Another prune has ended, and replaced it by its own.
@@ -160,23 +172,27 @@ impl Session<'_> {
             };
             let record: PrunedRecord = small::open(&io.keys, ObjectKind::Pruned, key, &bytes)?;
             for id in &record.snapshots {
-                seen.insert(id.parse()?);
+                seen.snapshots.insert(id.parse()?);
             }
+            seen.forgotten = seen.forgotten.max(record.forgotten);
         }
         Ok(seen)
     }
 
     /// Notes what this prune saw, then removes the notes `old`. So it can tell later whether snapshots vanished that nobody forgot.
-    pub fn note_seen(&self, snapshots: &BTreeSet<SessionId>, old: &[String]) -> Result<()> {
+    pub fn note_seen(&self, seen: &SeenByPrunes, old: &[String]) -> Result<()> {
         let (io, options) = (self.repo().io(), self.repo().options());
-        let hex: Vec<String> = snapshots.iter().map(SessionId::to_hex).collect();
-        for (number, snapshots) in hex.chunks(SNAPSHOTS_PER_RECORD).enumerate() {
+        let hex: Vec<String> = seen.snapshots.iter().map(SessionId::to_hex).collect();
+        // A record without snapshots says how many were forgotten.
+        let chunks = hex.chunks(SNAPSHOTS_PER_RECORD).chain(hex.is_empty().then_some([].as_slice()));
+        for (number, snapshots) in chunks.enumerate() {
             let key = format!("{PRUNED}{}-{number}", self.id());
             let record = PrunedRecord {
                 prune: self.id().to_hex(),
                 time: options.clock.now().to_rfc3339(),
                 host: options.host.clone(),
                 snapshots: snapshots.to_vec(),
+                forgotten: seen.forgotten,
             };
             let sealed = small::seal(&io.keys, ObjectKind::Pruned, &key, &record)?;
             io.block(io.store.put(&key, sealed.bytes.into()))?;

@@ -236,7 +236,7 @@ impl Repository {
 
     /// Waits for that long.
     pub fn pause(&self, length: std::time::Duration) {
-        self.io.block(tokio::time::sleep(length));
+        self.io.block(async { tokio::time::sleep(length).await });
     }
 
     /// Starts a session that removes packs.

@@ -26,7 +26,7 @@ use std::time::Duration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Event, Progress, Watch};
 use crate::id::{BlobId, ObjectHash, SessionId};
-use crate::repo::{Gone, Listing, Other, Repository, Session, SessionKind, SnapshotName};
+use crate::repo::{Gone, Listing, Other, Repository, SeenByPrunes, Session, SessionKind, SnapshotName};
 
 use mark::Marker;
 use repack::{Relied, repack};
@@ -309,7 +309,9 @@ impl Removal<'_> {
             |id: &SessionId| ended.contains(id) || waiting.marked.contains(id) || now.gone().forgotten.contains(id);
         let keys = waiting.since.sessions.iter().filter(|(id, _)| **id != own && over(id));
         self.session.remove_records(keys.flat_map(|(_, session)| session.keys.iter().cloned()).collect())?;
-        self.session.note_seen(&ended.into_iter().collect(), &now.listing().pruned)
+        let seen =
+            SeenByPrunes { snapshots: ended.into_iter().collect(), forgotten: self.survey.forgotten.len() as u64 };
+        self.session.note_seen(&seen, &now.listing().pruned)
     }
 }
 

@@ -107,7 +107,7 @@ fn nothing_vanished(
     let listed: HashSet<SessionId> = before.snapshots.iter().chain(session.snapshots()).map(|name| name.id).collect();
     let seen = session.seen_by_prunes(session.listing())?;
     let vanished: Vec<SessionId> =
-        seen.iter().filter(|id| !listed.contains(*id) && !forgotten.contains(*id)).copied().collect();
+        seen.snapshots.iter().filter(|id| !listed.contains(*id) && !forgotten.contains(*id)).copied().collect();
     if let Some(first) = vanished.first().filter(|_| !options.force) {
         return Err(Error::new(
             ErrorKind::Unavailable,
@@ -119,8 +119,7 @@ fn nothing_vanished(
         )
         .with_hint("if they were removed by hand, run it with --force; else the store does not list all there is: do not prune it"));
     }
-    let gone = |id: &SessionId| !listed.contains(id);
-    Ok(if seen.is_empty() { forgotten.iter().any(gone) } else { seen.iter().any(gone) })
+    Ok(forgotten.len() as u64 > seen.forgotten)
 }
 
 /// The places of all blobs, and the packs that the index names but that are not there. Segments in `known` are left out.
