@@ -113,14 +113,14 @@ impl PackBuilder {
     }
 }
 
-/// The length that a pack of at least `len` bytes is padded to: at most 12 % more for the smallest, 256 KiB for large ones.
+/// The length that a pack of at least `len` bytes is padded to: at most 12 % more for the smallest, 16 KiB for large ones (docs/adr/0016).
 fn padded(len: u64) -> u64 {
     let granule = if len < 4 << 20 {
         let exponent = len.ilog2();
         let mantissa = exponent.checked_ilog2().unwrap_or(0) + 1;
         exponent.saturating_sub(mantissa)
     } else {
-        18
+        14
     };
     len.next_multiple_of(1 << granule)
 }
@@ -303,10 +303,11 @@ mod tests {
     }
 
     #[test]
-    fn padding_costs_at_most_an_eighth_and_256_kib_at_most() {
+    fn padding_costs_at_most_an_eighth_and_a_thousandth_of_a_full_pack() {
         for len in (1..200_000).chain([4 << 20, (4 << 20) + 1, (16 << 20) - 7]) {
             let padded = padded(len);
-            assert!(padded >= len && (padded - len) * 8 <= len + 8 && padded - len < 256 << 10, "{len} {padded}");
+            assert!(padded >= len && (padded - len) * 8 <= len + 8, "{len} {padded}");
+            assert!(len < 4 << 20 || padded - len < 16 << 10, "{len} {padded}");
         }
     }
 

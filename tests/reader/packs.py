@@ -80,7 +80,7 @@ def padded_length(length):
         e = length.bit_length() - 1
         k = e - (e.bit_length() - 1 + 1)
     else:
-        k = 18
+        k = 14
     return (length + (1 << k) - 1) >> k << k
 
 
