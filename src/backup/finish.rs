@@ -67,6 +67,7 @@ pub(super) fn finish(
         tags: options.tags.clone(),
         excludes: options.excludes.clone(),
         parent: parent.id(),
+        original: None,
         status,
         root,
         program: concat!("volvault ", env!("CARGO_PKG_VERSION")).to_owned(),

@@ -41,6 +41,7 @@ pub enum ObjectKind {
     Dropped = 9,
     Forgotten = 10,
     Pruned = 11,
+    Verified = 12,
 }
 
 impl ObjectKind {
@@ -70,6 +71,7 @@ impl ObjectKind {
             Self::Dropped => "dropped",
             Self::Forgotten => "forgotten",
             Self::Pruned => "pruned",
+            Self::Verified => "verified",
         }
     }
 }

@@ -109,6 +109,11 @@ impl Blobs {
         self.rows.as_ref().is_some_and(|rows| rows.binary_search(&row).is_ok())
     }
 
+    /// Whether a pack is known to be broken.
+    pub(super) fn is_broken(&self, name: &ObjectHash) -> bool {
+        self.broken.contains_key(name)
+    }
+
     /// Marks a pack as broken but for these blobs.
     pub(super) fn set_broken(&mut self, name: ObjectHash, whole: HashSet<Prefix>) {
         self.broken.insert(name, whole);

@@ -17,6 +17,7 @@ fn snapshot(day: u8, host: &str, paths: &[&[u8]]) -> Snapshot {
         tags: Vec::new(),
         excludes: Vec::new(),
         parent: None,
+        original: None,
         status: Status::Complete,
         root: InnerPage { level: 1, children: Vec::new() },
         program: String::new(),

@@ -7,6 +7,7 @@
 //! and `Limits::read_window` for what is being read.
 
 mod blobs;
+mod budget;
 mod forget;
 mod lists;
 mod options;
@@ -14,18 +15,26 @@ mod prune;
 mod read_data;
 pub mod repair;
 mod report;
+mod stats;
 mod structure;
+mod tag;
 mod trees;
 
+pub use budget::Coverage;
 pub use forget::{ForgetGroup, ForgetOptions, ForgetPlan, ForgetReport, forget};
 pub use options::{CheckOptions, ReadData};
 pub use prune::{Amount, MaxUnused, PruneOptions, PrunePlan, PruneReport, prune};
 pub use report::CheckReport;
+pub use stats::{Stats, StatsMode, stats};
+pub use tag::{TagChange, TagReport, tag};
+
+use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Watch;
-use crate::repo::{Repository, Session};
+use crate::repo::{PackInfo, Repository, Session};
 
+use blobs::Blobs;
 use report::Findings;
 
 /// What all steps of a check share.
@@ -61,7 +70,12 @@ impl Context<'_> {
 /// # Errors
 /// When the store cannot be read, so that there is no verdict, or `Interrupted`.
 pub fn check(repo: &Repository, options: &CheckOptions, watch: &Watch<'_>) -> Result<CheckReport> {
-    let session = repo.read_session()?;
+    let session = repo.read_session().map_err(|error| match error.kind() {
+        ErrorKind::Corrupt => {
+            error.with_hint("run `volvault repair index`: it moves records aside that cannot be read")
+        }
+        _ => error,
+    })?;
     let context = Context { session: &session, watch, findings: Findings::new(watch) };
     let outcome = run(&context, options);
     session.end(if outcome.is_ok() { "done" } else { "failed" });
@@ -79,11 +93,37 @@ fn run(context: &Context<'_>, options: &CheckOptions) -> Result<()> {
     let packs = structure::packs(context, &mut blobs)?;
     if options.read_data != ReadData::None {
         context.begin("read data")?;
-        let selected = options.read_data.select(packs, context.session.id());
-        read_data::run(context, &mut blobs, selected)?;
+        match options.read_data {
+            ReadData::Budget(period) => read_due(context, &mut blobs, packs, period)?,
+            choice => read_data::run(context, &mut blobs, choice.select(packs, context.session.id()))?,
+        }
     }
     context.begin("check snapshots, trees and blobs")?;
     trees::run(context, &blobs)
+}
+
+/// Reads the part of the data whose turn it is, and notes that. A part with a broken pack is not noted: its turn comes again.
+fn read_due(context: &Context<'_>, blobs: &mut Blobs, mut packs: Vec<PackInfo>, period: Duration) -> Result<()> {
+    let now = context.session.repo().clock().now().timestamp();
+    let before = context.session.verified()?;
+    let mut due = budget::due(&before, period, now);
+    let read = due.len() as u64;
+    packs.retain(|info| due.contains(&budget::slice_of(info)));
+    read_data::run(context, blobs, packs)?;
+    for info in blobs.packs().iter().filter(|info| blobs.is_broken(&info.pack.name)) {
+        due.remove(&budget::slice_of(info));
+    }
+    let after = budget::noted(&before, &due, now);
+    match context.session.note_verified(&after) {
+        Ok(()) => {}
+        // Whoever may only read has checked all the same.
+        Err(error) if matches!(error.kind(), ErrorKind::Denied | ErrorKind::Local) => {
+            context.findings.note(format!("the next check will read the same again: {}", error.chain()));
+        }
+        Err(error) => return Err(error),
+    }
+    context.findings.update(|report| report.coverage = Some(budget::coverage(&after, read, period, now)));
+    Ok(())
 }
 
 /// Whether an error says something about the repository, and not about the way to it.

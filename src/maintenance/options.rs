@@ -1,5 +1,7 @@
 //! What a check is asked to read.
 
+use std::time::Duration;
+
 use crate::id::SessionId;
 use crate::repo::PackInfo;
 use crate::size::ByteSize;
@@ -23,6 +25,8 @@ pub enum ReadData {
     Percent(f64),
     /// As a percentage, of packs that have about this many bytes.
     Size(ByteSize),
+    /// So much, beginning with what was not read for longest, that all is read once in this time; what was read when is noted.
+    Budget(Duration),
 }
 
 /// How to check.
@@ -37,7 +41,8 @@ impl ReadData {
     pub(super) fn select(self, mut packs: Vec<PackInfo>, seed: SessionId) -> Vec<PackInfo> {
         match self {
             Self::None => Vec::new(),
-            Self::All => packs,
+            // Which packs are due is not decided by chance: `budget` has chosen.
+            Self::All | Self::Budget(_) => packs,
             Self::Subset { n, t } => {
                 let first = |pack: &PackInfo| u32::from(pack.pack.name.as_bytes().first().copied().unwrap_or(0));
                 packs.retain(|pack| first(pack).checked_rem(t).is_some_and(|part| part.checked_add(1) == Some(n)));

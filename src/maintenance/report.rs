@@ -8,6 +8,8 @@ use crate::error::Error;
 use crate::events::{Event, Watch};
 use crate::id::ObjectHash;
 
+use super::budget::Coverage;
+
 /// Sentences that a report keeps; the rest is counted.
 const ERRORS_KEPT: usize = 10_000;
 
@@ -47,6 +49,9 @@ pub struct CheckReport {
     pub packs_read: u64,
     /// Their bytes.
     pub bytes_read: u64,
+    /// How far checks with a budget have come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<Coverage>,
     /// The first 10,000 errors, one sentence each.
     #[serde(skip)]
     pub errors: Vec<String>,

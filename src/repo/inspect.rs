@@ -235,6 +235,7 @@ fn record_kind(key: &str) -> Option<Record<'_>> {
         ("dropped", ObjectKind::Dropped),
         ("forgotten", ObjectKind::Forgotten),
         ("pruned", ObjectKind::Pruned),
+        ("verified", ObjectKind::Verified),
     ];
     let folder = key.strip_prefix("state/")?.split('/').next()?;
     kinds.into_iter().find(|(name, _)| *name == folder).map(|(_, kind)| Record::Small(kind))

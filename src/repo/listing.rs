@@ -76,7 +76,7 @@ impl Listing {
         let (key, size) = (object.key.as_str(), object.size);
         let mut parts = key.split('/').skip(1);
         let known = match (parts.next(), parts.next(), parts.next()) {
-            (Some("keys"), Some(_), None) => true,
+            (Some("keys" | "verified"), Some(_), None) => true,
             (Some("forgotten"), Some(_), None) => {
                 self.forgotten.push(key.to_owned());
                 true

@@ -28,6 +28,7 @@ mod small;
 mod snapshot;
 mod snapshot_names;
 mod trash;
+mod verified;
 mod writer;
 
 pub use absent::{Condemned, Gone};
@@ -49,6 +50,7 @@ pub use session_record::SessionKind;
 pub use snapshot::{Snapshot, SnapshotFilter, Status, Summary};
 pub use snapshot_names::{Selector, SnapshotName};
 pub use trash::Trash;
+pub use verified::Verified;
 pub use writer::{BlobWriter, Stored, WriterReport};
 
 pub use crate::crypto::{BlobKind, KdfParams, KeyRing, Slot, SlotKind, SlotLabel};

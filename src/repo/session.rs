@@ -281,6 +281,22 @@ impl<'r> Session<'r> {
         .with_hint("run the backup again: what is stored is used"))
     }
 
+    /// As [`Session::publish`], for a snapshot whose content another one has, which was listed when this session started.
+    ///
+    /// That one protects the content, as long as it is there: a prune that passes before the new one is published sees the old one then. So this
+    /// looks whether it still is, once the new one is published.
+    ///
+    /// # Errors
+    /// `Unavailable` when it is not: the new snapshot may lack content, and is marked so.
+    pub fn publish_beside(&self, snapshot: &Snapshot, old: &SnapshotName) -> Result<SnapshotName> {
+        let name = self.publish(snapshot)?;
+        let Err(error) = self.repo.io().block(self.repo.io().store.head(&old.key())) else { return Ok(name) };
+        self.mark_suspect()?;
+        Err(Error::new(ErrorKind::Unavailable, format!("look whether snapshot {} is still there", old.id.short()))
+            .with_source(error)
+            .with_hint("if it was forgotten meanwhile, nothing is left to do; else run the command again"))
+    }
+
     fn mark_suspect(&self) -> Result<()> {
         let io = self.repo.io();
         let key = format!("state/suspect/{}/self", self.id);

@@ -66,6 +66,8 @@ pub struct Snapshot {
     pub excludes: Vec<String>,
     /// The snapshot that unchanged files were taken from.
     pub parent: Option<SessionId>,
+    /// The snapshot that this one was first, before its tags were changed, it was repaired or copied.
+    pub original: Option<SessionId>,
     /// Whether it is all.
     pub status: Status,
     /// The root of its catalogue.
@@ -138,6 +140,8 @@ struct Stored {
     excludes: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     parent: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    original: Option<String>,
     status: Status,
     root: String,
     #[serde(default)]
@@ -169,6 +173,7 @@ impl Stored {
             tags: snapshot.tags.clone(),
             excludes: snapshot.excludes.clone(),
             parent: snapshot.parent.map(|id| id.to_hex()),
+            original: snapshot.original.map(|id| id.to_hex()),
             status: snapshot.status,
             root: hex::encode(snapshot.root.encode()),
             program: snapshot.program.clone(),
@@ -201,6 +206,7 @@ impl Stored {
             tags: self.tags,
             excludes: self.excludes,
             parent: session(self.parent)?,
+            original: session(self.original)?,
             status: self.status,
             root: InnerPage::decode(&hex::decode(&self.root).map_err(|_| damaged("root"))?)?,
             program: self.program,

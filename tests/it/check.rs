@@ -413,3 +413,32 @@ fn the_summary_has_the_members_that_restic_has() {
     assert_eq!(json["suggest_repair_index"], false);
     assert_eq!(json["suggest_prune"], false);
 }
+
+#[test]
+fn checks_with_a_budget_note_what_they_read_and_go_on_from_there() {
+    let bench = Bench::new();
+    write_tree(&bench.open(), &tree(60, 7000), Layout::Chunks(3000));
+    let hours = |hours| ReadData::Budget(std::time::Duration::from_hours(hours));
+    let first = bench.check(hours(24 * 30));
+    assert_clean(&first);
+    let coverage = first.coverage.unwrap();
+    assert_eq!((coverage.read, coverage.within, coverage.oldest), (9, 9, None));
+    let again = bench.check(hours(24 * 30)).coverage.unwrap();
+    assert_eq!((again.read, again.within), (1, 10));
+    assert_eq!(bench.keys("state/verified/").len(), 1);
+    assert_eq!(bench.check(ReadData::None).notes, [] as [String; 0]);
+}
+
+#[test]
+fn a_part_with_a_damaged_pack_is_read_again_the_next_time() {
+    let bench = Bench::new();
+    write_tree(&bench.open(), &tree(60, 7000), Layout::Chunks(3000));
+    bench.damage(&bench.keys("packs/")[0]);
+    // A day is assumed before the first one: more than the whole hour.
+    let report = bench.check(ReadData::Budget(std::time::Duration::from_hours(1)));
+    assert_eq!((report.packs_read, report.broken_packs.len()), (report.packs, 1));
+    let coverage = report.coverage.unwrap();
+    assert_eq!((coverage.read, coverage.within), (256, 255));
+    let report = bench.check(ReadData::Budget(std::time::Duration::from_hours(1)));
+    assert_eq!((report.broken_packs.len(), report.coverage.unwrap().read), (1, 1));
+}

@@ -19,4 +19,5 @@ mod restore;
 mod restore_hostile;
 mod storage;
 mod support;
+mod upkeep;
 mod volume;

@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use object_store::memory::InMemory;
 use volvault::Result;
-use volvault::catalog::Node;
+use volvault::catalog::{Entry, Node};
 use volvault::clock::SystemClock;
 use volvault::events::{Progress, Stop, Watch};
+use volvault::id::BlobId;
 use volvault::maintenance::ReadData;
-use volvault::maintenance::repair::{self, Heal, Mode, RepairIndex, RepairReport};
-use volvault::repo::{Repository, Trash};
+use volvault::maintenance::repair::{self, Heal, Mode, RepairIndex, RepairReport, RepairSnapshots};
+use volvault::path::TreePath;
+use volvault::repo::{BlobWriter, Repository, SnapshotName, Trash};
 
 use crate::support::faults::{FaultPlan, FaultStore, When};
-use crate::support::repo::{Bench, Layout, Tree, check, write_tree};
-use crate::support::vault::{Ear, Vault, file_bytes, noise};
+use crate::support::repo::{Bench, Layout, Tree, check, publish, write_tree};
+use crate::support::vault::{Ear, Vault, file_bytes, latest, noise};
 
 /// Content by snapshot and path, of every file that can be read.
 type Files = BTreeMap<(String, Vec<u8>), Vec<u8>>;
@@ -68,6 +70,11 @@ fn index(repo: &Repository, mode: Mode) -> Result<RepairReport> {
 
 fn packs(repo: &Repository, mode: Mode) -> Result<RepairReport> {
     watched(|watch| repair::repair_packs(repo, &[], mode, watch))
+}
+
+fn snapshots(repo: &Repository, forget: bool, mode: Mode) -> Result<RepairReport> {
+    let options = RepairSnapshots { forget, mode, ..RepairSnapshots::default() };
+    watched(|watch| repair::repair_snapshots(repo, &options, watch))
 }
 
 fn heal_with(bench: &Bench, copy: &Bench, all: bool, mode: Mode) -> Result<RepairReport> {
@@ -323,6 +330,120 @@ fn after_random_damage_index_and_packs_are_sound_and_nothing_more_is_lost() {
     }
 }
 
+/// The loss of one blob of several in a file leaves the others where they were, and the file marked.
+#[test]
+fn what_is_left_of_a_file_stays_at_its_place_and_is_marked() {
+    let bench = Bench::new();
+    let repo = bench.open();
+    let content = noise(1000, 7);
+    let tree =
+        |name: &str| Tree::from([(name.to_owned(), Some(content.clone())), ("z".to_owned(), Some(noise(50, 9)))]);
+    // The second half lies in a pack of its own.
+    write_tree(&repo, &Tree::from([("half".to_owned(), Some(content[500..].to_vec()))]), Layout::Chunks(500));
+    let key = bench.keys("packs/").into_iter().find(|key| bench.get(key)[11] == 1).unwrap();
+    let damaged = write_tree(&repo, &tree("file"), Layout::Chunks(500));
+    bench.delete(&key);
+    index(&repo, Mode::Apply).unwrap();
+    let plan = snapshots(&repo, false, Mode::Plan).unwrap();
+    assert_eq!((plan.steps.len(), plan.marked.len(), plan.notes.len()), (2, 2, 0), "{plan:?}");
+    assert!(plan.marked.iter().any(|loss| loss.contains("500 B of 1000 B of file /file")), "{plan:?}");
+    snapshots(&repo, false, Mode::Apply).unwrap();
+
+    let (snapshot, seen) = latest(&repo).unwrap();
+    assert_eq!((snapshot.original, snapshot.tags.as_slice()), (Some(damaged.id), ["repaired".to_owned()].as_slice()));
+    let mut left = content.clone();
+    left[500..].fill(0);
+    assert!(seen[b"file".as_slice()].bytes == left && seen[b"z".as_slice()].bytes == noise(50, 9));
+    let session = repo.observe().unwrap();
+    let marked = |entry: &Entry| matches!(&entry.node, Node::File(file) if file.incomplete);
+    let incomplete: Vec<bool> =
+        session.reader().tree(&snapshot.root, None).map(|entry| marked(&entry.unwrap())).collect();
+    assert_eq!(incomplete, [true, false]);
+    // A second run has nothing to do, and removes the damaged ones only when it is told to.
+    assert_eq!(snapshots(&repo, false, Mode::Apply).unwrap().steps, [] as [String; 0]);
+    assert_eq!(snapshots(&repo, true, Mode::Apply).unwrap().steps.len(), 2);
+    assert_eq!(check(&repo, ReadData::All).unwrap().errors, [] as [String; 0]);
+    assert_eq!(latest(&repo).unwrap().0.id, snapshot.id);
+}
+
+#[test]
+fn a_lost_page_costs_its_entries_and_the_directories_of_the_others_come_back() {
+    let bench = Bench::new();
+    let repo = bench.open();
+    let mut tree = Tree::new();
+    for n in 0..6000u64 {
+        tree.insert(format!("top/d{:02}", n / 60), None);
+        tree.insert(format!("top/d{:02}/{}-{n:05}", n / 60, "long-name".repeat(4)), Some(noise(20, n)));
+    }
+    tree.insert("top".to_owned(), None);
+    write_tree(&repo, &tree, Layout::Bundle);
+    let root = latest(&repo).unwrap().0.root;
+    // One after which a page begins in the middle of a directory.
+    let is_inside = |at: &usize| root.children[at + 1].first.components().count() == 3;
+    let at = (1..root.children.len() - 1).find(is_inside).expect("many pages");
+    // A page of its own pack cannot be had here, so the snapshot is made to name one that nobody has.
+    let lost = &root.children[at];
+    let (from, until) = (lost.first.clone(), root.children[at + 1].first.clone());
+    let session = repo.write_session().unwrap();
+    let writer = BlobWriter::new(&session, false);
+    let mut broken = root.clone();
+    broken.children[at].id = BlobId::new([7; 32]);
+    broken.children[at].hint = None;
+    publish(&session, &writer, broken);
+    let report = snapshots(&repo, true, Mode::Apply).unwrap();
+    let said = report.marked.join("\n");
+    assert!(said.contains(&format!("{} entries from {}", lost.entries, from.display())), "{said}");
+    assert!(said.contains("owner, mode and times of directory"), "{said}");
+    assert_eq!(check(&repo, ReadData::All).unwrap().errors, [] as [String; 0]);
+    let seen = latest(&repo).unwrap().1;
+    for (path, content) in &tree {
+        let path = TreePath::parse(path.as_str()).unwrap();
+        let is_lost = path >= from && path < until;
+        let found = seen.get(path.as_bytes());
+        match content {
+            Some(content) => {
+                assert_eq!(found.map(|seen| &seen.bytes), (!is_lost).then_some(content), "{}", path.display())
+            }
+            None => assert!(is_lost || found.is_some(), "{}", path.display()),
+        }
+        let parent = path.parent().unwrap();
+        assert!(found.is_none() || parent.is_root() || seen[parent.as_bytes()].kind == "dir");
+    }
+}
+
+/// R20 with everything lost that can be: at the end `check` is clean, and all that could be read is in the new snapshots.
+#[test]
+fn after_all_repairs_check_is_clean_and_all_that_could_be_read_is_there() {
+    let pristine = filled();
+    for seed in 0..40 {
+        let bench = fork(&pristine);
+        let mut dice = Dice(seed + 500, 0);
+        damage(&bench, &bench.keys("packs/"), 6, &mut dice);
+        damage(&bench, &bench.keys("state/index/"), 8, &mut dice);
+        damage(&bench, &bench.keys("state/snapshots/"), 8, &mut dice);
+        let before = readable(&bench.vault);
+        let repo = bench.open();
+        index(&repo, Mode::Apply).unwrap();
+        packs(&repo, Mode::Apply).unwrap();
+        snapshots(&repo, true, Mode::Apply).unwrap();
+        let report = check(&repo, ReadData::All).unwrap();
+        assert_eq!(report.errors, [] as [String; 0], "seed {seed}");
+        let session = repo.observe().unwrap();
+        let loaded = |name: &SnapshotName| session.load(name).unwrap();
+        let now: BTreeMap<String, String> = session
+            .snapshots()
+            .iter()
+            .map(loaded)
+            .map(|new| (new.original.unwrap_or(new.id).to_hex(), new.id.to_hex()))
+            .collect();
+        let after = readable(&bench.vault);
+        for ((old, path), bytes) in &before {
+            let found = after.get(&(now[old].clone(), path.clone()));
+            assert!(found == Some(bytes), "seed {seed}: {} of {old}", String::from_utf8_lossy(path));
+        }
+    }
+}
+
 /// Kills `work` at every write, before and after it is done, and looks at what is left.
 fn killed_everywhere(base: &Arc<InMemory>, work: &dyn Fn(&Repository) -> Result<()>, look: &dyn Fn(&Bench, &str)) {
     let run = |plan: FaultPlan| {
@@ -355,14 +476,19 @@ fn a_repair_killed_at_any_write_leaves_nothing_worse_and_the_next_one_completes(
     let base = Arc::new(bench.objects.fork());
     let whole = |repo: &Repository| {
         index(repo, Mode::Apply)?;
-        packs(repo, Mode::Apply).map(drop)
+        packs(repo, Mode::Apply)?;
+        snapshots(repo, false, Mode::Apply).map(drop)
     };
+    let count = bench.keys("state/snapshots/").len();
     killed_everywhere(&base, &whole, &|left, what| {
         assert_no_worse(&before, &readable(&left.vault), what);
         let repo = left.open();
         whole(&repo).unwrap_or_else(|error| panic!("{what}: {}", error.chain()));
         assert_no_worse(&before, &readable(&left.vault), what);
         assert_eq!(index_errors(&repo), [] as [String; 0], "{what}");
+        snapshots(&repo, true, Mode::Apply).unwrap();
+        assert_eq!(check(&repo, ReadData::All).unwrap().errors, [] as [String; 0], "{what}");
+        assert!(left.keys("state/snapshots/").len() <= count, "{what}");
     });
 }
 

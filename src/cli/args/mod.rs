@@ -10,6 +10,7 @@ mod look;
 mod prune;
 mod repair;
 mod restore;
+mod upkeep;
 
 use std::path::PathBuf;
 
@@ -22,6 +23,7 @@ pub use look::{FilterArgs, LsArgs, SnapshotsArgs};
 pub use prune::{PruneArgs, PruneOptionArgs};
 pub use repair::{ApplyArgs, RepairArgs, RepairCommand};
 pub use restore::{OverwriteArg, RestoreArgs};
+pub use upkeep::{CacheArgs, CountArg, StatsArgs, TagArgs, UnlockArgs};
 
 /// The text below the help of the whole command.
 const AFTER_HELP: &str = "\
@@ -74,12 +76,20 @@ pub enum Command {
     Check(CheckArgs),
     /// Mend a damaged repository: from another copy of it, or from what is left
     Repair(RepairArgs),
+    /// Change the tags of snapshots
+    Tag(TagArgs),
+    /// Count what snapshots hold
+    Stats(StatsArgs),
     /// Manage the passwords and keys that open the repository
     Key(KeyArgs),
     /// Print an internal record of the repository as JSON
     Cat(CatArgs),
     /// Look at the place where a repository lies, or is to lie
     Repo(RepoArgs),
+    /// Accepted for restic's sake: there are no locks
+    Unlock(UnlockArgs),
+    /// Accepted for restic's sake: there is no cache
+    Cache(CacheArgs),
     /// Print the version
     Version,
 }
@@ -124,6 +134,9 @@ pub struct CheckArgs {
     /// Read and verify a part: n/t (the n-th of t parts, t up to 256), a percentage like 2.5%, or a size like 10G
     #[arg(long, value_name = "SUBSET")]
     pub read_data_subset: Option<String>,
+    /// Read and verify so much that runs like this one, however often, read everything once in this time, such as 30d
+    #[arg(long, value_name = "DURATION", conflicts_with_all = ["read_data", "read_data_subset"])]
+    pub read_data_budget: Option<String>,
     /// Accepted for restic's sake; there is no cache
     #[arg(long, hide = true)]
     pub with_cache: bool,
@@ -227,9 +240,13 @@ mod tests {
                 "prune",
                 "check",
                 "repair",
+                "tag",
+                "stats",
                 "key",
                 "cat",
                 "repo",
+                "unlock",
+                "cache",
                 "version"
             ]
         );
@@ -248,9 +265,13 @@ mod tests {
                 "  prune      Remove the data that no snapshot needs any more, while others go on working",
                 "  check      Check that the repository is whole, with --read-data all its data",
                 "  repair     Mend a damaged repository: from another copy of it, or from what is left",
+                "  tag        Change the tags of snapshots",
+                "  stats      Count what snapshots hold",
                 "  key        Manage the passwords and keys that open the repository",
                 "  cat        Print an internal record of the repository as JSON",
                 "  repo       Look at the place where a repository lies, or is to lie",
+                "  unlock     Accepted for restic's sake: there are no locks",
+                "  cache      Accepted for restic's sake: there is no cache",
                 "  version    Print the version",
                 "  help       Print this message or the help of the given subcommand(s)",
             ]
@@ -277,9 +298,16 @@ mod tests {
             "prune --max-unused 10% --max-repack-size 10G --repack-cacheable-only --repack-uncompressed --repack-small -n",
             "prune --max-time 1h --wait 0s --stale-after 2d --force --json",
             "check --read-data-subset=2.5%",
+            "check --read-data-budget 30d",
             "repair index --read-all-packs",
             "repair packs 12ab 34cd --apply",
             "repair --from /copy --apply",
+            "tag --set a,b --tag c 12ab",
+            "tag --add a --remove b --host h",
+            "stats --mode raw-data latest",
+            "unlock --remove-all",
+            "cache --cleanup --max-age 3",
+            "repair snapshots 12ab --host h --forget -n",
             "key add --new-password-file f",
             "key remove 12ab",
             "ls latest /etc --recursive -l",
@@ -306,6 +334,7 @@ mod tests {
             "key add --new-password-file f --new-key-file g",
             "repair index --apply --dry-run",
             "repair --from x index",
+            "tag --set a --add b",
             "backup --frobnicate x",
         ] {
             let words: Vec<&str> = line.split(' ').collect();

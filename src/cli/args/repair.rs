@@ -2,6 +2,8 @@
 
 use clap::{Args, Subcommand};
 
+use super::FilterArgs;
+
 /// Options of `repair`.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -48,6 +50,21 @@ pub enum RepairCommand {
         /// Names of packs, or the first digits of them, as `check --read-data` gives them [default: reads all to find out]
         #[arg(value_name = "PACK")]
         packs: Vec<String>,
+        /// Whether to do it.
+        #[command(flatten)]
+        apply: ApplyArgs,
+    },
+    /// Write what is left of damaged snapshots as new ones, tagged `repaired`; the lost parts of files become holes
+    Snapshots {
+        /// Ids of snapshots, or the first digits of them, or `latest` [default: all]
+        #[arg(value_name = "ID")]
+        ids: Vec<String>,
+        /// Which snapshots are looked at.
+        #[command(flatten)]
+        filter: FilterArgs,
+        /// Remove the damaged snapshots, also those that cannot be read at all; a copy of each is kept in trash/
+        #[arg(long)]
+        forget: bool,
         /// Whether to do it.
         #[command(flatten)]
         apply: ApplyArgs,

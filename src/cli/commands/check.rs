@@ -4,10 +4,11 @@ use crate::cli::App;
 use crate::cli::args::CheckArgs;
 use crate::cli::exit::Outcome;
 use crate::cli::output::json::CheckSummary;
+use crate::cli::output::text;
 use crate::cli::progress::{Kind, watched};
 use crate::cli::settings::read_data;
 use crate::error::{Error, ErrorKind, Result};
-use crate::maintenance::{self, CheckOptions, CheckReport};
+use crate::maintenance::{self, CheckOptions, CheckReport, Coverage};
 use crate::size::ByteSize;
 
 /// Checks that what the repository refers to is there and intact.
@@ -39,6 +40,7 @@ fn tell(app: &App<'_>, report: &CheckReport) {
             broken_packs: (!broken.is_empty()).then_some(broken),
             suggest_repair_index: report.suggest_repair_index,
             suggest_prune: report.suggest_prune,
+            coverage: report.coverage.as_ref(),
             requests: app.requests(),
         });
         return;
@@ -54,6 +56,12 @@ fn tell(app: &App<'_>, report: &CheckReport) {
         "checked {snapshots} snapshots, {packs} packs with {blobs} blobs; read {packs_read} packs, {}",
         ByteSize(report.bytes_read)
     ));
+    if let Some(coverage) = &report.coverage {
+        let oldest = coverage.oldest.and_then(|seconds| chrono::DateTime::from_timestamp(seconds, 0));
+        let oldest = oldest.map_or_else(|| "some never".to_owned(), |time| format!("all since {}", text::time(&time)));
+        let Coverage { read, within, .. } = coverage;
+        app.console.say(&format!("read {read} of 256 parts of the data; {within} were read in time, {oldest}"));
+    }
     if report.unreferenced_packs > 0 {
         let what = if report.num_errors == 0 { "not an error" } else { "they may hold what is missing, so keep them" };
         let (count, size) = (report.unreferenced_packs, ByteSize(report.unreferenced_bytes));

@@ -1,5 +1,6 @@
 //! One module for each command: settings, then the use-case, then what came of it.
 
+pub(super) mod accepted;
 pub(super) mod backup;
 pub(super) mod cat;
 pub(super) mod check;
@@ -13,6 +14,8 @@ pub(super) mod repair;
 pub(super) mod repo;
 pub(super) mod restore;
 pub(super) mod snapshots;
+pub(super) mod stats;
+pub(super) mod tag;
 pub(super) mod version;
 
 use super::App;

@@ -6,9 +6,10 @@ use crate::cli::App;
 use crate::cli::args::{ApplyArgs, RepairArgs, RepairCommand};
 use crate::cli::exit::Outcome;
 use crate::cli::progress::{Kind, watched};
+use crate::cli::settings::{self, Latest, choose};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Watch;
-use crate::maintenance::repair::{self, Heal, Mode, RepairIndex, RepairReport};
+use crate::maintenance::repair::{self, Heal, Mode, RepairIndex, RepairReport, RepairSnapshots};
 use crate::repo::{Repository, Trash};
 use crate::storage::Location;
 
@@ -23,6 +24,16 @@ pub(in crate::cli) fn run(app: &App<'_>, args: &RepairArgs) -> Result<Outcome> {
         Some(RepairCommand::Packs { packs, apply }) => {
             let names: Vec<String> = packs.iter().map(|name| name.to_ascii_lowercase()).collect();
             with_repository(app, *apply, |repo, watch| repair::repair_packs(repo, &names, mode(*apply), watch))
+        }
+        Some(RepairCommand::Snapshots { ids, filter, forget, apply }) => {
+            let choose = |id: &String| choose(id, Latest::default()).map(|chosen| chosen.selector);
+            let options = RepairSnapshots {
+                chosen: ids.iter().map(choose).collect::<Result<_>>()?,
+                filter: settings::filter(filter, app.environment)?,
+                forget: *forget,
+                mode: mode(*apply),
+            };
+            with_repository(app, *apply, |repo, watch| repair::repair_snapshots(repo, &options, watch))
         }
     }
 }
@@ -77,7 +88,7 @@ fn tell(app: &App<'_>, args: ApplyArgs, report: &RepairReport) -> Result<Outcome
     } else {
         let verb = if report.applied { "done" } else { "to do" };
         report.steps.iter().for_each(|step| console.row(&format!("{verb}: {step}")));
-        report.lost.iter().for_each(|lost| console.row(&format!("lost: {lost}")));
+        report.lost.iter().chain(&report.marked).for_each(|lost| console.row(&format!("lost: {lost}")));
         console.flush();
         if let Some(trash) = &report.trash {
             console.say(&format!("what was taken out lies in {trash} of the repository; delete that when all is well"));

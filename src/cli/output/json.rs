@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use crate::maintenance;
+use crate::maintenance::{self, Coverage};
 use crate::repo::{Snapshot, Status, Summary};
 use crate::retention;
 use crate::storage::RequestCounts;
@@ -316,6 +316,8 @@ pub(crate) struct CheckSummary<'a> {
     pub(crate) suggest_repair_index: bool,
     pub(crate) suggest_prune: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) coverage: Option<&'a Coverage>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) requests: Option<RequestCounts>,
 }
 
@@ -373,6 +375,8 @@ pub(crate) struct SnapshotInfo<'a> {
     pub(crate) excludes: &'a [String],
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     pub(crate) tags: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) original: Option<String>,
     #[serde(skip_serializing_if = "str::is_empty")]
     pub(crate) program_version: &'a str,
     pub(crate) summary: &'a Summary,
@@ -396,6 +400,7 @@ impl<'a> SnapshotInfo<'a> {
             gid: u64::from(snapshot.gid),
             excludes: &snapshot.excludes,
             tags: &snapshot.tags,
+            original: snapshot.original.map(|id| id.to_hex()),
             program_version: &snapshot.program,
             summary: &snapshot.summary,
             id: snapshot.id.to_hex(),

@@ -118,6 +118,7 @@ fn the_other_commands_print_restics_shapes() {
         broken_packs,
         suggest_repair_index: false,
         suggest_prune: false,
+        coverage: None,
         requests: None,
     };
     assert_eq!(

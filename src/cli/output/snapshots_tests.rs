@@ -19,6 +19,7 @@ fn snapshot(number: u8, host: &str, paths: &[&str]) -> Snapshot {
         tags: Vec::new(),
         excludes: Vec::new(),
         parent: None,
+        original: None,
         status: Status::Complete,
         root: InnerPage { level: 1, children: Vec::new() },
         program: "volvault 0.1.0".into(),

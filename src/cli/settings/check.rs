@@ -1,5 +1,7 @@
 //! How much data `check` reads.
 
+use std::time::Duration;
+
 use crate::cli::args::CheckArgs;
 use crate::error::{Error, Result};
 use crate::maintenance::ReadData;
@@ -10,11 +12,26 @@ use crate::size::ByteSize;
 /// # Errors
 /// `Invalid` for a subset that is neither `n/t`, a percentage nor a size.
 pub(crate) fn read_data(args: &CheckArgs) -> Result<ReadData> {
+    if let Some(text) = &args.read_data_budget {
+        return budget(text.trim()).map(ReadData::Budget);
+    }
     match &args.read_data_subset {
         None if args.read_data => Ok(ReadData::All),
         None => Ok(ReadData::None),
         Some(text) => subset(text.trim()),
     }
+}
+
+fn budget(text: &str) -> Result<Duration> {
+    let refuse = || {
+        Error::invalid(format!("{text:?} is no time to read everything in")).with_hint("write it like 30d, 4w or 12h")
+    };
+    let (number, hours) = [('h', 1), ('d', 24), ('w', 24 * 7)]
+        .into_iter()
+        .find_map(|(unit, hours)| Some((text.strip_suffix(unit)?, hours)))
+        .ok_or_else(refuse)?;
+    let count = number.trim().parse::<u64>().ok().filter(|count| (1..=100_000).contains(count)).ok_or_else(refuse)?;
+    Ok(Duration::from_hours(count * hours))
 }
 
 fn subset(text: &str) -> Result<ReadData> {
@@ -42,6 +59,16 @@ fn subset(text: &str) -> Result<ReadData> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn budgets_are_hours_days_or_weeks() {
+        assert_eq!(budget("30d").unwrap(), Duration::from_hours(720));
+        assert_eq!(budget("2w").unwrap(), budget("14d").unwrap());
+        assert_eq!(budget("12h").unwrap(), Duration::from_hours(12));
+        for text in ["", "30", "0d", "d", "-1d", "3m", "1d2h", "99999999d"] {
+            assert!(budget(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn subsets_are_read_as_restic_reads_them() {

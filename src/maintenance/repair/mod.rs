@@ -7,11 +7,15 @@
 mod heal;
 mod index;
 mod packs;
+mod remains;
 mod segments;
+mod snapshots;
+mod survivors;
 
 pub use heal::{Heal, heal};
 pub use index::{RepairIndex, repair_index};
 pub use packs::repair_packs;
+pub use snapshots::{RepairSnapshots, repair_snapshots};
 
 use std::sync::PoisonError;
 
@@ -39,6 +43,9 @@ pub struct RepairReport {
     pub steps: Vec<String>,
     /// What cannot be brought back by this.
     pub lost: Vec<String>,
+    /// What is lost of snapshots, and marked in those that take their place.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub marked: Vec<String>,
     /// What is worth knowing beside that.
     pub notes: Vec<String>,
     /// Where what was taken out lies now.

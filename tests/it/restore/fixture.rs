@@ -85,6 +85,7 @@ impl Fixture {
             tags: Vec::new(),
             excludes: Vec::new(),
             parent: None,
+            original: None,
             status: Status::Complete,
             root,
             program: "test".to_owned(),

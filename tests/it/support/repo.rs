@@ -196,6 +196,7 @@ fn snapshot(session: &Session<'_>, root: InnerPage) -> Snapshot {
         tags: Vec::new(),
         excludes: Vec::new(),
         parent: None,
+        original: None,
         status: Status::Complete,
         root,
         program: "test".to_owned(),

@@ -1,0 +1,139 @@
+//! Changes the tags of snapshots. A snapshot never changes: one with other tags is a new one of the same time, source and content, which knows the first
+//! one it was (`original`); the old one is forgotten.
+//!
+//! Order: all new snapshots are published, then the old ones are forgotten. Stopped in between, both are there; a second run finds the new ones and
+//! only removes the old.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::events::Watch;
+use crate::id::SessionId;
+use crate::repo::{Repository, Selector, Session, Snapshot, SnapshotFilter, Unreadable};
+
+/// What is to be done to the tags, in restic's words.
+#[derive(Clone, Debug, Default)]
+pub struct TagChange {
+    /// These instead of all others; an empty one stands for none.
+    pub set: Option<Vec<String>>,
+    /// These too.
+    pub add: Vec<String>,
+    /// Not these.
+    pub remove: Vec<String>,
+}
+
+/// What was changed.
+#[derive(Debug, Default)]
+pub struct TagReport {
+    /// Each snapshot that was changed: its old id and its new one.
+    pub changed: Vec<(SessionId, SessionId)>,
+    /// Snapshots that cannot be read, and were left as they are.
+    pub unreadable: Unreadable,
+}
+
+impl TagChange {
+    /// The tags that a snapshot has afterwards; `None` when they stay.
+    fn of(&self, tags: &[String]) -> Option<Vec<String>> {
+        let mut new: Vec<String> = match &self.set {
+            Some(set) => set.iter().filter(|tag| !tag.is_empty()).cloned().collect(),
+            None => tags.iter().filter(|tag| !self.remove.contains(tag)).cloned().collect(),
+        };
+        for tag in self.add.iter().filter(|tag| !tag.is_empty()) {
+            if !new.contains(tag) {
+                new.push(tag.clone());
+            }
+        }
+        (new != tags).then_some(new)
+    }
+}
+
+/// Changes the tags of the snapshots `chosen`, or of all that `filter` means.
+///
+/// # Errors
+/// `Unavailable` when a snapshot vanishes meanwhile; when the store cannot be read or written.
+pub fn tag(
+    repo: &Repository,
+    (chosen, filter): (&[Selector], &SnapshotFilter),
+    change: &TagChange,
+    watch: &Watch<'_>,
+) -> Result<TagReport> {
+    repo.config().check_maintainable()?;
+    let session = repo.observe()?;
+    let (snapshots, unreadable) = if chosen.is_empty() {
+        session.load_all(filter)?
+    } else {
+        (chosen.iter().map(|chosen| session.find(chosen, filter)).collect::<Result<_>>()?, Unreadable::new())
+    };
+    let mut report = TagReport { changed: Vec::new(), unreadable };
+    let before = retagged(&session)?;
+    for snapshot in &snapshots {
+        if watch.stop.requested() {
+            break;
+        }
+        let Some(tags) = change.of(&snapshot.tags) else { continue };
+        let new = match before.get(&(first(snapshot), snapshot.time.to_utc(), tags.clone())) {
+            Some(new) => *new,
+            None => republish(repo, Snapshot { tags, original: Some(first(snapshot)), ..snapshot.clone() })?,
+        };
+        report.changed.push((snapshot.id, new));
+    }
+    let old: BTreeSet<SessionId> = report.changed.iter().map(|(old, _)| *old).collect();
+    match repo.forget(session.listing(), &old, "tag")?.pop() {
+        None => Ok(report),
+        Some((id, error)) => Err(error
+            .within(format!("remove snapshot {}, which has been replaced by one with other tags", id.short()))
+            .with_hint("run the command again")),
+    }
+}
+
+/// What an interrupted run may have left: snapshots that were made of others.
+type Retagged = HashMap<(SessionId, chrono::DateTime<chrono::Utc>, Vec<String>), SessionId>;
+
+fn retagged(session: &Session<'_>) -> Result<Retagged> {
+    let (all, _) = session.load_all(&SnapshotFilter::default())?;
+    let key = |snapshot: Snapshot| Some(((snapshot.original?, snapshot.time.to_utc(), snapshot.tags), snapshot.id));
+    Ok(all.into_iter().filter_map(key).collect())
+}
+
+fn first(snapshot: &Snapshot) -> SessionId {
+    snapshot.original.unwrap_or(snapshot.id)
+}
+
+/// Publishes the snapshot under an id of its own.
+fn republish(repo: &Repository, snapshot: Snapshot) -> Result<SessionId> {
+    let session = repo.write_session()?;
+    let old = session.snapshots().iter().find(|name| name.id == snapshot.id).cloned();
+    let outcome = match old {
+        Some(old) => session.publish_beside(&Snapshot { id: session.id(), ..snapshot }, &old).map(|name| name.id),
+        None => {
+            Err(Error::new(ErrorKind::Unavailable, format!("snapshot {} was removed meanwhile", snapshot.id.short()))
+                .with_hint("run the command again"))
+        }
+    };
+    if outcome.is_err() {
+        session.end("failed");
+    }
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_set_added_and_removed_as_restic_does() {
+        let list = |words: &str| words.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        for (set, add, remove, tags, expected) in [
+            (None, "c", "", "a b", Some("a b c")),
+            (None, "a", "", "a b", None),
+            (None, "", "a x", "a b", Some("b")),
+            (None, "c", "a", "a b", Some("b c")),
+            (Some("x y"), "", "", "a b", Some("x y")),
+            (Some(""), "", "", "a b", Some("")),
+            (Some("a b"), "", "", "a b", None),
+        ] {
+            let change = TagChange { set: set.map(list), add: list(add), remove: list(remove) };
+            assert_eq!(change.of(&list(tags)), expected.map(list), "{change:?}");
+        }
+    }
+}
