@@ -24,11 +24,12 @@ pub(super) fn bucket(name: &str, options: &StoreOptions, wire: Wire) -> Result<G
             builder = builder.with_config(key, value);
         }
     }
-    if let Some(token) = options.variable("GOOGLE_ACCESS_TOKEN") {
+    // An emulator looks at no token; without one, `object_store` would ask the metadata service before it writes.
+    if let Some(token) = options.variable("GOOGLE_ACCESS_TOKEN").or(emulator.as_deref().map(|_| "emulator")) {
         builder = builder.with_bearer_token(token);
     }
     if let Some(emulator) = &emulator {
-        builder = builder.with_base_url(emulator).with_skip_signature(true);
+        builder = builder.with_base_url(emulator);
     }
     let builder = builder
         .with_bucket_name(name)

@@ -5,3 +5,4 @@
 mod aws;
 mod network;
 mod others;
+mod slow;

@@ -340,3 +340,20 @@ async fn a_server_that_is_not_there_or_silent_fails_in_bounded_time() {
     assert_eq!(store.put("a", content()).await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
+
+#[tokio::test]
+async fn a_request_that_hangs_once_is_sent_again_and_a_pause_that_is_asked_for_is_kept() {
+    let silent = ScriptedServer::start(vec![Reply::Silence, Reply::object(b"the bytes of an object")]).await;
+    let mut options = ScriptedServer::options();
+    options.patience = Some(Patience { answer: Duration::from_millis(100), ..hasty() });
+    let store = Store::connect(&silent.location(), &options, SystemClock::new()).await.unwrap();
+    assert_eq!(store.get("a", 99).await.unwrap(), content());
+    assert_eq!((store.requests().get, store.requests().retries), (2, 1));
+
+    let body = b"<Error><Code>SlowDown</Code></Error>";
+    let wait = Reply::answer("503 Slow Down", &["content-type: application/xml", "retry-after: 1"], body);
+    let (store, _server) = scripted(vec![wait, Reply::object(b"the bytes of an object")]).await;
+    let start = tokio::time::Instant::now();
+    assert_eq!(store.get("a", 99).await.unwrap(), content());
+    assert!(start.elapsed() >= Duration::from_millis(990), "asked again after {:?}", start.elapsed());
+}

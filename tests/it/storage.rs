@@ -13,7 +13,7 @@ use volvault::ErrorKind;
 use volvault::clock::SystemClock;
 use volvault::storage::{Location, Store, StoreOptions};
 
-use crate::support::s3::{Conditions, S3Server, S3ServerThread};
+use crate::support::s3::{Conditions, GOOGLE_TOKEN, S3Server, S3ServerThread};
 
 /// What a store is known not to do.
 #[derive(Debug, Clone, Copy)]
@@ -212,6 +212,19 @@ async fn a_bucket_keeps_the_promises_with_and_without_a_prefix() {
         store.ensure_container().await.unwrap();
         keeps_its_promises(&store, Abilities { create_only: true }).await;
         assert!(store.clock_skew().is_some_and(|skew| skew.num_seconds().abs() < 5));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_of_googles_dialect_keeps_the_promises() {
+    let server = S3Server::start_google().await;
+    server.make_bucket("bucket");
+    let mut options = StoreOptions::default();
+    options.variables.insert("GOOGLE_BASE_URL".into(), server.endpoint.clone());
+    options.variables.insert("GOOGLE_ACCESS_TOKEN".into(), GOOGLE_TOKEN.into());
+    for location in ["gs:bucket:/", "gs://bucket/some/prefix"] {
+        let store = connect(&location.parse().unwrap(), &options).await;
+        keeps_its_promises(&store, Abilities { create_only: true }).await;
     }
 }
 

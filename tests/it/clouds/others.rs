@@ -1,7 +1,9 @@
 //! Credentials for Google Cloud Storage and Azure. Whole repositories on emulators of both are in `tests/peers/clouds.py`.
 
-use crate::command::{Home, write};
+use crate::command::{Home, fill, write};
+use crate::support::s3::{GOOGLE_TOKEN, S3Server, S3ServerThread};
 use crate::support::scripted::{Reply, Seen};
+use crate::support::vault::{assert_same, on_disk};
 use crate::support::web::Service;
 
 const GOOGLE_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/tls/google.json");
@@ -40,6 +42,28 @@ fn seen_of(location: &str, variables: &[(&'static str, &str)]) -> Vec<Seen> {
     assert_eq!(output.status.code(), Some(10), "{variables:?}: {errors}");
     let wanted = |seen: &Seen| seen.target.replace("%2F", "/").contains("/place/some/prefix/config");
     store.asked().into_iter().filter(wanted).collect()
+}
+
+#[test]
+fn a_repository_lives_in_a_bucket_of_googles_dialect() {
+    let server = S3ServerThread::serving(S3Server::start_google());
+    server.server.make_bucket("bucket");
+    let mut home = Home::new();
+    home.set("VOLVAULT_REPOSITORY", "gs:bucket:/some/prefix".to_owned());
+    home.set("GOOGLE_BASE_URL", server.server.endpoint.clone());
+    home.set("GOOGLE_ACCESS_TOKEN", GOOGLE_TOKEN.to_owned());
+    home.set("GOOGLE_PROJECT_ID", "test".to_owned());
+    home.set_key();
+    fill(&home.at("data"), 120, 2000);
+    for command in [&["init"][..], &["backup", "data"], &["check", "--read-data"]] {
+        home.text(command);
+    }
+    home.text(&["restore", "latest", "--target", "back"]);
+    assert_same(&on_disk(&home.at("back/data")), &on_disk(&home.at("data")));
+    home.set("GOOGLE_ACCESS_TOKEN", "expired".to_owned());
+    let output = home.run(&["snapshots"]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && errors.contains("credentials"), "{errors}");
 }
 
 #[test]

@@ -11,12 +11,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, HeaderValue, IF_NONE_MATCH};
+use hyper::service::service_fn;
+use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::dto::{GetObjectInput, GetObjectOutput, PutObjectInput, PutObjectOutput, Range};
 use s3s::service::{S3Service, S3ServiceBuilder};
-use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
+use s3s::{HttpError, HttpResponse, S3, S3Request, S3Response, S3Result, s3_error};
 use s3s_fs::FileSystem;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
@@ -77,6 +81,8 @@ struct Control {
     requests: AtomicU64,
     /// Requests that will still be answered with `SlowDown`.
     slow_downs: AtomicU64,
+    /// Every so many requests are answered so; 0 is none.
+    slow_down_each: AtomicU64,
     grants: Mutex<BTreeMap<String, Grant>>,
     signers: Mutex<BTreeSet<Signer>>,
 }
@@ -105,29 +111,39 @@ impl S3Server {
 
     /// A server that treats conditions so.
     pub(crate) async fn start_with(conditions: Conditions) -> Self {
-        Self::listen(conditions, None).await
+        Self::listen(conditions, Front::Plain).await
     }
 
     /// A server behind TLS, with a certificate for `127.0.0.1`, `localhost` and `s3.volvault.test` that [`CA_FILE`] signed.
     pub(crate) async fn start_tls() -> Self {
-        Self::listen(Conditions::Honoured, Some(acceptor())).await
+        Self::listen(Conditions::Honoured, Front::Tls(acceptor())).await
     }
 
-    async fn listen(conditions: Conditions, tls: Option<TlsAcceptor>) -> Self {
+    /// A server of Google's dialect as far as it is used here: [`GOOGLE_TOKEN`] in place of a signature, generations in
+    /// place of entity tags. Of conditions it knows only that an object must not be there.
+    pub(crate) async fn start_google() -> Self {
+        Self::listen(Conditions::Honoured, Front::Google).await
+    }
+
+    async fn listen(conditions: Conditions, front: Front) -> Self {
         let root = tempfile::tempdir().expect("a temporary directory");
         let control = Arc::new(Control::default());
         let fs = FileSystem::new(root.path()).expect("a file system for the server");
         let writing = tokio::sync::Mutex::new(());
-        let server = Server { fs, root: root.path().to_owned(), conditions, control: Arc::clone(&control), writing };
+        let signed = !matches!(front, Front::Google);
+        let root_path = root.path().to_owned();
+        let server = Server { fs, root: root_path, conditions, control: Arc::clone(&control), writing, signed };
         let mut builder = S3ServiceBuilder::new(server);
-        builder.set_auth(Keys(Arc::clone(&control)));
+        if signed {
+            builder.set_auth(Keys(Arc::clone(&control)));
+        }
         let service = builder.build();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let scheme = if tls.is_some() { "https" } else { "http" };
+        let scheme = if matches!(front, Front::Tls(_)) { "https" } else { "http" };
         let endpoint = format!("{scheme}://{}", listener.local_addr().expect("the port"));
         let task = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                tokio::spawn(serve_connection(socket, tls.clone(), service.clone()));
+                tokio::spawn(serve_connection(socket, front.clone(), service.clone()));
             }
         });
         let server = Self { endpoint, root, control, task };
@@ -195,6 +211,13 @@ impl S3Server {
     }
 }
 
+impl S3Server {
+    /// From now on every so many requests are answered with 503 `SlowDown`, without effect; 0 ends it.
+    pub(crate) fn slow_down_each(&self, requests: u64) {
+        self.control.slow_down_each.store(requests, Ordering::SeqCst);
+    }
+}
+
 impl Drop for S3Server {
     fn drop(&mut self) {
         self.task.abort();
@@ -234,16 +257,46 @@ fn acceptor() -> TlsAcceptor {
     TlsAcceptor::from(Arc::new(config))
 }
 
-async fn serve_connection(socket: TcpStream, tls: Option<TlsAcceptor>, service: S3Service) {
+/// What stands before the server.
+#[derive(Clone)]
+enum Front {
+    Plain,
+    Tls(TlsAcceptor),
+    Google,
+}
+
+async fn serve_connection(socket: TcpStream, front: Front, service: S3Service) {
     let http = Builder::new(TokioExecutor::new());
-    match tls {
-        None => drop(http.serve_connection(TokioIo::new(socket), service).await),
-        Some(tls) => {
+    match front {
+        Front::Plain => drop(http.serve_connection(TokioIo::new(socket), service).await),
+        Front::Tls(tls) => {
             if let Ok(socket) = tls.accept(socket).await {
                 drop(http.serve_connection(TokioIo::new(socket), service).await);
             }
         }
+        Front::Google => {
+            let service = service_fn(move |request| as_google(request, service.clone()));
+            drop(http.serve_connection(TokioIo::new(socket), service).await);
+        }
     }
+}
+
+/// The token that [`S3Server::start_google`] wants to see.
+pub(crate) const GOOGLE_TOKEN: &str = "google-token";
+
+async fn as_google(mut request: Request<Incoming>, service: S3Service) -> Result<HttpResponse, HttpError> {
+    let headers = request.headers_mut();
+    if headers.remove(AUTHORIZATION).is_none_or(|value| value != format!("Bearer {GOOGLE_TOKEN}")) {
+        let mut denied = HttpResponse::default();
+        *denied.status_mut() = StatusCode::UNAUTHORIZED;
+        return Ok(denied);
+    }
+    if headers.remove("x-goog-if-generation-match").is_some_and(|generation| generation == "0") {
+        headers.insert(IF_NONE_MATCH, HeaderValue::from_static("*"));
+    }
+    let mut response = service.call(request.map(s3s::Body::from)).await?;
+    response.headers_mut().insert("x-goog-generation", HeaderValue::from_static("1"));
+    Ok(response)
 }
 
 struct Server {
@@ -252,12 +305,18 @@ struct Server {
     conditions: Conditions,
     control: Arc<Control>,
     writing: tokio::sync::Mutex<()>,
+    /// Whether only signed requests are answered.
+    signed: bool,
 }
 
 impl Server {
     fn enter<T>(&self, request: &S3Request<T>) -> S3Result<()> {
-        self.control.requests.fetch_add(1, Ordering::SeqCst);
+        let number = self.control.requests.fetch_add(1, Ordering::SeqCst) + 1;
         self.check_token(request)?;
+        let each = self.control.slow_down_each.load(Ordering::SeqCst);
+        if number.is_multiple_of(each) {
+            return Err(s3_error!(SlowDown, "as the test wants it"));
+        }
         let taken =
             self.control.slow_downs.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         if taken.is_ok() { Err(s3_error!(SlowDown, "as the test wants it")) } else { Ok(()) }
@@ -265,6 +324,9 @@ impl Server {
 
     /// The signature was checked already, with the token header among what is signed.
     fn check_token<T>(&self, request: &S3Request<T>) -> S3Result<()> {
+        if !self.signed {
+            return Ok(());
+        }
         let Some(credentials) = &request.credentials else { return Err(s3_error!(AccessDenied)) };
         let token = request.headers.get("x-amz-security-token").and_then(|value| value.to_str().ok());
         let grant = self.control.grants().get(&credentials.access_key).cloned();
