@@ -27,7 +27,7 @@ pub use upkeep::{CacheArgs, CountArg, StatsArgs, TagArgs, UnlockArgs};
 
 /// The text below the help of the whole command.
 const AFTER_HELP: &str = "\
-Exit status: 0 success; 1 failure; 3 backup: some files could not be read, the snapshot was made without them; \
+Exit status: 0 success; 1 failure; 3 backup: some files could not be read, the snapshot was made without them; forget: some snapshots were not removed; \
 10 there is no repository; 12 wrong password or key; 130 interrupted.
 
 Every option NAME that restic reads from RESTIC_NAME is also read from VOLVAULT_NAME; options come first, then VOLVAULT_*, \
