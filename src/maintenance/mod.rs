@@ -23,7 +23,7 @@ mod trees;
 pub use budget::Coverage;
 pub use forget::{ForgetGroup, ForgetOptions, ForgetPlan, ForgetReport, forget};
 pub use options::{CheckOptions, ReadData};
-pub use prune::{Amount, MaxUnused, PruneOptions, PrunePlan, PruneReport, prune};
+pub use prune::{Amount, MaxUnused, PruneOptions, PrunePlan, PruneReport, prune, prune_without};
 pub use report::CheckReport;
 pub use stats::{Stats, StatsMode, stats};
 pub use tag::{TagChange, TagReport, tag};

@@ -165,6 +165,36 @@ fn forget_says_what_stays_and_why_and_removes_the_rest() {
 }
 
 #[test]
+fn forget_with_prune_gives_the_space_back_and_a_dry_run_says_how_much() {
+    let home = Home::with_repository();
+    for n in 1..4 {
+        write(&home.at("data/big"), &noise(300_000, n));
+        home.text(&["backup", "data", "--time", &format!("2024-03-0{n}T10:00:00Z")]);
+    }
+    let packs = || std::fs::read_dir(home.at("repository/packs")).unwrap().flatten().map(|dir| dir.path());
+    let bytes = || -> u64 {
+        let files = packs().flat_map(|dir| std::fs::read_dir(dir).unwrap().flatten());
+        files.map(|file| file.metadata().unwrap().len()).sum()
+    };
+    let before = bytes();
+    assert!(before > 900_000);
+    let forget = ["forget", "--keep-last", "1", "--prune", "--max-unused", "0"];
+    let dry = home.text(&[&forget[..], &["--dry-run"]].concat());
+    assert!(dry.contains("2 snapshots would be removed, running prune dry run"), "{dry}");
+    let freed = dry.lines().find(|line| line.starts_with("total prune:")).unwrap();
+    assert!(freed.contains("KiB") && !freed.contains(" 0 blobs"), "{dry}");
+    assert_eq!(bytes(), before);
+    let done = home.text(&forget);
+    assert!(done.contains("2 snapshots have been removed, running prune"), "{done}");
+    assert!(done.contains(freed), "a dry run says the same:\n{dry}\n{done}");
+    assert!(bytes() < 400_000, "{} left", bytes());
+    assert!(!home.text(&forget).contains("running prune"), "nothing is removed, so nothing is pruned");
+    home.text(&["check", "--read-data"]);
+    home.text(&["restore", "latest", "--target", "back"]);
+    assert_same(&on_disk(&home.at("back/data")), &on_disk(&home.at("data")));
+}
+
+#[test]
 fn a_failed_command_behind_stdin_saves_nothing() {
     let home = Home::with_repository();
     assert_eq!(home.code(&["backup", "--stdin-filename", "ok", "--stdin-from-command", "--", "/bin/echo", "hello"]), 0);

@@ -4,10 +4,11 @@ use std::ffi::OsString;
 
 use clap::Args;
 
-use super::FilterArgs;
+use super::{FilterArgs, PruneOptionArgs};
 
 /// Options of `forget`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each switch of the command line")]
 #[command(after_help = "\
 A snapshot stays if one of the --keep options keeps it. N is a number or `unlimited`; a DURATION is like 1y5m7d2h, with the units y, m \
 (months), w, d and h, and counts back from the newest snapshot of the group. Days, weeks and months are those of the time zone in which \
@@ -79,6 +80,12 @@ pub struct ForgetArgs {
     /// Leave reasons and paths out of the tables
     #[arg(short, long)]
     pub compact: bool,
+    /// If snapshots were removed, prune at once
+    #[arg(long)]
+    pub prune: bool,
+    /// How to prune then.
+    #[command(flatten)]
+    pub prune_options: PruneOptionArgs,
 }
 
 impl ForgetArgs {

@@ -295,6 +295,7 @@ mod tests {
             "forget --host volsync --keep-hourly 1 --keep-daily 2 --keep-within 3w15h --keep-last unlimited",
             "forget -l 1 -H 2 -d 3 -w 4 -m 5 -y 6 -c -g host,tags -n --keep-tag a,b --tag c --path /data",
             "forget 12ab latest --dry-run",
+            "forget --keep-last 1 --prune --max-unused 10% --max-repack-size 5G",
             "prune --max-unused 10% --max-repack-size 10G --repack-cacheable-only --repack-uncompressed --repack-small -n",
             "prune --max-time 1h --wait 0s --stale-after 2d --force --json",
             "check --read-data-subset=2.5%",

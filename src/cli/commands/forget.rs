@@ -7,12 +7,13 @@ use crate::cli::args::ForgetArgs;
 use crate::cli::exit::Outcome;
 use crate::cli::output::json::{self, SnapshotInfo};
 use crate::cli::output::snapshots::{Row, header, table};
-use crate::cli::settings::{Chosen, Latest, choose, filter, forget_options};
+use crate::cli::settings::{Chosen, Latest, choose, filter, forget_options, prune_options};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SessionId;
 use crate::maintenance::{self, ForgetGroup, ForgetPlan};
-use crate::repo::Session;
+use crate::repo::{Repository, Session};
 
+use super::prune;
 use super::snapshots::tree_id;
 
 /// Removes snapshots: the named ones, or those that the policy does not keep.
@@ -22,6 +23,7 @@ pub(in crate::cli) fn run(app: &App<'_>, args: &ForgetArgs) -> Result<Outcome> {
 
 fn by_policy(app: &App<'_>, args: &ForgetArgs) -> Result<Outcome> {
     let options = forget_options(args, app.environment)?;
+    prune_options(&args.prune_options, args.dry_run)?;
     let repository = app.open()?;
     let session = repository.observe()?;
     let plan = ForgetPlan::by_policy(&session, &options)?;
@@ -36,12 +38,13 @@ fn by_policy(app: &App<'_>, args: &ForgetArgs) -> Result<Outcome> {
         let groups: Vec<_> = plan.groups.iter().map(|group| json::ForgetGroup::new(group, &info)).collect();
         app.console.json(&groups);
     }
-    Ok(outcome)
+    then_prune(app, (&repository, args), (outcome, &plan.removed()))
 }
 
 fn by_id(app: &App<'_>, args: &ForgetArgs) -> Result<Outcome> {
     let filter = filter(&args.filter(), app.environment)?;
     let chosen = args.ids.iter().map(|id| chosen(id)).collect::<Result<Vec<_>>>()?;
+    prune_options(&args.prune_options, args.dry_run)?;
     let repository = app.open()?;
     let session = repository.observe()?;
     let mut ids = BTreeSet::new();
@@ -55,7 +58,8 @@ fn by_id(app: &App<'_>, args: &ForgetArgs) -> Result<Outcome> {
             Err(error) => return Err(error),
         }
     }
-    remove(app, (&session, args), &ids, "named")
+    let outcome = remove(app, (&session, args), &ids, "named")?;
+    then_prune(app, (&repository, args), (outcome, &ids))
 }
 
 fn chosen(id: &str) -> Result<Chosen> {
@@ -103,4 +107,21 @@ fn remove(
     }
     app.console.say(&format!("{} of {} snapshots removed", report.removed, ids.len()));
     Ok(if report.not_removed.is_empty() { Outcome::Complete } else { Outcome::SomeNotRemoved })
+}
+
+/// Only after something was removed, and nothing failed.
+fn then_prune(
+    app: &App<'_>,
+    (repository, args): (&Repository, &ForgetArgs),
+    (outcome, removed): (Outcome, &BTreeSet<SessionId>),
+) -> Result<Outcome> {
+    if !args.prune || removed.is_empty() || outcome != Outcome::Complete {
+        return Ok(outcome);
+    }
+    if args.dry_run {
+        app.console.say(&format!("{} snapshots would be removed, running prune dry run", removed.len()));
+        return prune::foresee(app, repository, &args.prune_options, removed);
+    }
+    app.console.say(&format!("{} snapshots have been removed, running prune", removed.len()));
+    prune::prune(app, repository, &args.prune_options, false)
 }

@@ -1,5 +1,7 @@
 //! `prune`.
 
+use std::collections::BTreeSet;
+
 use crate::cli::App;
 use crate::cli::args::{PruneArgs, PruneOptionArgs};
 use crate::cli::exit::Outcome;
@@ -8,6 +10,7 @@ use crate::cli::output::text;
 use crate::cli::progress::{Kind, watched};
 use crate::cli::settings::prune_options;
 use crate::error::Result;
+use crate::id::SessionId;
 use crate::maintenance::{self, PrunePlan, PruneReport};
 use crate::repo::Repository;
 use crate::size::ByteSize;
@@ -25,6 +28,22 @@ pub(super) fn prune(app: &App<'_>, repository: &Repository, args: &PruneOptionAr
     let stop = app.signals.stop_in_good_order();
     let report = watched(app.console, app.clock.as_ref(), (Kind::Prune, stop), |watch| {
         maintenance::prune(repository, &options, watch, &mut |plan| tell_plan(app, plan))
+    })?;
+    tell(app, &report);
+    Ok(Outcome::Complete)
+}
+
+/// Only says what a prune will do once the snapshots `forgotten` are gone, for `forget --prune --dry-run`.
+pub(super) fn foresee(
+    app: &App<'_>,
+    repository: &Repository,
+    args: &PruneOptionArgs,
+    forgotten: &BTreeSet<SessionId>,
+) -> Result<Outcome> {
+    let options = prune_options(args, true)?;
+    let stop = app.signals.stop_in_good_order();
+    let report = watched(app.console, app.clock.as_ref(), (Kind::Prune, stop), |watch| {
+        maintenance::prune_without(repository, forgotten, &options, watch, &mut |plan| tell_plan(app, plan))
     })?;
     tell(app, &report);
     Ok(Outcome::Complete)

@@ -54,6 +54,20 @@ pub fn prune(
     outcome
 }
 
+/// Only makes the plan, as it will be once the snapshots `without` have been forgotten.
+pub fn prune_without(
+    repo: &Repository,
+    without: &BTreeSet<SessionId>,
+    options: &PruneOptions,
+    watch: &Watch<'_>,
+    planned: &mut dyn FnMut(&PrunePlan),
+) -> Result<PruneReport> {
+    let before = Before::look(repo)?.without(without);
+    // No record says of these snapshots that they were forgotten, and nothing is removed that a guard could keep.
+    let options = PruneOptions { dry_run: true, force: true, ..*options };
+    run(&repo.observe()?, &before, &options, watch, planned)
+}
+
 fn run(
     session: &Session<'_>,
     before: &Before,

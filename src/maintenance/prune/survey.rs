@@ -25,6 +25,12 @@ impl Before {
         let packs = repo.stored_packs()?.packs.into_iter().map(|pack| (pack.name, pack)).collect();
         Ok(Self { packs, snapshots: repo.listing()?.snapshots })
     }
+
+    /// As if these snapshots were gone.
+    pub(super) fn without(mut self, snapshots: &BTreeSet<SessionId>) -> Self {
+        self.snapshots.retain(|name| !snapshots.contains(&name.id));
+        self
+    }
 }
 
 /// What a prune knows before it changes anything.
