@@ -124,7 +124,7 @@ impl Repository {
     /// Opens a repository: one GET of `config`, one LIST of the slots, a GET for each slot tried.
     ///
     /// # Errors
-    /// `NoRepository` when there is none, `WrongKey` when no slot opens.
+    /// `NoRepository` when there is none, `WrongKey` when no slot opens, `Corrupt` when none does and one is damaged.
     pub fn open(store: Store, credential: &Credential, options: OpenOptions) -> Result<Self> {
         let runtime = options.runtime.clone();
         let (bytes, listed) =
@@ -189,8 +189,8 @@ impl Repository {
         &self.io
     }
 
-    /// All key slots, by name.
-    pub fn slots(&self) -> Result<Vec<(String, Slot)>> {
+    /// All key slots, by name, those that cannot be read too.
+    pub fn slots(&self) -> Result<Vec<(String, Result<Slot>)>> {
         slots::all(&self.io)
     }
 
@@ -205,12 +205,25 @@ impl Repository {
         slots::store(&self.io, &slot)
     }
 
-    /// Removes the slot whose name starts with `prefix`.
+    /// Removes the slot whose name starts with `prefix`; returns its name.
     ///
     /// # Errors
     /// `Invalid` for the slot in use or an ambiguous prefix, `NotFound` for an unknown one.
-    pub fn remove_slot(&self, prefix: &str) -> Result<()> {
+    pub fn remove_slot(&self, prefix: &str) -> Result<String> {
         slots::remove(&self.io, prefix, &self.slot)
+    }
+
+    /// Puts a slot for `credential` in the place of the one in use; returns its name, or `None` when `credential` is the old one, and
+    /// nothing was changed. Order: the new slot is stored, the repository opened with it, and only then the old one removed: a stop
+    /// anywhere leaves at least one that works.
+    pub fn replace_slot(&self, credential: &Credential, kdf: Option<KdfParams>, label: &str) -> Result<Option<String>> {
+        if slots::get(&self.io, &self.slot)?.open(credential)?.is_some() {
+            return Ok(None);
+        }
+        let name = self.add_slot(credential, kdf, label)?;
+        let reopened = Self::open(self.store().clone(), credential, self.options.clone())?;
+        reopened.remove_slot(&self.slot)?;
+        Ok(Some(name))
     }
 
     /// What lies in `state/`: one LIST for every 1,000 objects.

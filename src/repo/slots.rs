@@ -67,7 +67,7 @@ pub(super) fn store(io: &Io, slot: &Slot) -> Result<String> {
 /// Finds the slot that `credential` opens.
 ///
 /// # Errors
-/// `WrongKey` when none does.
+/// `WrongKey` when none does; `Corrupt` or `Unsupported` when none does and one of them cannot be read: it may be the one.
 pub(super) fn open(
     store: &Store,
     runtime: &Handle,
@@ -91,19 +91,23 @@ pub(super) fn open(
         match opened {
             Ok(Some(master)) => return Ok((name.to_owned(), master)),
             Ok(None) => {}
-            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Unsupported) => {
-                damaged = Some(error);
+            // Removed since it was listed.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) if is_unusable(&error) => {
+                damaged.get_or_insert((name, error));
             }
             Err(error) => return Err(error),
         }
     }
-    if listed.len() > SLOTS_TRIED {
-        damaged.get_or_insert(Error::invalid(format!(
-            "only the first {SLOTS_TRIED} of {} key slots were tried",
-            listed.len()
-        )));
+    if let Some((name, cause)) = damaged {
+        return Err(Error::new(
+            cause.kind(),
+            format!("key slot {name} cannot be used, and no other opens with the password or key that was given"),
+        )
+        .with_source(cause)
+        .with_hint(format!("give another password or key of this repository, or put {} back from a copy", key(name))));
     }
-    if damaged.is_none() && foreign == listed.len() {
+    if foreign == listed.len() {
         // No key can be wrong where there is no lock for it.
         return Err(Error::corrupt(format!(
             "none of the {foreign} key slots is of repository {repo}, which config names"
@@ -111,36 +115,49 @@ pub(super) fn open(
         .with_hint("config was damaged or replaced, or the key slots were removed: put them back from a copy"));
     }
     let mut error = Error::new(ErrorKind::WrongKey, "wrong password or no key found");
-    if let Some(cause) = damaged {
-        error = error.with_source(cause);
+    if listed.len() > SLOTS_TRIED {
+        let tried = format!("only the first {SLOTS_TRIED} of {} key slots were tried", listed.len());
+        error = error.with_source(Error::invalid(tried));
     }
     Err(error.with_hint("give the password or the key file of this repository"))
 }
 
-/// All slots of this repository.
-pub(super) fn all(io: &Io) -> Result<Vec<(String, Slot)>> {
+/// Whether an error is about a slot and not about the way to it.
+fn is_unusable(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported)
+}
+
+/// One slot.
+pub(super) fn get(io: &Io, name: &str) -> Result<Slot> {
+    io.block(io.store.get(&key(name), SLOT_MAX)).and_then(|bytes| Slot::decode(name, &bytes))
+}
+
+/// All slots of this repository, and those that cannot be read, of whatever repository they are.
+pub(super) fn all(io: &Io) -> Result<Vec<(String, Result<Slot>)>> {
     let mut slots = Vec::new();
     for object in io.block(io.store.list(PREFIX))? {
         let name = object.key.strip_prefix(PREFIX).unwrap_or(&object.key).to_owned();
-        let slot = Slot::decode(&name, &io.block(io.store.get(&object.key, SLOT_MAX))?)?;
-        if slot.repo()? == io.keys.repo() {
-            slots.push((name, slot));
+        let slot = get(io, &name).and_then(|slot| Ok((slot.repo()?, slot)));
+        match slot {
+            Ok((repo, slot)) if repo == io.keys.repo() => slots.push((name, Ok(slot))),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) if is_unusable(&error) => slots.push((name, Err(error))),
+            Err(error) => return Err(error),
         }
     }
     Ok(slots)
 }
 
-pub(super) fn remove(io: &Io, prefix: &str, in_use: &str) -> Result<()> {
-    let names: Vec<String> = all(io)?
-        .into_iter()
-        .map(|(name, _)| name)
-        .filter(|name| !prefix.is_empty() && name.starts_with(prefix))
-        .collect();
-    match names.as_slice() {
-        [] => Err(Error::new(ErrorKind::NotFound, format!("there is no key slot {prefix}"))),
-        [name] if name == in_use => Err(Error::invalid(format!("key slot {name} is the one in use"))
+/// Removes a slot, which need not be readable; returns its name.
+pub(super) fn remove(io: &Io, prefix: &str, in_use: &str) -> Result<String> {
+    let names = all(io)?.into_iter().map(|(name, _)| name);
+    let mut found = names.filter(|name| !prefix.is_empty() && name.starts_with(prefix));
+    match (found.next(), found.next()) {
+        (None, _) => Err(Error::new(ErrorKind::NotFound, format!("there is no key slot {prefix}"))),
+        (Some(name), None) if name == in_use => Err(Error::invalid(format!("key slot {name} is the one in use"))
             .with_hint("open the repository with another key to remove it")),
-        [name] => io.block(io.store.delete(&key(name))),
-        _ => Err(Error::invalid(format!("{} key slots start with {prefix}", names.len()))),
+        (Some(name), None) => io.block(io.store.delete(&key(&name))).map(|()| name),
+        (Some(_), Some(_)) => Err(Error::invalid(format!("several key slots start with {prefix}"))),
     }
 }

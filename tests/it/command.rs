@@ -262,6 +262,51 @@ fn a_password_opens_too_and_can_be_changed_and_removed() {
 }
 
 #[test]
+fn changes_of_keys_are_told_as_json_too() {
+    let home = Home::with_repository();
+    write(&home.at("second"), &noise(32, 1));
+    write(&home.at("third"), &noise(32, 2));
+    let told = |arguments: &[&str]| {
+        let text = home.text(&[&["key", "--json"], arguments].concat());
+        let told: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
+        assert_eq!(told["message_type"], "key", "{told}");
+        (told["action"].as_str().unwrap().to_owned(), told["id"].as_str().unwrap().to_owned())
+    };
+    let (action, id) = told(&["add", "--new-key-file", "second"]);
+    assert_eq!((action.as_str(), id.len()), ("added", 32));
+    assert_eq!(told(&["remove", &id[..8]]), ("removed".to_owned(), id));
+    assert_eq!(told(&["passwd", "--new-key-file", "key"]).0, "unchanged");
+    let (action, id) = told(&["passwd", "--new-key-file", "third"]);
+    assert_eq!(action, "changed");
+    assert_eq!(home.code(&["snapshots"]), 12, "the old key opens nothing any more");
+    let keys = home.text(&["--key-file", "third", "key", "list", "--json"]);
+    assert!(keys.contains(&id), "{keys}");
+}
+
+#[test]
+fn a_damaged_key_slot_is_named_and_another_one_opens() {
+    let home = Home::with_repository();
+    let slots = || std::fs::read_dir(home.at("repository/state/keys")).unwrap().map(|slot| slot.unwrap().path());
+    let good: Vec<_> = slots().collect();
+    write(&home.at("second"), &noise(32, 1));
+    home.text(&["key", "add", "--new-key-file", "second"]);
+    let damaged = slots().find(|slot| !good.contains(slot)).unwrap();
+    let name = damaged.file_name().unwrap().to_str().unwrap().to_owned();
+    std::fs::File::options().write(true).open(&damaged).unwrap().set_len(100).unwrap();
+    let output = home.run(&["--key-file", "second", "snapshots"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "nobody can say that the key is wrong");
+    assert!(said.contains(&name) && said.contains("back from a copy"), "{said}");
+    home.text(&["snapshots"]);
+    let output = home.run(&["key", "list"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && said.contains(&name), "{said}");
+    home.text(&["key", "remove", &name]);
+    assert_eq!(home.code(&["--key-file", "second", "snapshots"]), 12);
+    home.text(&["check"]);
+}
+
+#[test]
 fn a_repository_on_s3_makes_its_bucket_and_gives_everything_back() {
     let server = S3ServerThread::start();
     let mut home = Home::new();

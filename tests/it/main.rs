@@ -12,6 +12,7 @@ mod forget;
 mod generated;
 mod golden;
 mod governor;
+mod keys;
 mod probe;
 mod prune;
 mod repair;

@@ -47,9 +47,9 @@ fn print(app: &App<'_>, value: &impl Serialize) -> Result<()> {
 
 fn find_key(repository: &Repository, prefix: &str) -> Result<KeyInfo> {
     let slots = repository.slots()?;
-    let mut found = slots.iter().filter(|(name, _)| !prefix.is_empty() && name.starts_with(prefix));
+    let mut found = slots.into_iter().filter(|(name, _)| !prefix.is_empty() && name.starts_with(prefix));
     match (found.next(), found.next()) {
-        (Some((name, slot)), None) => Ok(key::info(name, slot, name == repository.current_slot())),
+        (Some((name, slot)), None) => Ok(key::info(&name, &slot?, name == repository.current_slot())),
         (None, _) => Err(Error::new(ErrorKind::NotFound, format!("no key starts with {prefix:?}"))),
         (Some(_), Some(_)) => Err(Error::invalid(format!("several keys start with {prefix:?}"))),
     }

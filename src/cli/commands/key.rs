@@ -5,13 +5,13 @@ use chrono::DateTime;
 use crate::cli::App;
 use crate::cli::args::{KeyArgs, KeyCommand, NewKeyArgs};
 use crate::cli::exit::Outcome;
-use crate::cli::output::json::{self, KeyInfo};
+use crate::cli::output::json::{self, KeyChange, KeyInfo};
 use crate::cli::output::table::Table;
 use crate::cli::output::text;
 use crate::cli::password::{self, Terminal};
 use crate::cli::settings::{CredentialSource, Place};
 use crate::error::Result;
-use crate::repo::{Repository, Slot, SlotKind};
+use crate::repo::{Slot, SlotKind};
 use crate::secret::Credential;
 
 /// Manages the passwords and keys that open the repository.
@@ -20,22 +20,38 @@ pub(in crate::cli) fn run(app: &App<'_>, args: &KeyArgs) -> Result<Outcome> {
         KeyCommand::List => list(app)?,
         KeyCommand::Add(new) => {
             let repository = app.open()?;
-            let id = add(&repository, new)?;
-            app.console.say(&format!("saved new key with ID {id}"));
+            let id = repository.add_slot(&new_credential(new)?, None, &label(new))?;
+            tell(app, "added", &id, &format!("saved new key with ID {id}"));
         }
         KeyCommand::Remove { id } => {
-            app.open()?.remove_slot(&id.to_ascii_lowercase())?;
-            app.console.say(&format!("removed key {}", text::name(id)));
+            let id = app.open()?.remove_slot(&id.to_ascii_lowercase())?;
+            tell(app, "removed", &id, &format!("removed key {}", text::name(&id)));
         }
         KeyCommand::Passwd(new) => passwd(app, new)?,
     }
     Ok(Outcome::Complete)
 }
 
+/// Says what became of a key, in words or as JSON.
+fn tell(app: &App<'_>, action: &'static str, id: &str, sentence: &str) {
+    if app.console.settings().json {
+        app.console.json(&KeyChange { message_type: "key", action, id });
+    }
+    app.console.say(sentence);
+}
+
 fn list(app: &App<'_>) -> Result<()> {
     let repository = app.open()?;
-    let keys: Vec<KeyInfo> =
-        repository.slots()?.iter().map(|(name, slot)| info(name, slot, name == repository.current_slot())).collect();
+    let mut keys = Vec::new();
+    for (name, slot) in repository.slots()? {
+        match slot {
+            Ok(slot) => keys.push(info(&name, &slot, name == repository.current_slot())),
+            Err(error) => {
+                let hint = format!("`volvault key remove {}` removes it", text::name(&name));
+                app.console.warn(&format!("{}: {hint}", error.chain()));
+            }
+        }
+    }
     if app.console.settings().json {
         app.console.line(&json::line(&keys));
         return Ok(());
@@ -83,10 +99,6 @@ pub(super) fn info(name: &str, slot: &Slot, current: bool) -> KeyInfo {
     }
 }
 
-fn add(repository: &Repository, new: &NewKeyArgs) -> Result<String> {
-    repository.add_slot(&new_credential(new)?, None, &label(new))
-}
-
 fn new_credential(new: &NewKeyArgs) -> Result<Credential> {
     let source = match (&new.new_password_file, &new.new_key_file) {
         (Some(file), _) => CredentialSource::PasswordFile(file.clone()),
@@ -104,27 +116,18 @@ fn label(new: &NewKeyArgs) -> String {
     }
 }
 
-/// Adds the new key, opens the repository with it, and only then removes the old one: a stop anywhere leaves at
-/// least one that works.
 fn passwd(app: &App<'_>, new: &NewKeyArgs) -> Result<()> {
     let repository = app.open()?;
-    let old = repository.current_slot().to_owned();
-    let credential = new_credential(new)?;
-    let id = repository.add_slot(&credential, None, &label(new))?;
-    let store = repository.store().clone();
-    let reopened = Repository::open(store, &credential, repository.options().clone())?;
-    if reopened.current_slot() == old {
-        // The new password is the old one: its first slot opened, and the second is as good.
-        reopened.remove_slot(&id)?;
-        app.console.say("the new password is the old one; nothing was changed");
+    let Some(id) = repository.replace_slot(&new_credential(new)?, None, &label(new))? else {
+        let sentence = "the new password is the old one; nothing was changed";
+        tell(app, "unchanged", repository.current_slot(), sentence);
         return Ok(());
-    }
-    reopened.remove_slot(&old)?;
+    };
     if let (Place::Default(place), CredentialSource::Unset) = (&app.settings.place, &app.settings.credential) {
         let path = text::name(&place.key.to_string_lossy());
         app.console.warn(&format!("the key in {path} opens nothing any more; give the new one, or put it there"));
     }
-    app.console.say(&format!("saved new key as {id}"));
+    tell(app, "changed", &id, &format!("saved new key as {id}"));
     Ok(())
 }
 

@@ -354,6 +354,14 @@ pub(crate) struct KeyInfo {
     pub(crate) label: String,
 }
 
+/// What `key add`, `key remove` and `key passwd` did: `added`, `removed`, `changed` (to this key) or `unchanged`.
+#[derive(Debug, Serialize)]
+pub(crate) struct KeyChange<'a> {
+    pub(crate) message_type: &'static str,
+    pub(crate) action: &'static str,
+    pub(crate) id: &'a str,
+}
+
 /// A snapshot.
 #[derive(Debug, Serialize)]
 pub(crate) struct SnapshotInfo<'a> {

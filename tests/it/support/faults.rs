@@ -134,6 +134,11 @@ impl FaultPlan {
         Self { script: vec![(At::Number(number), Fault::Kill(when))], ..Self::default() }
     }
 
+    /// The process is killed at operation `number`, reads and lists among them.
+    pub(crate) fn kill_any(number: u64, when: When) -> Self {
+        Self { counting: Counting::All, ..Self::kill(number, when) }
+    }
+
     /// `times` operations of a kind below `prefix` meet `fault`.
     pub(crate) fn some(op: Op, prefix: &'static str, times: u64, fault: Fault) -> Self {
         Self { script: vec![(At::Matching { op, prefix, from: 0, times }, fault)], ..Self::default() }

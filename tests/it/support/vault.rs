@@ -78,7 +78,11 @@ impl Vault {
     }
 
     pub(crate) fn open(&self) -> Result<Repository> {
-        Repository::open(self.store(), &Self::credential(), self.options())
+        self.open_with(&Self::credential())
+    }
+
+    pub(crate) fn open_with(&self, credential: &Credential) -> Result<Repository> {
+        Repository::open(self.store(), credential, self.options())
     }
 
     /// Keys and sizes of all objects.
