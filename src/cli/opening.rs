@@ -64,9 +64,12 @@ impl App<'_> {
     /// `AlreadyExists` when there is one.
     pub(super) fn make(&self, chunker: chunker::Params) -> Result<Repository> {
         let location = self.location()?;
+        let store = self.connect(&location)?;
         let credential = match (&self.settings.place, &self.settings.credential) {
             (Place::Default(place), CredentialSource::Unset) => {
                 if !place.key.exists() {
+                    // Beside the key, and with it all directories above them: durable, before the key is needed.
+                    self.runtime.block_on(store.ensure_container())?;
                     make_key(&place.key)?;
                 }
                 password::key_file(&place.key)?
@@ -74,7 +77,7 @@ impl App<'_> {
             (_, source) => password::fetch_new(source, &Terminal)?,
         };
         let init = InitOptions { credential, chunker, kdf: None, label: String::new() };
-        Repository::init(self.connect(&location)?, &init, self.open_options(self.limits()))
+        Repository::init(store, &init, self.open_options(self.limits()))
     }
 
     /// Says where the default repository and its key are, so that nobody has to search for them after a disaster.

@@ -1,20 +1,22 @@
 //! A directory as a store: opened when it is first needed, made when asked, swept of what killed writers left.
 //!
-//! `object_store` syncs the file, then the directory after the rename or link, and every directory that it had to
-//! make (read in its source, version 0.14.2). It cannot set modes, so privacy rests on the root, which is made with
-//! mode 0700.
+//! `object_store` syncs the file, then the directory after the rename or link (read in its source, version 0.14.2).
+//! Directories are made here, and synced before anything is put into them: two writers that need the same new one
+//! would both count on the other. It cannot set modes, so privacy rests on the root, which is made with mode 0700.
+//! `tests/peers/durable.py` watches the system calls.
 
+use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path as FilePath, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::{self, BoxStream, StreamExt};
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
@@ -27,7 +29,62 @@ use object_store::{
 #[derive(Debug, Clone)]
 pub(super) struct Directory {
     root: PathBuf,
-    opened: Arc<OnceLock<LocalFileSystem>>,
+    opened: Arc<OnceLock<Opened>>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    store: LocalFileSystem,
+    folders: Arc<Folders>,
+}
+
+/// How often a folder is made again because somebody removed it, empty as it was, just before it was used.
+const FOLDER_TRIES: u32 = 20;
+
+/// The folders that are there for certain, as far as this process knows, with their names on the disk.
+#[derive(Debug)]
+struct Folders {
+    root: PathBuf,
+    known: RwLock<HashSet<PathBuf>>,
+    making: Mutex<()>,
+}
+
+impl Folders {
+    fn knows(&self, folder: &FilePath) -> bool {
+        folder == self.root || self.known.read().unwrap_or_else(PoisonError::into_inner).contains(folder)
+    }
+
+    /// Makes `folder` and what is missing between it and the root, which must be there. Whoever finds it made finds
+    /// it synced.
+    fn make(&self, folder: &FilePath) -> io::Result<()> {
+        let _one_at_a_time = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let above: Vec<&FilePath> = folder.ancestors().take_while(|path| !self.knows(path)).collect();
+        for path in above.into_iter().rev() {
+            match fs::create_dir(path) {
+                Ok(()) => File::open(path.parent().unwrap_or(path))?.sync_all()?,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+            self.known.write().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Somebody else has removed some.
+    fn forget(&self) {
+        self.known.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Removes the folders that the removal of `file` left empty. Nothing depends on it: a folder that somebody is
+    /// about to use is made again, see [`Directory::put_opts`].
+    fn tidy(&self, file: &FilePath) {
+        for folder in file.ancestors().skip(1).take_while(|folder| *folder != self.root) {
+            if fs::remove_dir(folder).is_err() {
+                return;
+            }
+            self.known.write().unwrap_or_else(PoisonError::into_inner).remove(folder);
+        }
+    }
 }
 
 impl Directory {
@@ -35,9 +92,9 @@ impl Directory {
         Self { root, opened: Arc::default() }
     }
 
-    fn open(&self) -> Result<&LocalFileSystem> {
-        if let Some(store) = self.opened.get() {
-            return Ok(store);
+    fn open(&self) -> Result<&Opened> {
+        if let Some(opened) = self.opened.get() {
+            return Ok(opened);
         }
         match fs::metadata(&self.root) {
             Ok(meta) if meta.is_dir() => {}
@@ -45,7 +102,26 @@ impl Directory {
             Err(error) => return Err(self.fail(error)),
         }
         let store = LocalFileSystem::new_with_prefix(&self.root)?.with_fsync(true);
-        Ok(self.opened.get_or_init(|| store))
+        let root = fs::canonicalize(&self.root).map_err(|error| self.fail(error))?;
+        let folders = Arc::new(Folders { root, known: RwLock::default(), making: Mutex::default() });
+        Ok(self.opened.get_or_init(|| Opened { store, folders }))
+    }
+
+    fn store(&self) -> Result<&LocalFileSystem> {
+        self.open().map(|opened| &opened.store)
+    }
+
+    /// Makes the folder of an object. One that is found missing is made anew the next time.
+    async fn make_folder(&self, location: &Path) -> Result<()> {
+        let Opened { store, folders } = self.open()?;
+        let file = store.path_to_filesystem(location)?;
+        let folder = file.parent().unwrap_or(&folders.root).to_owned();
+        if folders.knows(&folder) {
+            return Ok(());
+        }
+        let folders = Arc::clone(folders);
+        let made = tokio::task::spawn_blocking(move || folders.make(&folder)).await;
+        made.map_err(io::Error::other).flatten().map_err(|error| self.fail(error))
     }
 
     fn fail(&self, error: io::Error) -> StoreError {
@@ -110,6 +186,18 @@ impl std::fmt::Display for Directory {
     }
 }
 
+/// Whether a file or directory was not there.
+fn is_missing(error: &StoreError) -> bool {
+    let mut next = Some(error as &(dyn std::error::Error + 'static));
+    while let Some(cause) = next {
+        if cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            return true;
+        }
+        next = cause.source();
+    }
+    matches!(error, StoreError::NotFound { .. })
+}
+
 fn broken<T: Send + 'static>(error: StoreError) -> BoxStream<'static, Result<T>> {
     stream::once(async { Err(error) }).boxed()
 }
@@ -118,7 +206,19 @@ fn broken<T: Send + 'static>(error: StoreError) -> BoxStream<'static, Result<T>>
 #[deny(clippy::missing_trait_methods)]
 impl ObjectStore for Directory {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        self.open()?.put_opts(location, payload, options).await
+        let Opened { store, folders } = self.open()?;
+        for _ in 0..FOLDER_TRIES {
+            let answer = match self.make_folder(location).await {
+                Ok(()) => store.put_opts(location, payload.clone(), options.clone()).await,
+                Err(error) => Err(error),
+            };
+            match answer {
+                // Somebody else tidied up between the two, or before.
+                Err(error) if is_missing(&error) && self.root.is_dir() => folders.forget(),
+                answer => return answer,
+            }
+        }
+        store.put_opts(location, payload, options).await
     }
 
     async fn put_multipart_opts(
@@ -126,39 +226,51 @@ impl ObjectStore for Directory {
         location: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        self.open()?.put_multipart_opts(location, options).await
+        self.store()?.put_multipart_opts(location, options).await
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.open()?.get_opts(location, options).await
+        self.store()?.get_opts(location, options).await
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        self.open()?.get_ranges(location, ranges).await
+        self.store()?.get_ranges(location, ranges).await
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.open().map_or_else(broken, |store| store.delete_stream(locations))
+        let Opened { store, folders } = match self.open() {
+            Ok(opened) => opened,
+            Err(error) => return broken(error),
+        };
+        let (names, folders) = (store.clone(), Arc::clone(folders));
+        store
+            .delete_stream(locations)
+            .inspect_ok(move |location| {
+                if let Ok(file) = names.path_to_filesystem(location) {
+                    folders.tidy(&file);
+                }
+            })
+            .boxed()
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.open().map_or_else(broken, |store| store.list(prefix))
+        self.store().map_or_else(broken, |store| store.list(prefix))
     }
 
     fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.open().map_or_else(broken, |store| store.list_with_offset(prefix, offset))
+        self.store().map_or_else(broken, |store| store.list_with_offset(prefix, offset))
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.open()?.list_with_delimiter(prefix).await
+        self.store()?.list_with_delimiter(prefix).await
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.open()?.copy_opts(from, to, options).await
+        self.store()?.copy_opts(from, to, options).await
     }
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
-        self.open()?.rename_opts(from, to, options).await
+        self.store()?.rename_opts(from, to, options).await
     }
 }
 
@@ -177,6 +289,59 @@ mod tests {
         for made in [&root, &folder.path().join("a")] {
             assert_eq!(fs::metadata(made).unwrap().permissions().mode() & 0o777, 0o700);
         }
+    }
+
+    async fn delete(store: &Directory, key: &str) -> Result<()> {
+        let keys = stream::iter([Ok(Path::from(key))]).boxed();
+        store.delete_stream(keys).try_collect::<Vec<_>>().await.map(drop)
+    }
+
+    #[tokio::test]
+    async fn an_emptied_folder_goes_and_those_above_it_and_never_the_root() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Directory::new(folder.path().to_owned());
+        for key in ["state/sessions/a/0", "state/sessions/b/0", "state/sessions/b/1"] {
+            store.put_opts(&key.into(), "x".into(), PutOptions::default()).await.unwrap();
+        }
+        let is_there = |name: &str| folder.path().join(name).exists();
+        delete(&store, "state/sessions/a/0").await.unwrap();
+        delete(&store, "state/sessions/b/0").await.unwrap();
+        assert!(!is_there("state/sessions/a") && is_there("state/sessions/b/1"));
+        delete(&store, "state/sessions/b/1").await.unwrap();
+        assert!(!is_there("state") && folder.path().exists());
+        store.put_opts(&"state/sessions/a/0".into(), "x".into(), PutOptions::default()).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn nobody_fails_where_others_tidy_up() {
+        let folder = tempfile::tempdir().unwrap();
+        // Two processes, each with its own idea of what is there.
+        let writers = (0..4u64).map(|writer| {
+            let store = Directory::new(folder.path().to_owned());
+            tokio::spawn(async move {
+                for n in 0..200 {
+                    let key = format!("state/sessions/{}/{writer}", n % 2);
+                    store.put_opts(&key.as_str().into(), "x".into(), PutOptions::default()).await?;
+                    delete(&store, &key).await?;
+                }
+                Ok::<(), StoreError>(())
+            })
+        });
+        for outcome in futures::future::join_all(writers).await {
+            outcome.unwrap().unwrap();
+        }
+        assert!(!folder.path().join("state").exists());
+    }
+
+    #[tokio::test]
+    async fn a_root_that_is_gone_is_not_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Directory::new(folder.path().join("mounted"));
+        fs::create_dir(folder.path().join("mounted")).unwrap();
+        store.put_opts(&"a/b".into(), "x".into(), PutOptions::default()).await.unwrap();
+        fs::remove_dir_all(folder.path().join("mounted")).unwrap();
+        store.put_opts(&"c/d".into(), "x".into(), PutOptions::default()).await.unwrap_err();
+        assert!(!folder.path().join("mounted").exists());
     }
 
     #[test]
