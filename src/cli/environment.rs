@@ -48,6 +48,23 @@ impl Environment {
         Ok(None)
     }
 
+    /// As the repository is described that `copy` reads: `VOLVAULT_FROM_PASSWORD` in the place of `VOLVAULT_PASSWORD`, and so on. What
+    /// describes the repository itself is left out, what stores need stays.
+    #[must_use]
+    pub fn of_source(&self) -> Self {
+        let mut variables = BTreeMap::new();
+        for (name, value) in &self.0 {
+            match PREFIXES.iter().find_map(|prefix| Some((*prefix, name.strip_prefix(prefix)?))) {
+                None => drop(variables.insert(name.clone(), value.clone())),
+                Some((prefix, rest)) => {
+                    let name = rest.strip_prefix("FROM_").map(|rest| format!("{prefix}{rest}"));
+                    variables.extend(name.map(|name| (name, value.clone())));
+                }
+            }
+        }
+        Self(variables)
+    }
+
     /// What the store may want to know: every variable that is text.
     pub fn for_store(&self) -> BTreeMap<String, String> {
         let text = |(name, value): (&String, &OsString)| Some((name.clone(), value.to_str()?.to_owned()));

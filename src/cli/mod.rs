@@ -111,6 +111,7 @@ fn dispatch(app: &App<'_>, command: &Command) -> Result<Outcome> {
         Command::Check(args) => commands::check::run(app, args),
         Command::Prune(args) => commands::prune::run(app, args),
         Command::Repair(args) => commands::repair::run(app, args),
+        Command::Copy(args) => commands::copy::run(app, args),
         Command::Tag(args) => commands::tag::run(app, args),
         Command::Stats(args) => commands::stats::run(app, args),
         Command::Unlock(_) => Ok(commands::accepted::unlock(app)),

@@ -8,6 +8,7 @@
 
 mod blobs;
 mod budget;
+mod copy;
 mod forget;
 mod lists;
 mod options;
@@ -21,6 +22,7 @@ mod tag;
 mod trees;
 
 pub use budget::Coverage;
+pub use copy::{CopyReport, copy};
 pub use forget::{ForgetGroup, ForgetOptions, ForgetPlan, ForgetReport, forget};
 pub use options::{CheckOptions, ReadData};
 pub use prune::{Amount, MaxUnused, PruneOptions, PrunePlan, PruneReport, prune, prune_without};

@@ -385,3 +385,59 @@ fn sigkill_at_any_moment_leaves_a_repository_that_checks_clean() {
     home.text(&["restore", "latest", "--target", "end"]);
     assert_same(&on_disk(&home.at("end/data")), &on_disk(&home.at("data")));
 }
+
+#[test]
+fn a_damaged_repository_is_mended_as_the_manual_says() {
+    let mut home = Home::with_repository();
+    fill(&home.at("data"), 40, 3000);
+    home.text(&["backup", "data"]);
+    let copied = Command::new("cp").arg("-r").arg(home.at("repository")).arg(home.at("copy")).status().unwrap();
+    assert!(copied.success());
+    let folder = std::fs::read_dir(home.at("repository/packs")).unwrap().next().unwrap().unwrap().path();
+    let pack = std::fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&pack).unwrap();
+    let at = bytes.len() / 3;
+    bytes[at] ^= 1;
+    write(&pack, &bytes);
+    assert_eq!(home.code(&["check", "--read-data"]), 1);
+    // A plan that was not asked for is no success: a script must not believe that anything was repaired.
+    assert_eq!(home.code(&["repair", "packs"]), 1);
+    assert_eq!(home.code(&["repair", "packs", "--dry-run"]), 0);
+    assert_eq!(home.code(&["repair", "index"]), 0);
+    // Without any key.
+    let key = home.variables.iter().position(|(name, _)| *name == "VOLVAULT_KEY_FILE").unwrap();
+    let key = home.variables.remove(key);
+    assert_eq!(home.code(&["repair", "--from", "repository", "--apply"]), 1);
+    assert_eq!(home.code(&["repair", "--from", "copy"]), 1);
+    let said = home.text(&["repair", "--from", "copy", "--apply"]);
+    assert!(said.contains("done: bring packs/") && said.contains("lies in trash/"), "{said}");
+    home.variables.push(key);
+    home.text(&["check", "--read-data"]);
+    assert!(home.at("repository/trash").is_dir());
+    let json = home.text(&["repair", "snapshots", "--json"]);
+    assert!(json.contains(r#""message_type":"summary","applied":false,"steps":[]"#), "{json}");
+}
+
+#[test]
+fn snapshots_are_copied_with_the_variables_that_restic_has() {
+    let mut home = Home::with_repository();
+    fill(&home.at("data"), 20, 3000);
+    home.text(&["backup", "--tag", "a", "data"]);
+    home.text(&["tag", "--add", "b", "latest"]);
+    write(&home.at("other-key"), &noise(32, 5));
+    let of = |home: &Home, name: &str| home.at(name).display().to_string();
+    let other = [("VOLVAULT_REPOSITORY", of(&home, "other")), ("VOLVAULT_KEY_FILE", of(&home, "other-key"))];
+    home.variables = other.to_vec();
+    home.text(&["init"]);
+    assert_eq!(home.code(&["copy"]), 1);
+    home.set("RESTIC_FROM_REPOSITORY", of(&home, "repository"));
+    home.set("VOLVAULT_FROM_KEY_FILE", of(&home, "key"));
+    let said = home.text(&["copy"]);
+    assert!(said.contains("copied 1 snapshots, 0 were there already"), "{said}");
+    assert!(home.text(&["copy"]).contains("copied 0 snapshots, 1 were there already"));
+    home.text(&["restore", "latest", "--tag", "a,b", "--target", "back"]);
+    assert_same(&on_disk(&home.at("back/data")), &on_disk(&home.at("data")));
+    let stats = home.text(&["stats", "--json"]);
+    assert!(stats.contains(r#""total_size":60000,"total_file_count":"#), "{stats}");
+    assert_eq!((home.code(&["unlock", "--remove-all"]), home.code(&["cache"])), (0, 0));
+}

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use volvault::Result;
+use volvault::catalog::{Content, FileNode, Node};
 use volvault::events::{Progress, Silent, Stop, Watch};
-use volvault::maintenance::{self, ReadData, Stats, StatsMode, TagChange, TagReport};
-use volvault::repo::{Repository, Selector, SnapshotFilter};
+use volvault::maintenance::{self, CopyReport, ReadData, Stats, StatsMode, TagChange, TagReport};
+use volvault::repo::{Repository, Selector, Snapshot, SnapshotFilter};
 
 use crate::support::faults::{FaultPlan, FaultStore, When};
 use crate::support::repo::{Bench, Layout, Tree, check, write_tree};
-use crate::support::vault::{Vault, contents, latest, noise};
+use crate::support::vault::{Vault, contents, file_bytes, latest, noise};
 
 fn watched<T>(work: impl FnOnce(&Watch<'_>) -> T) -> T {
     let (progress, stop) = (Progress::default(), Stop::new());
@@ -112,4 +113,80 @@ fn counts_are_those_of_the_files_that_were_written() {
     let raw = count(StatsMode::RawData);
     assert_eq!(raw.blobs, 43);
     assert!(raw.uncompressed > 7090 && raw.size > 7090 && raw.size < 12_000, "{raw:?}");
+}
+
+fn copied(from: &Repository, to: &Repository) -> Result<CopyReport> {
+    watched(|watch| maintenance::copy(from, to, (&[], &SnapshotFilter::default()), watch, &mut |_, _| ()))
+}
+
+/// What all snapshots of a repository hold, by time.
+fn all(repo: &Repository) -> Vec<String> {
+    let session = repo.observe().unwrap();
+    let shown = |snapshot: Snapshot| (snapshot.time, snapshot.host.clone(), contents(&session, &snapshot).unwrap());
+    let mut all: Vec<_> = session.snapshots().iter().map(|name| shown(session.load(name).unwrap())).collect();
+    all.sort_by_key(|(time, ..)| *time);
+    all.iter().map(|snapshot| format!("{snapshot:?}")).collect()
+}
+
+fn to_copy() -> Bench {
+    let bench = Bench::new();
+    let repo = bench.open();
+    write_tree(&repo, &tree(0), Layout::Bundle);
+    write_tree(&repo, &tree(1), Layout::Chunks(300));
+    write_tree(&repo, &Tree::from([("big".to_owned(), Some(noise(150 * 300, 9)))]), Layout::Chunks(300));
+    write_tree(&repo, &tree(0), Layout::Bundle);
+    bench
+}
+
+#[test]
+fn snapshots_come_to_another_repository_with_all_they_hold_and_only_once() {
+    let (bench, other) = (to_copy(), Bench::new());
+    let (from, to) = (bench.open(), other.open());
+    let report = copied(&from, &to).unwrap();
+    assert_eq!((report.copied.len(), report.skipped.len()), (4, 0));
+    assert_eq!(all(&to), all(&from));
+    assert_eq!(check(&to, ReadData::All).unwrap().errors, [] as [String; 0]);
+    let packs = other.keys("packs/");
+    let again = copied(&from, &to).unwrap();
+    assert_eq!((again.copied.len(), again.skipped.len()), (0, 4));
+    assert_eq!(other.keys("packs/"), packs);
+    // Content hashes are those of the key here: the next backup recognises its files.
+    let session = to.observe().unwrap();
+    for snapshot in session.load_all(&SnapshotFilter::default()).unwrap().0 {
+        for entry in session.reader().tree(&snapshot.root, None).map(Result::unwrap) {
+            if let Node::File(FileNode { content: Content::Bundle { hash, .. }, .. }) = &entry.node {
+                assert_eq!(*hash, to.keys().content_hash(&file_bytes(&session, &entry).unwrap()));
+            }
+        }
+    }
+    // What was copied on from there is still known by its first id.
+    let third = Bench::new();
+    copied(&to, &third.open()).unwrap();
+    assert_eq!(copied(&from, &third.open()).unwrap().skipped.len(), 4);
+}
+
+#[test]
+fn a_copy_killed_at_any_write_leaves_whole_snapshots_and_the_next_one_completes() {
+    let (bench, empty) = (to_copy(), Bench::new());
+    let from = bench.open();
+    let expected = all(&from);
+    for number in 0.. {
+        let mut is_over = false;
+        for when in [When::Before, When::After] {
+            let inner = Arc::new(empty.objects.fork());
+            let faulty = FaultStore::new(inner.clone(), FaultPlan::kill(number, when));
+            let killed = Vault::over(faulty.clone());
+            let outcome = killed.open().and_then(|to| copied(&from, &to));
+            is_over |= outcome.is_ok() && !faulty.killed();
+            let survivor = Vault::over(inner);
+            let to = survivor.open().unwrap();
+            assert!(all(&to).iter().all(|snapshot| expected.contains(snapshot)), "write {number} {when:?}");
+            copied(&from, &to).unwrap();
+            assert_eq!(all(&to), expected, "write {number} {when:?}");
+        }
+        if is_over {
+            assert!(number >= 10, "{number} writes");
+            return;
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! or a file, and no option takes a secret.
 
 mod backup;
+mod copy;
 mod forget;
 mod global;
 mod look;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub use backup::BackupArgs;
+pub use copy::CopyArgs;
 pub use forget::ForgetArgs;
 pub use global::GlobalArgs;
 pub use look::{FilterArgs, LsArgs, SnapshotsArgs};
@@ -76,6 +78,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Mend a damaged repository: from another copy of it, or from what is left
     Repair(RepairArgs),
+    /// Copy snapshots from another repository into this one
+    Copy(Box<CopyArgs>),
     /// Change the tags of snapshots
     Tag(TagArgs),
     /// Count what snapshots hold
@@ -240,6 +244,7 @@ mod tests {
                 "prune",
                 "check",
                 "repair",
+                "copy",
                 "tag",
                 "stats",
                 "key",
@@ -265,6 +270,7 @@ mod tests {
                 "  prune      Remove the data that no snapshot needs any more, while others go on working",
                 "  check      Check that the repository is whole, with --read-data all its data",
                 "  repair     Mend a damaged repository: from another copy of it, or from what is left",
+                "  copy       Copy snapshots from another repository into this one",
                 "  tag        Change the tags of snapshots",
                 "  stats      Count what snapshots hold",
                 "  key        Manage the passwords and keys that open the repository",
@@ -306,6 +312,7 @@ mod tests {
             "tag --set a,b --tag c 12ab",
             "tag --add a --remove b --host h",
             "stats --mode raw-data latest",
+            "copy --from-repo /old --from-password-file f --host h latest",
             "unlock --remove-all",
             "cache --cleanup --max-age 3",
             "repair snapshots 12ab --host h --forget -n",

@@ -4,6 +4,7 @@ pub(super) mod accepted;
 pub(super) mod backup;
 pub(super) mod cat;
 pub(super) mod check;
+pub(super) mod copy;
 mod files;
 pub(super) mod forget;
 pub(super) mod init;

@@ -101,7 +101,7 @@ fn tell(app: &App<'_>, args: ApplyArgs, report: &RepairReport) -> Result<Outcome
         return Err(Error::new(ErrorKind::Invalid, "nothing was changed: this is what would be done")
             .with_hint("run it again with --apply to do it, or with --dry-run if the plan is all you want"));
     }
-    if report.lost.is_empty() {
+    if report.lost.is_empty() || args.dry_run {
         return Ok(Outcome::Complete);
     }
     Err(Error::new(ErrorKind::Corrupt, "some data could not be brought back").with_hint(

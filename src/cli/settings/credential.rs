@@ -28,13 +28,17 @@ impl CredentialSource {
     /// # Errors
     /// `Invalid` when one level names several.
     pub(crate) fn new(args: &GlobalArgs, environment: &Environment) -> Result<Self> {
-        let options = Level {
-            prefix: "",
-            key_file: args.key_file.clone(),
-            password_file: args.password_file.clone(),
-            command: args.password_command.clone(),
-            text: None,
-        };
+        let files = (args.key_file.clone(), args.password_file.clone());
+        Self::of(files, args.password_command.clone(), environment)
+    }
+
+    /// As [`CredentialSource::new`], from the options themselves.
+    pub(super) fn of(
+        (key_file, password_file): (Option<PathBuf>, Option<PathBuf>),
+        command: Option<String>,
+        environment: &Environment,
+    ) -> Result<Self> {
+        let options = Level { prefix: "", key_file, password_file, command, text: None };
         if let Some(source) = options.choose()? {
             return Ok(source);
         }

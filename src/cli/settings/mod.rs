@@ -21,7 +21,7 @@ use crate::repo::Compression;
 use crate::size::ByteSize;
 use crate::storage::{Location, StoreOptions};
 
-use super::args::GlobalArgs;
+use super::args::{CopyArgs, GlobalArgs};
 use super::environment::{Environment, PREFIXES};
 
 pub(crate) use backup::{BackupSettings, Excludes, NameFormat, NameList, WhatToSave};
@@ -94,7 +94,11 @@ impl Settings {
     pub(crate) fn new(args: &GlobalArgs, environment: &Environment) -> Result<Self> {
         let compression = choice(args.compression.as_deref(), "--compression", environment, "COMPRESSION")?;
         Ok(Self {
-            place: place(args, environment)?,
+            place: place(
+                args.repo.as_deref().map(|text| (text, "--repo")),
+                args.repository_file.as_ref(),
+                environment,
+            )?,
             credential: CredentialSource::new(args, environment)?,
             store: store(args, environment)?,
             compression: compression.unwrap_or(Compression::Auto),
@@ -120,7 +124,24 @@ fn output(args: &GlobalArgs, environment: &Environment) -> Result<OutputSettings
     })
 }
 
-fn place(args: &GlobalArgs, environment: &Environment) -> Result<Place> {
+/// The settings of the repository that `copy` reads: those of the command, but for where it is and what opens it.
+///
+/// # Errors
+/// `Invalid` when it is not given.
+pub(crate) fn source_settings(args: &CopyArgs, settings: &Settings, environment: &Environment) -> Result<Settings> {
+    let source = environment.of_source();
+    let text = args.from_repo.as_deref().map(|text| (text, "--from-repo"));
+    let place = place(text, args.from_repository_file.as_ref(), &source)?;
+    if matches!(place, Place::Default(_)) {
+        return Err(Error::invalid("no repository to copy from is given")
+            .with_hint("give --from-repo or set VOLVAULT_FROM_REPOSITORY"));
+    }
+    let files = (args.from_key_file.clone(), args.from_password_file.clone());
+    let credential = CredentialSource::of(files, args.from_password_command.clone(), &source)?;
+    Ok(Settings { place, credential, ..settings.clone() })
+}
+
+fn place(location: Option<(&str, &str)>, location_file: Option<&PathBuf>, environment: &Environment) -> Result<Place> {
     let given = |text: &str, from: &str| {
         let said = |error: Error| error.within(format!("the repository's location from {from}"));
         // A Secret made from a file often ends with a line end.
@@ -131,10 +152,10 @@ fn place(args: &GlobalArgs, environment: &Environment) -> Result<Place> {
         }
         text.trim().parse().map(Place::Given).map_err(said)
     };
-    if let Some(text) = args.repo.as_deref() {
-        return given(text, "--repo");
+    if let Some((text, from)) = location {
+        return given(text, from);
     }
-    if let Some(file) = &args.repository_file {
+    if let Some(file) = location_file {
         return Ok(Place::File(file.clone()));
     }
     for prefix in PREFIXES {
