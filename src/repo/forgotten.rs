@@ -4,7 +4,7 @@
 //! listing is named by a record, wherever this stops; a snapshot that is still listed is there, whatever a record says, and
 //! the next forget removes it. A session counts as ended while its snapshot is listed, so its records go first: nobody waits for it then.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
@@ -66,7 +66,7 @@ impl Repository {
         let not_removed = delete(io, &going, self.limits().reads_in_flight);
         if listing.forgotten.len() + 1 >= MERGE_FROM {
             // Best effort: what was to be done is done, and another forget tries again.
-            let _ = self.merge_records(&listing.forgotten);
+            let _ = self.merge_records(&listing.forgotten, &HashSet::new());
         }
         Ok(not_removed)
     }
@@ -76,8 +76,7 @@ impl Repository {
     pub fn forgotten(&self) -> Result<BTreeSet<SessionId>> {
         let io = self.io();
         for _ in 0..LISTED_AGAIN {
-            let keys = io.block(io.store.list(FORGOTTEN))?.into_iter().map(|object| object.key).collect::<Vec<_>>();
-            match read(io, &keys, self.limits().reads_in_flight) {
+            match read(io, &self.forgotten_keys()?, self.limits().reads_in_flight) {
                 // Merged meanwhile: its names stand in another record by now.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 read => return read,
@@ -104,12 +103,36 @@ impl Repository {
         Ok(())
     }
 
+    /// Takes `settled` snapshots out of the records: those that no prune can miss any more. One LIST and a GET of each record; if there is
+    /// something to take out, a PUT and a DELETE.
+    pub fn sweep_forgotten(&self, settled: &HashSet<SessionId>) -> Result<()> {
+        if settled.is_empty() {
+            return Ok(());
+        }
+        match self.merge_records(&self.forgotten_keys()?, settled) {
+            // Merged meanwhile: the next prune sweeps.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            swept => swept,
+        }
+    }
+
     /// The new record is stored before the old ones go, so that each name always stands in one of them.
-    fn merge_records(&self, keys: &[String]) -> Result<()> {
+    fn merge_records(&self, keys: &[String], settled: &HashSet<SessionId>) -> Result<()> {
         let io = self.io();
-        let ids = read(io, keys, self.limits().reads_in_flight)?;
+        let mut ids = read(io, keys, self.limits().reads_in_flight)?;
+        let before = ids.len();
+        ids.retain(|id| !settled.contains(id));
+        // Nothing to take out; without anything settled it is the number of records that counts.
+        if !settled.is_empty() && ids.len() == before {
+            return Ok(());
+        }
         self.store_records(&ids, "merged")?;
         io.block(io.store.delete_many(keys.to_vec()))
+    }
+
+    fn forgotten_keys(&self) -> Result<Vec<String>> {
+        let io = self.io();
+        Ok(io.block(io.store.list(FORGOTTEN))?.into_iter().map(|object| object.key).collect())
     }
 }
 

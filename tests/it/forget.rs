@@ -2,21 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use volvault::Result;
 use volvault::clock::SystemClock;
+use volvault::events::{Progress, Silent, Stop, Watch};
 use volvault::id::SessionId;
-use volvault::maintenance::{self, ForgetOptions, ForgetPlan, ForgetReport};
+use volvault::maintenance::{self, ForgetOptions, ForgetPlan, ForgetReport, PruneOptions};
 use volvault::repo::{Repository, SnapshotFilter};
 use volvault::retention::{Count, Grouping, Policy};
 use volvault::storage::Store;
 
 use crate::support::faults::{Fault, FaultPlan, FaultStore, Op, Trouble, When};
-use crate::support::repo::{Layout, Tree, write_tree};
+use crate::support::repo::{Bench, Layout, Tree, write_tree};
 use crate::support::s3::S3Server;
-use crate::support::vault::Vault;
+use crate::support::vault::{Vault, noise};
 
 fn add_snapshots(repo: &Repository, count: usize) {
     let tree = Tree::from([("file".to_owned(), Some(b"content".to_vec()))]);
@@ -119,6 +121,35 @@ fn records_are_merged_and_no_name_is_lost() {
     }
     assert_eq!((repo.forgotten().unwrap(), names.len()), (names, 70));
     assert!(most <= 32 && records() < 32, "{most} records at most, {} in the end", records());
+}
+
+/// A record is needed as long as a prune may remember its snapshots; then it goes.
+#[test]
+fn records_of_snapshots_that_prunes_have_settled_are_swept() {
+    let bench = Bench::new();
+    let repo = bench.open();
+    for n in 0..5 {
+        write_tree(&repo, &Tree::from([("file".to_owned(), Some(noise(50_000, n)))]), Layout::Bundle);
+    }
+    let prune = || {
+        let (progress, stop) = (Progress::default(), Stop::new());
+        let options = PruneOptions { wait: Duration::ZERO, ..PruneOptions::default() };
+        let watch = Watch { observer: &Silent, progress: &progress, stop: &stop };
+        maintenance::prune(&repo, &options, &watch, &mut |_| ())
+    };
+    let records = || bench.keys("state/forgotten/").len();
+    prune().unwrap();
+    for left in [4, 3, 2] {
+        keep_last(&repo, left).unwrap();
+        assert!(prune().unwrap().deleted_packs.count > 0);
+        assert!((1..=2).contains(&records()), "{} records", records());
+    }
+    prune().unwrap();
+    assert_eq!((records(), repo.forgotten().unwrap().len()), (0, 0));
+    prune().unwrap();
+    bench.delete(&bench.keys("state/snapshots/")[0]);
+    let error = prune().unwrap_err();
+    assert!(error.to_string().contains("nobody forgot"), "{error}");
 }
 
 /// What a forget of k of n snapshots asks of S3, the repository being open.

@@ -32,6 +32,9 @@ use mark::Marker;
 use repack::{Relied, repack};
 use survey::{Before, Survey, survey};
 
+/// Forgotten snapshots (35 bytes each) that one prune adds to a dropped record beside its packs; more are for the next.
+const FORGOTTEN_AT_ONCE: usize = 9000;
+
 /// Time between two looks at who is still at work.
 const POLL: Duration = Duration::from_millis(500);
 
@@ -283,7 +286,9 @@ impl Removal<'_> {
     fn drop_packs(&self, dropped: &HashSet<ObjectHash>, waiting: &Waiting) -> Result<()> {
         let packs = dropped.iter().chain(&self.survey.lost).copied().collect();
         let listed: HashSet<SessionId> = waiting.since.snapshots.iter().map(|name| name.id).collect();
-        let forgotten = self.survey.forgotten.iter().filter(|id| !listed.contains(*id)).copied().collect();
+        let known = &self.session.gone().forgotten;
+        let forgotten = self.survey.forgotten.iter().filter(|id| !listed.contains(*id) && !known.contains(*id));
+        let forgotten = forgotten.take(FORGOTTEN_AT_ONCE).copied().collect();
         let nothing = Listing::default();
         // Only when nobody is left who began before: see there.
         let seen = if waiting.left.is_empty() { &waiting.since } else { &nothing };
@@ -323,9 +328,13 @@ impl Removal<'_> {
             |id: &SessionId| ended.contains(id) || waiting.marked.contains(id) || now.gone().forgotten.contains(id);
         let keys = waiting.since.sessions.iter().filter(|(id, _)| **id != own && over(id));
         self.session.remove_records(keys.flat_map(|(_, session)| session.keys.iter().cloned()).collect())?;
-        let seen =
-            SeenByPrunes { snapshots: ended.into_iter().collect(), forgotten: self.survey.forgotten.len() as u64 };
-        self.session.note_seen(&seen, &now.listing().pruned)
+        // What dropped records name needs no forgotten record, once the notes are gone of prunes that may have seen it.
+        let settled = &now.gone().forgotten;
+        let unsettled = self.survey.forgotten.iter().filter(|id| !settled.contains(*id)).count() as u64;
+        let seen = SeenByPrunes { snapshots: ended.into_iter().collect(), forgotten: unsettled };
+        self.session.note_seen(&seen, &now.listing().pruned)?;
+        // sweep_forgotten
+        self.session.repo().sweep_forgotten(settled)
     }
 }
 

@@ -112,8 +112,9 @@ fn nothing_vanished(
 ) -> Result<bool> {
     let listed: HashSet<SessionId> = before.snapshots.iter().chain(session.snapshots()).map(|name| name.id).collect();
     let seen = session.seen_by_prunes(session.listing())?;
-    let vanished: Vec<SessionId> =
-        seen.snapshots.iter().filter(|id| !listed.contains(*id) && !forgotten.contains(*id)).copied().collect();
+    let explained =
+        |id: &SessionId| listed.contains(id) || forgotten.contains(id) || session.gone().forgotten.contains(id);
+    let vanished: Vec<SessionId> = seen.snapshots.iter().filter(|id| !explained(id)).copied().collect();
     if let Some(first) = vanished.first().filter(|_| !options.force) {
         return Err(Error::new(
             ErrorKind::Unavailable,
