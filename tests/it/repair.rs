@@ -402,7 +402,7 @@ fn a_lost_page_costs_its_entries_and_the_directories_of_the_others_come_back() {
         let found = seen.get(path.as_bytes());
         match content {
             Some(content) => {
-                assert_eq!(found.map(|seen| &seen.bytes), (!is_lost).then_some(content), "{}", path.display())
+                assert_eq!(found.map(|seen| &seen.bytes), (!is_lost).then_some(content), "{}", path.display());
             }
             None => assert!(is_lost || found.is_some(), "{}", path.display()),
         }

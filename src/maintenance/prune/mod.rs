@@ -139,7 +139,7 @@ impl Removal<'_> {
         let dropped: HashSet<ObjectHash> = ripe.iter().filter(|name| !spared.contains(*name)).copied().collect();
         // drop
         if !dropped.is_empty() || !self.survey.lost.is_empty() {
-            self.drop_packs(&dropped, &waiting)?;
+            self.drop_packs(&dropped, &now, &waiting)?;
         }
         // delete_packs
         self.delete_packs(&dropped, report)?;
@@ -283,12 +283,14 @@ impl Removal<'_> {
         Ok(())
     }
 
-    fn drop_packs(&self, dropped: &HashSet<ObjectHash>, waiting: &Waiting) -> Result<()> {
+    fn drop_packs(&self, dropped: &HashSet<ObjectHash>, now: &Session<'_>, waiting: &Waiting) -> Result<()> {
         let packs = dropped.iter().chain(&self.survey.lost).copied().collect();
-        let listed: HashSet<SessionId> = waiting.since.snapshots.iter().map(|name| name.id).collect();
+        // Read after the snapshots were listed: a forget stores its record first, so what is not listed any more is recorded by now.
+        let forgotten = self.session.repo().forgotten()?;
+        let listed: HashSet<SessionId> = now.snapshots().iter().map(|name| name.id).collect();
         let known = &self.session.gone().forgotten;
-        let forgotten = self.survey.forgotten.iter().filter(|id| !listed.contains(*id) && !known.contains(*id));
-        let forgotten = forgotten.take(FORGOTTEN_AT_ONCE).copied().collect();
+        let forgotten = forgotten.into_iter().filter(|id| !listed.contains(id) && !known.contains(id));
+        let forgotten = forgotten.take(FORGOTTEN_AT_ONCE).collect();
         let nothing = Listing::default();
         // Only when nobody is left who began before: see there.
         let seen = if waiting.left.is_empty() { &waiting.since } else { &nothing };
@@ -315,7 +317,9 @@ impl Removal<'_> {
     /// Removes records that nobody needs any more, and notes what this prune saw.
     fn tidy(&self, now: &Session<'_>, waiting: &Waiting) -> Result<()> {
         let own = self.session.id();
-        let is_quiet = now.condemned().keys().all(|prune| *prune == own || self.survey.adopted.contains(prune));
+        // Between the survey and the second look nobody else has removed anything: what was whole is.
+        let is_quiet = now.gone().packs == self.session.gone().packs
+            && now.condemned().keys().all(|prune| *prune == own || self.survey.adopted.contains(prune));
         for (id, is_whole) in &self.survey.suspect {
             // clear_suspect
             if *is_whole && is_quiet && waiting.left.is_empty() {

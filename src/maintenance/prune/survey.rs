@@ -179,7 +179,8 @@ fn is_stored(session: &Session<'_>, info: &PackInfo) -> Result<bool> {
 
 fn mark(session: &Session<'_>, before: &Before, survey: &mut Survey, watch: &Watch<'_>) -> Result<()> {
     let is_suspect = |name: &&SnapshotName| session.listing().suspect.contains(&name.id);
-    let (suspect, sound): (Vec<_>, Vec<_>) = before.snapshots.iter().partition(is_suspect);
+    let is_live = |name: &&SnapshotName| !session.gone().forgotten.contains(&name.id);
+    let (suspect, sound): (Vec<_>, Vec<_>) = before.snapshots.iter().filter(is_live).partition(is_suspect);
     let mut marker = Marker::new(session, &survey.usage, watch, &|_| ());
     if let Some((snapshot, error)) = marker.mark(&sound)?.into_iter().next() {
         return Err(error
