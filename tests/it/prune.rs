@@ -472,7 +472,7 @@ fn orphans_of_a_run_under_way_are_left_until_they_are_old() {
             break;
         }
         orphans = now;
-        std::thread::sleep(Duration::from_millis(50));
+        repo.pause(Duration::from_millis(50));
     }
     assert!(orphans > 0);
     let careful = PruneOptions { orphan_age: Duration::from_hours(1), ..thorough() };

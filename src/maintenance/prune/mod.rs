@@ -33,7 +33,7 @@ use repack::{Relied, repack};
 use survey::{Before, Survey, survey};
 
 /// Forgotten snapshots (35 bytes each) that one prune adds to a dropped record beside its packs; more are for the next.
-const FORGOTTEN_AT_ONCE: usize = 9000;
+const FORGOTTEN_AT_ONCE: usize = 5000;
 
 /// Time between two looks at who is still at work.
 const POLL: Duration = Duration::from_millis(500);
