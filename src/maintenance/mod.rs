@@ -1,4 +1,4 @@
-//! Looks after a repository: check and forget; what `repair` holds puts right what a check finds.
+//! Looks after a repository: check, forget and prune; what `repair` holds puts right what a check finds.
 //!
 //! A check reads everything that the rest of a repository hangs on (index, snapshots, catalogue) and says what is not as it was
 //! written. It writes nothing but its own session record, and never stops at the first error: all are found and named.
