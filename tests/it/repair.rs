@@ -12,7 +12,7 @@ use volvault::id::BlobId;
 use volvault::maintenance::ReadData;
 use volvault::maintenance::repair::{self, Heal, Mode, RepairIndex, RepairReport, RepairSnapshots};
 use volvault::path::TreePath;
-use volvault::repo::{BlobWriter, Repository, SnapshotName, Trash};
+use volvault::repo::{BlobKind, BlobWriter, Repository, SnapshotName, Trash};
 
 use crate::support::faults::{FaultPlan, FaultStore, When};
 use crate::support::repo::{Bench, Layout, Tree, check, publish, write_tree};
@@ -35,6 +35,24 @@ fn filled() -> Bench {
         write_tree(&repo, &tree, Layout::Chunks(3000));
     }
     write_tree(&repo, &Tree::from([("big".to_owned(), Some(noise(100 * 900, 77)))]), Layout::Chunks(900));
+    bench
+}
+
+/// As [`filled`], with index segments that were merged, and those that the merged one supersedes, which could not be removed.
+fn merged() -> Bench {
+    let bench = filled();
+    let repo = bench.open();
+    for n in 0..9u64 {
+        write_tree(&repo, &Tree::from([(format!("small{n}"), Some(noise(500, 900 + n)))]), Layout::Bundle);
+    }
+    let before: Vec<_> = bench.keys("state/index/").into_iter().map(|key| (bench.get(&key), key)).collect();
+    let session = repo.write_session().unwrap();
+    session.places(BlobKind::Data, &BlobId::new([0; 32])).unwrap();
+    assert!(session.compact_index().unwrap() >= 7);
+    session.end("done");
+    for (bytes, key) in before {
+        bench.put(&key, bytes);
+    }
     bench
 }
 
@@ -299,10 +317,18 @@ fn snapshots_that_only_the_copy_has_come_back_only_when_asked_for() {
 /// one that would be if the index had been whole.
 #[test]
 fn after_random_damage_index_and_packs_are_sound_and_nothing_more_is_lost() {
-    let pristine = filled();
+    random_damage(&filled(), 0..60);
+}
+
+#[test]
+fn segments_that_a_merge_left_behind_do_no_harm_to_a_repair() {
+    random_damage(&merged(), 100..130);
+}
+
+fn random_damage(pristine: &Bench, seeds: std::ops::Range<u64>) {
     let all = readable(&pristine.vault);
-    for seed in 0..60 {
-        let bench = fork(&pristine);
+    for seed in seeds {
+        let bench = fork(pristine);
         let mut dice = Dice(seed, 0);
         damage(&bench, &bench.keys("packs/"), 5, &mut dice);
         // As good as it can be: with the whole index.
