@@ -4,15 +4,45 @@
 //! Credentials, the first that there are: a key, a client's secret, the token that Kubernetes mounts for a workload
 //! identity, a shared access signature, the managed identity of the machine.
 
-use object_store::azure::{AzureConfigKey, MicrosoftAzure, MicrosoftAzureBuilder};
+use object_store::azure::{
+    AzureAuthorizer, AzureConfigKey, AzureCredentialProvider, MicrosoftAzure, MicrosoftAzureBuilder,
+};
+use object_store::client::{HttpClient, HttpConnector};
 
 use super::connect::{cannot_connect, client_options, no_retries};
+use super::container::{ensure, request};
+use super::counts::Counters;
+use super::failure::explain;
 use super::options::StoreOptions;
 use super::wire::Wire;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
-/// The container.
-pub(super) fn container(name: &str, options: &StoreOptions, wire: Wire) -> Result<MicrosoftAzure> {
+/// What it takes to make the container.
+#[derive(Debug)]
+pub(super) struct Access {
+    http: HttpClient,
+    credentials: AzureCredentialProvider,
+    account: String,
+    url: String,
+}
+
+impl Access {
+    /// Makes the container if it is missing; says whether it was made.
+    pub(super) async fn ensure(&self, counters: &Counters) -> Result<bool> {
+        let said = || format!("make container {}", self.url);
+        let failed = |error| explain(said(), error);
+        let credential = self.credentials.get_credential().await.map_err(failed)?;
+        let signed = |method: &str| {
+            let mut request = request(method, &format!("{}?restype=container", self.url), &[])?;
+            AzureAuthorizer::new(&credential, &self.account).try_authorize(&mut request).map_err(failed)?;
+            Ok::<_, Error>(request)
+        };
+        ensure(&self.http, (signed("HEAD")?, signed("PUT")?), counters, said).await
+    }
+}
+
+/// The container, and what it takes to make it.
+pub(super) fn container(name: &str, options: &StoreOptions, wire: Wire) -> Result<(MicrosoftAzure, Access)> {
     let mut builder = MicrosoftAzureBuilder::new();
     for (name, value) in options.set_variables("AZURE_") {
         if let Ok(key) = name.to_ascii_lowercase().parse::<AzureConfigKey>() {
@@ -36,10 +66,19 @@ pub(super) fn container(name: &str, options: &StoreOptions, wire: Wire) -> Resul
         builder = builder.with_use_azure_cli(true);
     }
     let plain_http = endpoint.is_some_and(|url| url.starts_with("http://"));
+    let refuse = |cause| cannot_connect(&format!("azure:{name}"), cause);
+    let client = client_options(options)?.with_allow_http(plain_http);
+    let http = wire.connect(&client).map_err(refuse)?;
+    let account = builder.get_config_value(&AzureConfigKey::AccountName).unwrap_or_default();
+    let address = builder.get_config_value(&AzureConfigKey::Endpoint);
+    let address = address.unwrap_or_else(|| format!("https://{account}.blob.core.windows.net"));
     let builder = builder
         .with_container_name(name)
-        .with_client_options(client_options(options)?.with_allow_http(plain_http))
+        .with_client_options(client)
         .with_retry(no_retries())
         .with_http_connector(wire);
-    builder.build().map_err(|cause| cannot_connect(&format!("azure:{name}"), cause))
+    let store = builder.build().map_err(refuse)?;
+    let url = format!("{}/{name}", address.trim_end_matches('/'));
+    let access = Access { http, credentials: store.credentials().clone(), account, url };
+    Ok((store, access))
 }

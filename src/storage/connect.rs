@@ -29,7 +29,16 @@ pub(super) struct Connected {
     /// Objects that one deletion takes.
     pub(super) batch: usize,
     pub(super) storage_class: Option<String>,
-    pub(super) s3: Option<S3Access>,
+    /// None for a directory and for memory.
+    pub(super) access: Option<Access>,
+}
+
+/// What it takes to make what holds the objects.
+#[derive(Debug)]
+pub(super) enum Access {
+    S3(S3Access),
+    Google(google::Access),
+    Azure(azure::Access),
 }
 
 /// What a client of the S3 SDK needs to reach the same bucket.
@@ -55,19 +64,22 @@ pub(super) fn connect(
 ) -> Result<Connected> {
     options.refuse_unknown()?;
     let wire = || Wire { clock: Arc::clone(clock), skew: Arc::clone(skew) };
-    let plain = |inner: Arc<dyn ObjectStore>, batch| Connected { inner, batch, storage_class: None, s3: None };
+    let plain = |inner, batch, access| Connected { inner, batch, storage_class: None, access };
     match location {
-        Location::Memory => Ok(plain(Arc::new(InMemory::new()), 1)),
+        Location::Memory => Ok(plain(Arc::new(InMemory::new()), 1, None)),
         Location::Local(path) => {
             let root = std::path::absolute(path).attempt(|| format!("find the directory {}", path.display()))?;
-            Ok(plain(Arc::new(Directory::new(root)), 1))
+            Ok(plain(Arc::new(Directory::new(root)), 1, None))
         }
         Location::S3 { .. } => s3(location, options, profile, wire()),
-        Location::Gcs { bucket, prefix } => Ok(plain(below(google::bucket(bucket, options, wire())?, prefix)?, 1)),
+        Location::Gcs { bucket, prefix } => {
+            let (store, access) = google::bucket(bucket, options, wire())?;
+            Ok(plain(below(store, prefix)?, 1, Some(Access::Google(access))))
+        }
         Location::Azure { container, prefix } => {
-            let store = azure::container(container, options, wire())?;
+            let (store, access) = azure::container(container, options, wire())?;
             // Azure takes 256 deletions in one request.
-            Ok(plain(below(store, prefix)?, 256))
+            Ok(plain(below(store, prefix)?, 256, Some(Access::Azure(access))))
         }
     }
 }
@@ -112,7 +124,7 @@ fn s3(location: &Location, options: &StoreOptions, profile: &Profile, wire: Wire
         inner,
         batch: if bulk { 1000 } else { 1 },
         storage_class: storage_class(options)?,
-        s3: Some(access),
+        access: Some(Access::S3(access)),
     })
 }
 

@@ -4,15 +4,42 @@
 //! account or of `gcloud auth application-default login`), the file that `gcloud` keeps, the metadata service of the
 //! machine or the cluster.
 
-use object_store::gcp::{GoogleCloudStorage, GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::client::{HttpClient, HttpConnector};
+use object_store::gcp::{GcpCredentialProvider, GoogleCloudStorage, GoogleCloudStorageBuilder, GoogleConfigKey};
 
 use super::connect::{cannot_connect, client_options, no_retries};
+use super::container::{ensure, request};
+use super::counts::Counters;
+use super::failure::explain;
 use super::options::StoreOptions;
 use super::wire::Wire;
 use crate::error::Result;
 
-/// The bucket.
-pub(super) fn bucket(name: &str, options: &StoreOptions, wire: Wire) -> Result<GoogleCloudStorage> {
+/// What it takes to make the bucket.
+#[derive(Debug)]
+pub(super) struct Access {
+    http: HttpClient,
+    credentials: GcpCredentialProvider,
+    url: String,
+    /// Whose bucket it is to be. Without it none is made.
+    project: Option<String>,
+}
+
+impl Access {
+    /// Makes the bucket if it is missing; says whether it was made.
+    pub(super) async fn ensure(&self, counters: &Counters) -> Result<bool> {
+        let Some(project) = &self.project else { return Ok(false) };
+        let said = || format!("make bucket {}", self.url);
+        let credential = self.credentials.get_credential().await.map_err(|error| explain(said(), error))?;
+        let bearer = format!("Bearer {}", credential.bearer);
+        let headers = [("authorization", bearer.as_str()), ("x-goog-project-id", project)];
+        let requests = (request("HEAD", &self.url, &headers)?, request("PUT", &self.url, &headers)?);
+        ensure(&self.http, requests, counters, said).await
+    }
+}
+
+/// The bucket, and what it takes to make it.
+pub(super) fn bucket(name: &str, options: &StoreOptions, wire: Wire) -> Result<(GoogleCloudStorage, Access)> {
     // An emulator may be named without its scheme, and checks no signature.
     let emulator = options.variable("STORAGE_EMULATOR_HOST");
     let emulator = emulator.map(|host| if host.contains("://") { host.to_owned() } else { format!("http://{host}") });
@@ -31,10 +58,17 @@ pub(super) fn bucket(name: &str, options: &StoreOptions, wire: Wire) -> Result<G
     if let Some(emulator) = &emulator {
         builder = builder.with_base_url(emulator);
     }
-    let builder = builder
-        .with_bucket_name(name)
-        .with_client_options(client_options(options)?.with_allow_http(plain_http))
-        .with_retry(no_retries())
-        .with_http_connector(wire);
-    builder.build().map_err(|cause| cannot_connect(&format!("gs:{name}"), cause))
+    let refuse = |cause| cannot_connect(&format!("gs:{name}"), cause);
+    let client = client_options(options)?.with_allow_http(plain_http);
+    let http = wire.connect(&client).map_err(refuse)?;
+    let builder =
+        builder.with_bucket_name(name).with_client_options(client).with_retry(no_retries()).with_http_connector(wire);
+    let store = builder.build().map_err(refuse)?;
+    let access = Access {
+        http,
+        credentials: store.credentials().clone(),
+        url: format!("{}/{name}", address.unwrap_or("https://storage.googleapis.com").trim_end_matches('/')),
+        project: options.variable("GOOGLE_PROJECT_ID").map(str::to_owned),
+    };
+    Ok((store, access))
 }

@@ -317,10 +317,7 @@ impl Site<'_> {
     async fn clean(&self) -> Result<()> {
         let written = std::mem::take(&mut *self.keys.lock().unwrap_or_else(PoisonError::into_inner));
         let listed = self.store.list(&self.folder).await?.into_iter().map(|one| one.key);
-        self.store
-            .delete_many(written.into_iter().chain(listed).collect::<BTreeSet<_>>().into_iter().collect())
-            .await?;
-        self.store.remove_empty_folders(&[&self.folder, FOLDER]).await
+        self.store.delete_many(written.into_iter().chain(listed).collect::<BTreeSet<_>>().into_iter().collect()).await
     }
 
     fn raw<T>(&self, key: &str, outcome: object_store::Result<T>) -> Result<T> {

@@ -12,7 +12,7 @@ use object_store::path::Path;
 use object_store::{Error as StoreError, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
 use super::body::collect;
-use super::connect::{Connected, S3Access, connect};
+use super::connect::{Access, Connected, connect};
 use super::counts::{Counters, RequestCounts};
 use super::failure::{Failure, beyond_the_end, cannot_create_only, explain, judge};
 use super::flight::Flight;
@@ -44,7 +44,7 @@ pub struct Store {
     objects: Arc<dyn ObjectStore>,
     pub(super) governor: Governor,
     pub(super) location: Arc<Location>,
-    pub(super) access: Option<Arc<S3Access>>,
+    pub(super) access: Option<Arc<Access>>,
     skew: Arc<Skew>,
     clock: Option<SharedClock>,
 }
@@ -101,7 +101,7 @@ impl Store {
 
     /// As [`Store::from_object_store`], with less patience than the default.
     pub fn from_object_store_with(inner: Arc<dyn ObjectStore>, location: Location, patience: Patience) -> Self {
-        let connected = Connected { inner, batch: 1, storage_class: None, s3: None };
+        let connected = Connected { inner, batch: 1, storage_class: None, access: None };
         let (first, most) = FLIGHT_REMOTE;
         let limits =
             Limits { patience, flight: Flight::new(first, most), up: Throttle::new(None), down: Throttle::new(None) };
@@ -125,7 +125,7 @@ impl Store {
             objects: Arc::new(governor.clone()),
             governor,
             location: Arc::new(location),
-            access: connected.s3.map(Arc::new),
+            access: connected.access.map(Arc::new),
             skew: Arc::new(Skew::new()),
             clock: None,
         }

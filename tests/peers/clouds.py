@@ -1,7 +1,6 @@
 """On Azurite (Microsoft's emulator of Blob Storage) and on the Versity gateway (S3): our tests of stores, and a whole life of a repository."""
 
 import base64
-import email.utils
 import hashlib
 import hmac
 import os
@@ -11,7 +10,6 @@ import subprocess
 import threading
 import time
 import urllib.parse
-import urllib.request
 
 import peers
 import trees
@@ -36,17 +34,6 @@ class Azurite(peers.Server):
         secure = ["--cert", f"{TLS}/server.pem", "--key", f"{TLS}/server.key"] if tls else []
         self.argv = [f"{peers.NODE}/bin/node", f"{peers.PEERS}/npm/node_modules/azurite/dist/src/blob/main.js", "--blobPort", str(self.port),
                      "--location", directory, "--disableTelemetry", "--silent", *secure]
-        self.tls = tls
-
-    def make(self, container):
-        """Containers must exist: we make none."""
-        date, version = email.utils.formatdate(usegmt=True), "2023-11-03"
-        text = "\n".join(["PUT", *[""] * 11, f"x-ms-date:{date}", f"x-ms-version:{version}", f"/{ACCOUNT}/{ACCOUNT}/{container}", "restype:container"])
-        headers = {"x-ms-date": date, "x-ms-version": version, "Content-Type": "", "Authorization": f"SharedKey {ACCOUNT}:{sign(text)}"}
-        request = urllib.request.Request(f"{self.endpoint}/{container}?restype=container", method="PUT", headers=headers)
-        context = __import__("ssl").create_default_context(cafile=f"{TLS}/ca.pem") if self.tls else None
-        with urllib.request.urlopen(request, context=context) as answer:
-            assert answer.status == 201
 
 
 def account_sas():
@@ -100,16 +87,14 @@ class Versity(peers.Server):
 
 def our_store_keeps_its_promises_on_azurite(scratch):
     with Azurite(scratch.new("azure")) as azure:
-        azure.make("test")
         peers.our_tests_of(f"azure:test:/some", {"AZURE_ACCOUNT_NAME": ACCOUNT, "AZURE_ACCOUNT_KEY": KEY, "AZURE_STORAGE_ENDPOINT": azure.endpoint})
 
 
 def a_repository_lives_on_azurite_by_key_and_by_signature(scratch):
     with Azurite(scratch.new("azure")) as azure:
-        azure.make("test")
         env = {"AZURE_ACCOUNT_NAME": ACCOUNT, "AZURE_STORAGE_ENDPOINT": azure.endpoint}
         missing = peers.Program(scratch, "volvault", repo="azure:missing:/", env={**env, "AZURE_ACCOUNT_KEY": KEY})
-        missing("init", code=1)
+        missing("repo", "probe", code=1)
         assert "does not exist" in missing.errors, missing.errors
         peers.Program(scratch, "volvault", repo="azure:test:/k", env={**env, "AZURE_ACCOUNT_KEY": base64.b64encode(b"wrong").decode()})("snapshots", code=1)
         for name, value in (("AZURE_ACCOUNT_KEY", KEY), ("AZURE_ACCOUNT_SAS", "?" + account_sas())):
@@ -118,7 +103,6 @@ def a_repository_lives_on_azurite_by_key_and_by_signature(scratch):
 
 def azure_is_found_by_the_suffix_of_its_hosts_through_a_proxy_with_an_authority_of_ones_own(scratch):
     with Azurite(scratch.new("azure"), tls=True) as azure:
-        azure.make("test")
         tunnel = Tunnel(azure.port)
         env = {"AZURE_ACCOUNT_NAME": ACCOUNT, "AZURE_ACCOUNT_KEY": KEY, "AZURE_ENDPOINT_SUFFIX": "volvault.test", "HTTPS_PROXY": tunnel.url, "RESTIC_CACERT": f"{TLS}/ca.pem"}
         trees.life(scratch, "azure:test:/suffix", env)
@@ -145,10 +129,10 @@ def probes_find_what_these_stores_are_known_to_do(scratch):
         return {finding["ability"]: finding["found"] for finding in report["findings"]}
 
     with Azurite(scratch.new("azure")) as azure, Versity(scratch.new("s3")) as versity, peers.S3(scratch.new("rclone")) as rclone:
-        azure.make("test")
         os.mkdir(f"{versity.directory}/test")
         os.mkdir(f"{rclone.directory}/test")
         env = {"AZURE_ACCOUNT_NAME": ACCOUNT, "AZURE_ACCOUNT_KEY": KEY, "AZURE_STORAGE_ENDPOINT": azure.endpoint}
+        peers.Program(scratch, "volvault", repo="azure:test:/", env=env)("init")
         assert set(found("azure:test:/probed", env).values()) == {"yes"}
         assert set(found(f"s3:{versity.url}/test/probed", versity.env).values()) == {"yes"}
         by_rclone = found(f"s3:{rclone.url}/test/probed", rclone.env)

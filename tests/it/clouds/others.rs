@@ -47,13 +47,14 @@ fn seen_of(location: &str, variables: &[(&'static str, &str)]) -> Vec<Seen> {
 #[test]
 fn a_repository_lives_in_a_bucket_of_googles_dialect() {
     let server = S3ServerThread::serving(S3Server::start_google());
-    server.server.make_bucket("bucket");
     let mut home = Home::new();
     home.set("VOLVAULT_REPOSITORY", "gs:bucket:/some/prefix".to_owned());
     home.set("GOOGLE_BASE_URL", server.server.endpoint.clone());
     home.set("GOOGLE_ACCESS_TOKEN", GOOGLE_TOKEN.to_owned());
-    home.set("GOOGLE_PROJECT_ID", "test".to_owned());
     home.set_key();
+    let output = home.run(&["init"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("bucket does not exist"), "{output:?}");
+    home.set("GOOGLE_PROJECT_ID", "test".to_owned());
     fill(&home.at("data"), 120, 2000);
     for command in [&["init"][..], &["backup", "data"], &["check", "--read-data"]] {
         home.text(command);
