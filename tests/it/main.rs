@@ -18,6 +18,7 @@ mod prune;
 mod repair;
 mod restore;
 mod restore_hostile;
+mod simulation;
 mod storage;
 mod support;
 mod upkeep;

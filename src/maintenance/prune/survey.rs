@@ -187,11 +187,14 @@ fn mark(session: &Session<'_>, before: &Before, survey: &mut Survey, watch: &Wat
             .within(format!("snapshot {} needs what is not there; nothing was removed", snapshot.short()))
             .with_hint("run `volvault check`, then `volvault repair`, before pruning"));
     }
+    // Pages that a marked snapshot needs may be lost, and what they name is then not marked: neither the next snapshot that has them nor one that
+    // comes while this prune waits, with such a page stored anew, must take them for read.
+    survey.seen = marker.into_seen();
     for name in suspect {
+        let mut marker = Marker::new(session, &survey.usage, watch, &|_| ()).knowing(survey.seen.clone());
         let lost = marker.mark(&[name])?;
         survey.suspect.push((name.id, lost.is_empty()));
     }
-    survey.seen = marker.into_seen();
     Ok(())
 }
 

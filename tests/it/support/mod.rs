@@ -5,6 +5,7 @@ pub(crate) mod nobody;
 pub(crate) mod repo;
 pub(crate) mod s3;
 pub(crate) mod scripted;
+pub(crate) mod stage;
 pub(crate) mod trees;
 pub(crate) mod vault;
 pub(crate) mod web;
