@@ -14,6 +14,7 @@ mod golden;
 mod governor;
 mod keys;
 mod probe;
+mod protocol;
 mod prune;
 mod repair;
 mod restore;
