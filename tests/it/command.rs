@@ -19,7 +19,7 @@ impl Home {
     }
 
     /// A home with a repository in a directory, opened by a key file.
-    fn with_repository() -> Self {
+    pub(crate) fn with_repository() -> Self {
         let mut home = Self::new();
         home.set("VOLVAULT_REPOSITORY", home.at("repository").display().to_string());
         home.set_key();

@@ -20,6 +20,7 @@ mod repair;
 mod restore;
 mod restore_hostile;
 mod simulation;
+mod stops;
 mod storage;
 mod support;
 mod upkeep;
