@@ -70,6 +70,8 @@ impl Packer {
         let full = {
             let mut slot = self.slot(kind, blob.id);
             if slot.is_none() {
+                // Not while enough are on their way: what waits behind them is memory, and makes nothing faster.
+                self.make_room(&mut lock(&self.stored))?;
                 *slot = Some(PackBuilder::new(&self.io.keys, kind, self.take_spare())?);
             }
             let pack = slot.as_mut().ok_or_else(|| Error::bug("an open pack"))?;
@@ -109,9 +111,7 @@ impl Packer {
 
     fn send(&self, pack: FinishedPack) -> Result<()> {
         let mut stored = lock(&self.stored);
-        while stored.uploads.len() >= self.limits.packs_in_flight.max(1) {
-            self.collect_one(&mut stored)?;
-        }
+        self.make_room(&mut stored)?;
         if pack.kind == BlobKind::Tree {
             for entry in &pack.entries {
                 stored.places.insert(
@@ -133,6 +133,14 @@ impl Packer {
             }
             Ok((PackInfo { pack: pack.pack, kind: pack.kind, size, blobs }, pack.entries))
         }));
+        Ok(())
+    }
+
+    /// Waits until another pack may be on its way.
+    fn make_room(&self, stored: &mut Stored) -> Result<()> {
+        while stored.uploads.len() >= self.limits.packs_in_flight.max(1) {
+            self.collect_one(stored)?;
+        }
         Ok(())
     }
 
