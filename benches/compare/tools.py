@@ -61,6 +61,7 @@ class Volvault(Tool):
     def restore(self, p, dst): return [self.bin, "restore", "-q", "latest", "--target", dst], None
     def inplace(self, p, dst): return [self.bin, "restore", "-q", "latest", "--target", dst, "--overwrite", "if-changed"], None
     def check(self, p): return [self.bin, "check", "-q", "--read-data"], None
+    def prune(self, p): return [self.bin, "forget", "-q", "--keep-last", "5", "--prune"], None
     def ls(self, p): return [self.bin, "snapshots", "-q"], None
 
 
