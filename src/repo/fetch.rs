@@ -179,7 +179,11 @@ fn elsewhere(session: &Session<'_>, want: &Wanted, tried: &Place, error: Error) 
 }
 
 fn look_up(session: &Session<'_>, want: &Wanted) -> Result<Vec<IndexEntry>> {
-    session.find_blob(want.kind, &want.blob.id)
+    let found = session.find_blob(want.kind, &want.blob.id)?;
+    if found.is_empty() && session.refresh_index()? {
+        return session.find_blob(want.kind, &want.blob.id);
+    }
+    Ok(found)
 }
 
 fn span_of(place: &Place) -> Range<u64> {
@@ -192,8 +196,9 @@ fn plan(session: &Session<'_>, wanted: &[Wanted], deliver: &Deliver<'_>) -> Resu
     let mut placed = Vec::with_capacity(wanted.len());
     for (number, want) in wanted.iter().enumerate() {
         let found = match want.place {
-            Some(place) => Some((place, want.blob.raw_len)),
-            None => look_up(session, want)?.first().map(|found| (found.place, found.raw_len)),
+            // A catalogue page keeps its hints after a prune has moved what they point to.
+            Some(place) if !session.gone().packs.contains(&place.pack.name) => Some((place, want.blob.raw_len)),
+            _ => look_up(session, want)?.first().map(|found| (found.place, found.raw_len)),
         };
         if let Some((place, raw_len)) = found {
             placed.push(Placed { number, kind: want.kind, place, raw_len });

@@ -40,6 +40,8 @@ pub struct Session<'r> {
     registered: bool,
     /// A write of which nobody knows whether it landed, and that could not be marked: the session must not look as if it had ended.
     unresolved: AtomicBool,
+    /// Whether the index was looked at again.
+    refreshed: AtomicBool,
     listing: Listing,
     condemned: BTreeMap<SessionId, Condemned>,
     gone: Gone,
@@ -81,6 +83,7 @@ impl<'r> Session<'r> {
             record,
             registered,
             unresolved: AtomicBool::new(false),
+            refreshed: AtomicBool::new(false),
             listing,
             condemned,
             gone,
@@ -248,6 +251,23 @@ impl<'r> Session<'r> {
             }
             found => found,
         }
+    }
+
+    /// Opens segments that were stored since the session began, once: a snapshot may have been listed later than the segments that it needs.
+    /// Whether there are any.
+    pub(super) fn refresh_index(&self) -> Result<bool> {
+        if self.refreshed.swap(true, Ordering::SeqCst) {
+            return Ok(false);
+        }
+        let (index, io) = (self.index()?, self.repo.io());
+        let now = Listing::segments_now(io)?;
+        let is_known = |name: &ObjectHash| self.listing.segments.iter().any(|(known, _)| known == name);
+        if now.iter().all(|(name, _)| is_known(name)) {
+            return Ok(false);
+        }
+        let fresh = Index::open(io, &now, self.absent.clone())?;
+        *index.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(true)
     }
 
     /// Merges index segments if there are many; for the end of a run that wrote. Returns how many were merged.
