@@ -7,6 +7,7 @@ use tokio::runtime::Handle;
 use crate::clock::SharedClock;
 use crate::crypto::entropy;
 use crate::error::{ErrorKind, Result};
+use crate::limits::PACK_MAX;
 use crate::storage::Store;
 
 /// The folder of one run.
@@ -33,11 +34,14 @@ impl Trash {
 
     /// Copies the object at `key`, which stays; says whether there is one.
     pub fn keep(&self, key: &str) -> Result<bool> {
-        match self.runtime.block_on(self.store.copy(key, &format!("{}{key}", self.folder))) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error.within(format!("keep {key} before it is changed"))),
-        }
+        let said = |error: crate::error::Error| error.within(format!("keep {key} before it is changed"));
+        // Read and stored, not copied by the store: there are servers that take a copy for the storing of an empty object.
+        let bytes = match self.runtime.block_on(self.store.get(key, PACK_MAX)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            bytes => bytes.map_err(said)?,
+        };
+        self.runtime.block_on(self.store.put(&format!("{}{key}", self.folder), bytes)).map_err(said)?;
+        Ok(true)
     }
 
     /// Moves the object at `key` away: copied first, then deleted. Says whether there was one; another run may have been faster.

@@ -271,12 +271,6 @@ impl Store {
         }
     }
 
-    /// Copies an object within the store, without its bytes coming here where the store can do that. One that is there is replaced.
-    pub async fn copy(&self, from: &str, to: &str) -> Result<()> {
-        let (source, target) = (self.path(from)?, self.path(to)?);
-        self.objects.copy(&source, &target).await.map_err(|error| self.failed("copy", from, error))
-    }
-
     /// The size of an object.
     pub async fn head(&self, key: &str) -> Result<u64> {
         let path = self.path(key)?;

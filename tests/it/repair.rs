@@ -372,7 +372,7 @@ fn what_is_left_of_a_file_stays_at_its_place_and_is_marked() {
     index(&repo, Mode::Apply).unwrap();
     let plan = snapshots(&repo, false, Mode::Plan).unwrap();
     assert_eq!((plan.steps.len(), plan.marked.len(), plan.notes.len()), (2, 2, 0), "{plan:?}");
-    assert!(plan.marked.iter().any(|loss| loss.contains("500 B of 1000 B of file /file")), "{plan:?}");
+    assert!(plan.marked.iter().any(|loss| loss.contains("a part of file /file (500 B of 1000 B)")), "{plan:?}");
     snapshots(&repo, false, Mode::Apply).unwrap();
 
     let (snapshot, seen) = latest(&repo).unwrap();

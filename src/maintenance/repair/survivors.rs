@@ -280,7 +280,13 @@ impl Reading<'_, '_, '_> {
         };
         self.groups.extend(entry.link);
         let Some(Remains { chunks, extents, lost }) = left else { return Ok(entry) };
-        self.losses.push(format!("{} of {} of file {}", ByteSize(lost), ByteSize(file.size), entry.path.display()));
+        let part = if lost == len { "all" } else { "a part" };
+        self.losses.push(format!(
+            "{part} of file {} ({} of {})",
+            entry.path.display(),
+            ByteSize(lost),
+            ByteSize(file.size)
+        ));
         file.content = match &mut self.heir {
             Some(heir) if !chunks.is_empty() => heir.content(chunks)?,
             Some(_) | None => Content::Empty,
