@@ -44,6 +44,8 @@ pub(super) struct Marker<'m> {
     watch: &'m Watch<'m>,
     /// Half the ids of pages and lists that were read or are to be.
     seen: HashSet<[u8; 16]>,
+    /// Snapshots that were listed and are not there.
+    vanished: HashSet<SessionId>,
     /// Hears of each blob that had not been used before.
     fresh: &'m (dyn Fn(&BlobId) + Sync),
 }
@@ -55,12 +57,17 @@ impl<'m> Marker<'m> {
         watch: &'m Watch<'m>,
         fresh: &'m (dyn Fn(&BlobId) + Sync),
     ) -> Self {
-        Self { session, usage, watch, seen: HashSet::new(), fresh }
+        Self { session, usage, watch, seen: HashSet::new(), vanished: HashSet::new(), fresh }
     }
 
     /// The same, but pages that were read before are not read again.
     pub(super) fn knowing(self, seen: HashSet<[u8; 16]>) -> Self {
         Self { seen, ..self }
+    }
+
+    /// Snapshots that were listed and are not there: forgotten since. A write that lands late may bring one back.
+    pub(super) const fn vanished(&self) -> &HashSet<SessionId> {
+        &self.vanished
     }
 
     /// Halves of the ids of all pages that were read.
@@ -84,7 +91,9 @@ impl<'m> Marker<'m> {
                         self.push(pages, &mut stack);
                     }
                     // Forgotten since it was listed. A listing that lies shows when it is repeated, before anything is removed.
-                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    Err(error) if error.kind() == ErrorKind::NotFound => {
+                        self.vanished.insert(name.id);
+                    }
                     Err(error) => return Err(unreadable(name, error)),
                 }
             }

@@ -253,7 +253,9 @@ impl Removal<'_> {
     }
 
     fn spare_for_new_snapshots(&mut self, now: &Session<'_>, spared: &mut HashSet<ObjectHash>) -> Result<()> {
-        let known: HashSet<SessionId> = self.before.snapshots.iter().map(|name| name.id).collect();
+        // One that could not be read when the plan was made is new when it is there again.
+        let read = |id: &SessionId| !self.survey.vanished.contains(id);
+        let known: HashSet<SessionId> = self.before.snapshots.iter().map(|name| name.id).filter(read).collect();
         let new: Vec<&SnapshotName> = now.snapshots().iter().filter(|name| !known.contains(&name.id)).collect();
         if new.is_empty() {
             return Ok(());

@@ -38,6 +38,8 @@ pub(super) struct Survey {
     pub(super) usage: Usage,
     /// Pages that were read: halves of their ids.
     pub(super) seen: HashSet<[u8; 16]>,
+    /// Snapshots that were listed, but were not there to be read.
+    pub(super) vanished: HashSet<SessionId>,
     /// Packs to be rewritten, by number.
     pub(super) repack: Vec<u32>,
     /// All packs that are to go, with their bytes.
@@ -71,6 +73,7 @@ pub(super) fn survey(
     let mut survey = Survey {
         usage,
         seen: HashSet::new(),
+        vanished: HashSet::new(),
         repack: Vec::new(),
         victims: HashMap::new(),
         orphans: HashSet::new(),
@@ -189,10 +192,12 @@ fn mark(session: &Session<'_>, before: &Before, survey: &mut Survey, watch: &Wat
     }
     // Pages that a marked snapshot needs may be lost, and what they name is then not marked: neither the next snapshot that has them nor one that
     // comes while this prune waits, with such a page stored anew, must take them for read.
+    survey.vanished.extend(marker.vanished());
     survey.seen = marker.into_seen();
     for name in suspect {
         let mut marker = Marker::new(session, &survey.usage, watch, &|_| ()).knowing(survey.seen.clone());
         let lost = marker.mark(&[name])?;
+        survey.vanished.extend(marker.vanished());
         survey.suspect.push((name.id, lost.is_empty()));
     }
     Ok(())
