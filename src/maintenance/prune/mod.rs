@@ -247,6 +247,11 @@ impl Removal<'_> {
             );
             self.survey.usage.set_newer(newer);
         }
+        // A marked snapshot may be whole and have been reported: what of it could not be read may have been moved by another prune just then.
+        let is_unsure = self.survey.suspect.iter().any(|(_, is_whole)| !is_whole);
+        if is_unsure && now.gone().packs != self.session.gone().packs {
+            return Err(overtaken());
+        }
         self.spare_for_new_snapshots(now, &mut spared)?;
         spared.retain(|name| self.survey.victims.contains_key(name));
         Ok(spared)
@@ -272,7 +277,11 @@ impl Removal<'_> {
         };
         let mut marker = Marker::new(now, usage, self.watch, &fresh).knowing(std::mem::take(&mut self.survey.seen));
         for (snapshot, error) in marker.mark(&new)? {
-            if !now.listing().suspect.contains(&snapshot) {
+            if now.listing().suspect.contains(&snapshot) {
+                if self.session.repo().observe()?.gone().packs != now.gone().packs {
+                    return Err(overtaken());
+                }
+            } else {
                 return Err(error
                     .within(format!(
                         "snapshot {}, which is new, needs what is not there; nothing was removed",
@@ -342,6 +351,14 @@ impl Removal<'_> {
         // sweep_forgotten
         self.session.repo().sweep_forgotten(settled)
     }
+}
+
+fn overtaken() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "another prune removed packs while this one looked at a snapshot that is marked as suspect",
+    )
+    .with_hint("nothing was removed; run it again")
 }
 
 /// Whether a run is not waited for any more.
