@@ -33,6 +33,7 @@ use parent::Parent;
 /// Errors of the store, and `Invalid` when there is nothing at all to save.
 pub fn run(repo: &Repository, options: &BackupOptions, watch: &Watch<'_>) -> Result<BackupReport> {
     let start = repo.clock().now();
+    options.check_room()?;
     let session = if options.dry_run { repo.observe()? } else { repo.write_session()? };
     let report = save(&session, options, start, watch);
     if report.is_err() {

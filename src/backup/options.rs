@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use chrono::{DateTime, FixedOffset};
 
+use crate::error::{Error, Result};
 use crate::id::SessionId;
 use crate::repo::{Status, Summary};
+use crate::size::ByteSize;
 use crate::volume::{Rules, Source};
 
 /// What to compare with.
@@ -48,6 +50,39 @@ pub struct BackupOptions {
     pub dry_run: bool,
     /// Write no snapshot when nothing differs from the parent.
     pub skip_if_unchanged: bool,
+}
+
+/// Room in a snapshot for the texts that it is given. Besides them it has the root of its catalogue and the names of sparse bundles, 400 KiB
+/// at most; no snapshot is larger than [`crate::limits::OBJECT_MAX`].
+const TEXTS_MAX: usize = 512 << 10;
+
+impl BackupOptions {
+    /// Whether the snapshot will have room for the paths, patterns and tags: to be known before anything is read.
+    pub(super) fn check_room(&self) -> Result<()> {
+        let paths: usize = self.paths.iter().map(|path| stored_len(path)).sum();
+        let others: usize = self.excludes.iter().chain(&self.tags).map(|text| stored_len(text.as_bytes())).sum();
+        if paths + others <= TEXTS_MAX {
+            return Ok(());
+        }
+        let (paths, others, room) = (size(paths), size(others), size(TEXTS_MAX));
+        let count = self.paths.len();
+        Err(Error::invalid(format!(
+            "a snapshot names the paths it was given: these {count} take {paths}, excludes and tags {others}, and it has room for {room}"
+        ))
+        .with_hint("name directories above them and leave out the rest by --exclude or --exclude-file, or make several backups"))
+    }
+}
+
+/// What a path or another text takes in a snapshot, which is JSON: text where it is UTF-8, else hexadecimal digits.
+fn stored_len(text: &[u8]) -> usize {
+    match std::str::from_utf8(text) {
+        Ok(text) => serde_json::to_string(text).map_or(0, |json| json.len()) + 1,
+        Err(_) => 2 * text.len() + 12,
+    }
+}
+
+fn size(bytes: usize) -> ByteSize {
+    ByteSize(bytes as u64)
 }
 
 /// What a backup did.

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::events::{Event, Watch};
+use crate::events::{Event, Progress, Watch};
 use crate::id::ObjectHash;
 
 use super::budget::Coverage;
@@ -52,13 +52,18 @@ pub struct CheckReport {
     /// How far checks with a budget have come.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub coverage: Option<Coverage>,
-    /// The first 10,000 errors, one sentence each.
+    /// Files of snapshots that cannot be had as a whole; one that several snapshots share is counted with the page it stands in.
+    pub affected_files: u64,
+    /// The first 10,000 errors, one sentence each; of files the first hundred.
     #[serde(skip)]
     pub errors: Vec<String>,
     /// What is worth a line but no error.
     #[serde(skip)]
     pub notes: Vec<String>,
 }
+
+/// Files that are told one by one.
+const FILES_TOLD: u64 = 100;
 
 /// Takes what the threads of a check find.
 pub(super) struct Findings<'c> {
@@ -82,6 +87,20 @@ impl<'c> Findings<'c> {
                 report.errors.push(sentence);
             }
         });
+    }
+
+    /// An error about a file of a snapshot. A lost pack can be that of very many: some are told, and the rest is counted.
+    pub(super) fn file_error(&self, item: &str, error: &Error) {
+        let mut number = 0;
+        self.update(|report| {
+            report.affected_files += 1;
+            number = report.affected_files;
+        });
+        if number <= FILES_TOLD {
+            return self.error(item, error);
+        }
+        Progress::add(&self.watch.progress.errors, 1);
+        self.update(|report| report.num_errors += 1);
     }
 
     /// An error about a pack that makes it broken.
@@ -110,6 +129,11 @@ impl<'c> Findings<'c> {
     }
 
     pub(super) fn into_report(self) -> CheckReport {
+        let mut untold = 0;
+        self.update(|report| untold = report.affected_files.saturating_sub(FILES_TOLD));
+        if untold > 0 {
+            self.note(format!("{untold} more files of snapshots are affected, and not named here"));
+        }
         let mut report = self.report.into_inner().unwrap_or_else(PoisonError::into_inner);
         if report.num_errors > 0 && report.unreferenced_packs > 0 {
             // What is missing may lie in just these packs.

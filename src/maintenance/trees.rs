@@ -251,7 +251,7 @@ impl Page {
 }
 
 pub(super) fn file_error(context: &Context<'_>, snapshot: SessionId, path: &TreePath, error: &Error) {
-    context.findings.error(&format!("snapshot {}, file {}", snapshot.short(), path.display()), error);
+    context.findings.file_error(&format!("snapshot {}, file {}", snapshot.short(), path.display()), error);
 }
 
 fn misplaced() -> Error {

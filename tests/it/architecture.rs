@@ -63,7 +63,7 @@ fn no_source_file_is_longer_than_600_lines() {
 /// Whoever reads a promise in `docs/` can run what shows it. Names of tests are the ones with two underscores or more.
 #[test]
 fn tests_that_the_docs_name_exist() {
-    let mut code: String = ["trees.py", "generated.py", "rules.py", "s3.py"]
+    let mut code: String = ["trees.py", "generated.py", "durable.py", "rules.py", "s3.py"]
         .map(|file| fs::read_to_string(root().join("tests/peers").join(file)).expect("the comparisons can be read"))
         .concat();
     for path in files(root().join("tests/it")).into_iter().chain(files(root().join("src"))) {

@@ -2,13 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
+use object_store::memory::InMemory;
 use proptest::prelude::*;
+use volvault::ErrorKind;
 use volvault::backup::{self, ParentChoice};
 use volvault::catalog::{Content, Node};
 use volvault::events::{Action, Event, Observer, Progress, Stop, Watch};
-use volvault::repo::{Selector, SnapshotFilter, Status};
+use volvault::repo::{BlobKind, BlobWriter, Selector, SnapshotFilter, Status};
 
+use crate::support::faults::{Fault, FaultPlan, FaultStore, Op, Trouble, When};
+use crate::support::repo::Bench;
 use crate::support::vault::{Ear, Vault, assert_same, backup, contents, latest, noise, on_disk, options_for};
 
 fn write(root: &Path, name: &str, bytes: &[u8]) {
@@ -295,6 +300,73 @@ fn session_records_do_not_pile_up() {
     let listing = vault.open().unwrap().listing().unwrap();
     assert_eq!(listing.snapshots.len(), 70);
     assert!(listing.sessions.len() < 66, "{} sessions", listing.sessions.len());
+}
+
+#[test]
+fn a_parent_whose_pages_cannot_be_read_costs_a_full_read_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    for n in 0..3000u64 {
+        write(
+            dir.path(),
+            &format!("{:02}/a file with a long name to fill the pages of the catalogue {n:04}", n / 100),
+            b"x",
+        );
+    }
+    let bench = Bench::new();
+    backup(&bench.open(), &options_for(dir.path())).unwrap();
+    let kinds = bench.kinds_of_packs();
+    let trees: Vec<_> = kinds.iter().filter(|(_, kind)| **kind == BlobKind::Tree).map(|(key, _)| key).collect();
+    assert!(!trees.is_empty());
+    for key in &trees {
+        bench.damage(key);
+    }
+    assert!(latest(&bench.open()).is_err(), "the old snapshot is damaged");
+    let report = backup(&bench.open(), &options_for(dir.path())).unwrap();
+    assert!(report.summary.tree_blobs > 0, "pages that cannot be read where they lie are stored again");
+    assert_same(&latest(&bench.open()).unwrap().1, &on_disk(dir.path()));
+}
+
+#[test]
+fn more_paths_than_a_snapshot_can_name_are_refused_before_anything_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "file", b"content");
+    let vault = Vault::ready();
+    let before = vault.objects_listed();
+    let mut options = options_for(dir.path());
+    options.paths = (0..20_000).map(|n| format!("/some/where/below/a/directory/{n:08}").into_bytes()).collect();
+    let error = backup(&vault.open().unwrap(), &options).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.chain().contains("20000") && error.hint().unwrap().contains("--exclude"), "{error:?}");
+    assert_eq!(vault.objects_listed(), before);
+}
+
+#[test]
+fn as_many_paths_as_are_let_in_fit_into_a_snapshot() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "file", b"content");
+    let vault = Vault::ready();
+    let mut options = options_for(dir.path());
+    // Not UTF-8, so that each takes twice its length.
+    options.paths = (0..2500).map(|n| [&b"/\xff"[..], format!("{n:094}").as_bytes()].concat()).collect();
+    backup(&vault.open().unwrap(), &options).unwrap();
+}
+
+#[test]
+fn a_blob_that_could_not_be_stored_fails_the_run_whoever_heard_of_it() {
+    let refused = Fault::Fail(When::Before, Trouble::Denied);
+    let base = Arc::new(InMemory::new());
+    Vault::over(base.clone()).init().unwrap();
+    let vault = Vault::over(FaultStore::new(base, FaultPlan::some(Op::Put, "packs/", 1, refused)));
+    let repo = vault.open().unwrap();
+    let session = repo.write_session().unwrap();
+    let writer = BlobWriter::new(&session, false);
+    let failures = (0..100).filter(|n| writer.put(BlobKind::Data, &noise(8000, *n)).is_err()).count();
+    // Whether or not a caller went on after it.
+    assert!(writer.finish().is_err(), "{failures} failures were heard");
+    drop(session);
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "file", &noise(300_000, 1));
+    assert!(backup(&repo, &options_for(dir.path())).is_ok(), "the next run starts anew");
 }
 
 /// A step of a history: what is done to which of a few files.

@@ -442,3 +442,16 @@ fn a_part_with_a_damaged_pack_is_read_again_the_next_time() {
     let report = bench.check(ReadData::Budget(std::time::Duration::from_hours(1)));
     assert_eq!((report.broken_packs.len(), report.coverage.unwrap().read), (1, 1));
 }
+
+#[test]
+fn a_lost_pack_of_many_files_names_some_and_counts_the_rest() {
+    let bench = Bench::new();
+    write_tree(&bench.open(), &tree(1000, 20), Layout::Bundle);
+    let kinds = bench.kinds_of_packs();
+    bench.delete(kinds.iter().find(|(_, kind)| **kind == BlobKind::Data).map(|(key, _)| key.as_str()).unwrap());
+    let report = bench.check(ReadData::None);
+    let files = report.errors.iter().filter(|error| error.contains(", file ")).count();
+    assert_eq!((report.affected_files, files), (1000, 100), "{}", report.errors.len());
+    assert!(report.num_errors > 1000);
+    assert!(report.notes.iter().any(|note| note.contains("900 more files")), "{:?}", report.notes);
+}

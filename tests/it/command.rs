@@ -328,6 +328,56 @@ fn a_repository_on_s3_makes_its_bucket_and_gives_everything_back() {
     home.text(&["check", "--read-data"]);
 }
 
+/// A listener in the place of a cloud's metadata service (R35), and what points to it.
+fn trap(home: &mut Home) -> std::net::TcpListener {
+    let trap = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    trap.set_nonblocking(true).unwrap();
+    let url = format!("http://{}", trap.local_addr().unwrap());
+    home.set("AWS_EC2_METADATA_DISABLED", "false".to_owned());
+    for name in ["AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_METADATA_ENDPOINT"] {
+        home.set(name, url.clone());
+    }
+    home.set("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{url}/credentials"));
+    trap
+}
+
+#[test]
+fn with_keys_of_its_own_no_metadata_service_is_asked() {
+    let server = S3ServerThread::start();
+    let mut home = Home::new();
+    let trap_set = trap(&mut home);
+    for (name, value) in server.server.variables() {
+        home.set(name, value);
+    }
+    home.set("VOLVAULT_REPOSITORY", format!("s3:{}/bucket", server.server.endpoint));
+    home.set_key();
+    fill(&home.at("data"), 10, 2000);
+    for command in [&["init"][..], &["backup", "data"], &["check"], &["restore", "latest", "--target", "back"]] {
+        home.text(command);
+    }
+    assert!(trap_set.accept().is_err(), "somebody asked for credentials");
+}
+
+#[test]
+fn without_keys_the_metadata_service_is_asked() {
+    let mut home = Home::new();
+    let trap_set = trap(&mut home);
+    home.set("VOLVAULT_REPOSITORY", "s3:http://127.0.0.1:9/bucket".to_owned());
+    home.set("AWS_REGION", "us-east-1".to_owned());
+    home.set_key();
+    let mut child = home.start(&["snapshots"]);
+    // The trap of the test above is one: otherwise nothing would come here either.
+    let asked = (0..400).any(|_| {
+        trap_set.accept().is_ok() || {
+            pause(Duration::from_millis(50));
+            false
+        }
+    });
+    let _ = child.kill();
+    let _ = child.wait();
+    assert!(asked);
+}
+
 #[test]
 fn sigterm_leaves_a_partial_snapshot_and_exit_code_130() {
     let home = Home::with_repository();

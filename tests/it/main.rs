@@ -8,6 +8,7 @@ mod clouds;
 mod command;
 mod crash;
 mod damage;
+mod decoders;
 mod forget;
 mod generated;
 mod golden;

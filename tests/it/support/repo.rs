@@ -13,7 +13,7 @@ use volvault::catalog::{
 use volvault::events::{Observer, Progress, Stop, Watch};
 use volvault::maintenance::{self, CheckOptions, CheckReport, ReadData};
 use volvault::path::TreePath;
-use volvault::repo::{BlobKind, BlobWriter, Repository, Session, Snapshot, SnapshotName, Status, Summary};
+use volvault::repo::{BlobKind, BlobWriter, Repository, Session, Snapshot, SnapshotName, Status, Summary, pack_key};
 use volvault::storage::Store;
 
 use super::vault::{Ear, Vault};
@@ -70,6 +70,15 @@ impl Bench {
 
     pub(crate) fn delete(&self, key: &str) {
         self.vault.runtime.block_on(self.objects.delete(&key.into())).unwrap();
+    }
+
+    /// The keys of the packs that the index knows, and what is in them.
+    pub(crate) fn kinds_of_packs(&self) -> BTreeMap<String, BlobKind> {
+        let repo = self.open();
+        let session = repo.observe().unwrap();
+        let segments = session.open_segments().unwrap().into_iter().map(|(_, segment)| segment.unwrap());
+        let infos = segments.flat_map(|segment| segment.packs().to_vec()).collect::<Vec<_>>();
+        infos.into_iter().map(|info| (pack_key(&info.pack.name), info.kind)).collect()
     }
 
     /// Changes one byte in the middle of an object.
