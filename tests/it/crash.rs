@@ -118,7 +118,11 @@ fn a_change_of_keys_killed_at_any_operation_leaves_a_key_that_opens() {
         for (number, when) in (0..counted.numbered()).flat_map(|n| [(n, When::Before), (n, When::After)]) {
             let (survivor, faulty, outcome) = run(FaultPlan::kill_any(number, when));
             let what = format!("key {name}, operation {number}, {when:?}: {:?}", faulty.trace().last());
-            assert!(faulty.killed(), "{what}");
+            if !faulty.killed() {
+                // Slots are tried in the order of their names, which are random: this run found the right one earlier.
+                assert!(outcome.is_ok() && number + 3 > counted.numbered(), "{what}");
+                continue;
+            }
             let opens = |credential: &Credential| survivor.open_with(credential).is_ok();
             // The user knows both keys, and which one works depends on what was done last.
             let known = if opens(&old) { &old } else { &new };
