@@ -31,6 +31,8 @@ pub struct CopyReport {
     pub skipped: Vec<Snapshot>,
     /// Those that cannot be read.
     pub unreadable: Unreadable,
+    /// Those of which something is lost, and what.
+    pub failed: Vec<(Snapshot, Error)>,
 }
 
 /// What is known of content that was copied.
@@ -60,7 +62,7 @@ type Part = (ContentHash, usize, usize);
 /// Copies the snapshots `chosen`, or all that `filter` means, oldest first. `tell` hears of each when it is done.
 ///
 /// # Errors
-/// `Corrupt` when content cannot be read; errors of both stores; `Interrupted`.
+/// Errors of both stores; `Interrupted`. A snapshot that has lost content stands in the report, and the others are copied.
 pub fn copy(
     from: &Repository,
     to: &Repository,
@@ -92,7 +94,8 @@ fn run(
     snapshots.sort_by_key(|snapshot| snapshot.time);
     let session = to.observe()?;
     // One that may lack content is copied again.
-    let is_sound = |snapshot: &&Snapshot| !session.listing().suspect.contains(&snapshot.id);
+    let is_whole = |snapshot: &Snapshot| !snapshot.tags.iter().any(|tag| tag == REPAIRED);
+    let is_sound = |snapshot: &&Snapshot| !session.listing().suspect.contains(&snapshot.id) && is_whole(snapshot);
     let there = session.load_all(&SnapshotFilter::default())?.0;
     let like = |snapshot: &Snapshot| Some(likeness(snapshot.original?, snapshot));
     let mut there: HashSet<Likeness> = there.iter().filter(is_sound).filter_map(like).collect();
@@ -105,13 +108,23 @@ fn run(
             report.skipped.push(snapshot);
             continue;
         }
-        let id = one(from, to, &snapshot, (&mut known, watch))?;
+        let id = match one(from, to, &snapshot, (&mut known, watch)) {
+            // What is lost here must not keep the others back.
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {
+                report.failed.push((snapshot, error));
+                continue;
+            }
+            id => id?,
+        };
         there.insert(likeness);
         tell(&snapshot, Some(id));
         report.copied.push((snapshot, id));
     }
     Ok(report)
 }
+
+/// The tag of snapshots that hold what is left of damaged ones.
+const REPAIRED: &str = "repaired";
 
 /// What is the same for a snapshot and its copy.
 type Likeness = (SessionId, chrono::DateTime<chrono::Utc>, String, Vec<Vec<u8>>);
@@ -158,7 +171,7 @@ fn copy_into(
     let mut root = copying.tree.finish(&mut |page| store(&writer, page))?;
     writer.finish()?;
     root.fill_hints(&|id| writer.place(&id));
-    let newest = newest(session, snapshot)?;
+    let newest = newest(session, snapshot);
     let new = Snapshot {
         id: session.id(),
         parent: None,
@@ -177,9 +190,11 @@ fn copy_into(
 }
 
 /// The newest snapshot of this source that is there.
-fn newest(session: &Session<'_>, snapshot: &Snapshot) -> Result<Option<Snapshot>> {
+fn newest(session: &Session<'_>, snapshot: &Snapshot) -> Option<Snapshot> {
     let source = snapshot.source(session.repo().keys());
-    session.snapshots().iter().find(|name| name.source == source).map(|name| session.load(name)).transpose()
+    // One that cannot be read, or was forgotten meanwhile, is no reason to fail.
+    let mut of_source = session.snapshots().iter().filter(|name| name.source == source);
+    of_source.find_map(|name| session.load(name).ok())
 }
 
 fn store(writer: &BlobWriter<'_>, page: &[u8]) -> Result<StoredPage> {

@@ -64,9 +64,18 @@ pub fn tag(
     } else {
         (chosen.iter().map(|chosen| session.find(chosen, filter)).collect::<Result<_>>()?, Unreadable::new())
     };
+    let is_suspect = |snapshot: &&Snapshot| session.listing().suspect.contains(&snapshot.id);
+    if let Some(snapshot) = snapshots.iter().find(|snapshot| !chosen.is_empty() && is_suspect(snapshot)) {
+        return Err(Error::invalid(format!(
+            "snapshot {} is marked as suspect: a prune gave its run up, and it may lack content",
+            snapshot.id.short()
+        ))
+        .with_hint("a prune takes the mark away if it is whole; else forget it"));
+    }
+    let snapshots: Vec<&Snapshot> = snapshots.iter().filter(|snapshot| !is_suspect(snapshot)).collect();
     let mut report = TagReport { changed: Vec::new(), unreadable };
     let before = retagged(&session)?;
-    for snapshot in &snapshots {
+    for snapshot in snapshots {
         if watch.stop.requested() {
             break;
         }
@@ -91,8 +100,10 @@ type Retagged = HashMap<(SessionId, chrono::DateTime<chrono::Utc>, Vec<String>),
 
 fn retagged(session: &Session<'_>) -> Result<Retagged> {
     let (all, _) = session.load_all(&SnapshotFilter::default())?;
+    // One that may lack content replaces nothing.
+    let all = all.into_iter().filter(|snapshot| !session.listing().suspect.contains(&snapshot.id));
     let key = |snapshot: Snapshot| Some(((snapshot.original?, snapshot.time.to_utc(), snapshot.tags), snapshot.id));
-    Ok(all.into_iter().filter_map(key).collect())
+    Ok(all.filter_map(key).collect())
 }
 
 fn first(snapshot: &Snapshot) -> SessionId {

@@ -11,6 +11,7 @@ use crate::error::{ErrorKind, Result};
 use crate::id::ObjectHash;
 
 use super::index::{Segment, SegmentBuilder, segment_key};
+use super::listing::Listing;
 use super::session::Session;
 
 /// This many segments of about the same size are merged.
@@ -82,8 +83,10 @@ fn merge(session: &Session<'_>, group: &[&Segment], dropped: &HashSet<ObjectHash
         builder.add_segment(io, segment, dropped)?;
     }
     let written = session.repo().clock().now().timestamp();
-    let store = |builder: SegmentBuilder, supersedes: &[ObjectHash]| -> Result<()> {
+    let mut stored = Vec::new();
+    let mut store = |builder: SegmentBuilder, supersedes: &[ObjectHash]| -> Result<()> {
         let sealed = builder.finish(&io.keys, written, supersedes)?;
+        stored.push(segment_key(&sealed.hash));
         io.block(io.store.put(&segment_key(&sealed.hash), sealed.bytes.into()))
             .map_err(|error| error.within("store a merged index segment"))
     };
@@ -93,6 +96,14 @@ fn merge(session: &Session<'_>, group: &[&Segment], dropped: &HashSet<ObjectHash
         store(layer, &[])?;
     }
     store(builder, &supersedes)?;
+    // Somebody else has merged one of them meanwhile, or a repair has taken one out because of what it says: ours is not to bring it back.
+    let now: HashSet<ObjectHash> = Listing::segments_now(io)?.into_iter().map(|(name, _)| name).collect();
+    if group.iter().any(|segment| !now.contains(&segment.name())) {
+        stored.reverse();
+        return io
+            .block(io.store.delete_many(stored))
+            .map_err(|error| error.within("take a merged index segment back"));
+    }
     for segment in group {
         match io.block(io.store.delete(&segment_key(&segment.name()))) {
             Ok(()) => {}

@@ -103,11 +103,11 @@ impl Listing {
                 session.keys.push(key.to_owned());
                 true
             }),
-            (Some("condemned"), Some(_), None) => {
+            (Some("condemned"), Some(name), None) if is_record(name) => {
                 self.condemned.push(key.to_owned());
                 true
             }
-            (Some("dropped"), Some(_), None) => {
+            (Some("dropped"), Some(name), None) if is_record(name) => {
                 self.dropped.push((key.to_owned(), size));
                 true
             }
@@ -121,4 +121,11 @@ impl Listing {
             self.unknown.push(key.to_owned());
         }
     }
+}
+
+/// Whether this is the name of a prune's record. What a network file system or a tool that synchronises leaves beside them is none.
+fn is_record(name: &str) -> bool {
+    name.split_once('-').is_some_and(|(prune, part)| {
+        prune.parse::<SessionId>().is_ok() && (part == "waits" || part.parse::<u32>().is_ok())
+    })
 }

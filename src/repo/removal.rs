@@ -81,8 +81,10 @@ impl Session<'_> {
 
     fn other(&self, id: SessionId, session: &ListedSession, listing: &Listing) -> Result<Option<Other>> {
         let Some(key) = session.keys.first() else { return Ok(None) };
-        let silent = match (listing.newest, session.seen) {
-            (Some(now), Some(seen)) => now - seen,
+        // The store's time now, as nearly as we know it. Whoever is ahead of it by days gave his sign of life with a wrong clock.
+        let now = listing.sessions.get(&self.id()).and_then(|own| own.seen).or(listing.newest);
+        let silent = match (now, session.seen) {
+            (Some(now), Some(seen)) => (now - seen).abs(),
             _ => TimeDelta::zero(),
         };
         match Record::read(self.repo().io(), key) {

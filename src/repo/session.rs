@@ -62,13 +62,14 @@ impl<'r> Session<'r> {
             Some(Ok(())) => true,
             // Whoever may only read (no right to write, a read-only file system) can still restore; a prune then does not wait for it.
             Some(Err(error))
-                if kind == Some(SessionKind::Read) && matches!(error.kind(), ErrorKind::Denied | ErrorKind::Local) =>
+                if kind == Some(SessionKind::Read)
+                    && matches!(error.kind(), ErrorKind::Denied | ErrorKind::Local | ErrorKind::Corrupt) =>
             {
                 false
             }
             Some(Err(error)) => return Err(error.within("register this run with the repository")),
         };
-        let (listing, condemned, gone) = look(repo)?;
+        let (listing, condemned, gone) = look(repo, kind == Some(SessionKind::Read))?;
         let mut absent = gone.packs.clone();
         // What a writer must not build on is what is condemned, too. A reader needs that: a prune may yet spare it.
         if kind == Some(SessionKind::Write) {
@@ -309,6 +310,16 @@ impl<'r> Session<'r> {
     /// # Errors
     /// `Unavailable` when it is not: the new snapshot may lack content, and is marked so.
     pub fn publish_beside(&self, snapshot: &Snapshot, old: &SnapshotName) -> Result<SnapshotName> {
+        if self.listing.suspect.contains(&old.id) {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                format!(
+                    "snapshot {} is marked as suspect: a prune gave its run up, and it may lack content",
+                    old.id.short()
+                ),
+            )
+            .with_hint("a prune takes the mark away if it is whole; else forget it"));
+        }
         let name = self.publish(snapshot)?;
         let Err(error) = self.repo.io().block(self.repo.io().store.head(&old.key())) else { return Ok(name) };
         self.mark_suspect()?;
@@ -369,7 +380,10 @@ fn read(index: &RwLock<Index>) -> RwLockReadGuard<'_, Index> {
 }
 
 /// What lies in `state/`, and the packs that are condemned or dropped.
-fn look(repo: &Repository) -> Result<(Listing, BTreeMap<SessionId, Condemned>, Gone)> {
+///
+/// With `may_miss`, records that cannot be opened count for nothing: whoever only reads verifies every blob anyway, and must get at the data
+/// of a repository that nobody can write to.
+fn look(repo: &Repository, may_miss: bool) -> Result<(Listing, BTreeMap<SessionId, Condemned>, Gone)> {
     let io = repo.io();
     for _ in 0..LISTED_AGAIN_MAX {
         let mut listing = repo.listing()?;
@@ -382,6 +396,9 @@ fn look(repo: &Repository) -> Result<(Listing, BTreeMap<SessionId, Condemned>, G
             }
             // A prune has ended meanwhile, and removed its condemned record after its tombstones were stored.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) if may_miss && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => {
+                return Ok((listing, BTreeMap::new(), Gone::default()));
+            }
             Err(error) => return Err(error),
         }
     }

@@ -89,10 +89,9 @@ pub(super) fn machine() -> Option<String> {
 
 /// Whether the process of a record has certainly ended: it is not there any more, and was of this machine and boot.
 pub(super) fn has_died(record: &Record) -> bool {
-    record.machine.is_some()
-        && record.machine == machine()
-        && std::path::Path::new("/proc/self").exists()
-        && !std::path::Path::new(&format!("/proc/{}", record.pid)).exists()
+    let pid = i32::try_from(record.pid).ok().and_then(rustix::process::Pid::from_raw);
+    let is_gone = |pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH);
+    record.machine.is_some() && record.machine == machine() && pid.is_some_and(is_gone)
 }
 
 pub(super) fn record_key(id: SessionId, n: &str) -> String {

@@ -212,6 +212,11 @@ fn kind_of_generic(error: &StoreError) -> (ErrorKind, Option<&'static str>) {
             _ => (ErrorKind::Unavailable, Some("the store is overloaded or ill: try again later")),
         };
     }
+    // A disk that cannot give back what it was given (EIO, EBADMSG, EUCLEAN): that object is damaged, and the others can still be looked at.
+    let code = |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<std::io::Error>()?.raw_os_error();
+    if chain(error).filter_map(code).any(|code| [5, 74, 117].contains(&code)) {
+        return (ErrorKind::Corrupt, Some("the disk cannot read or write it: look at its health"));
+    }
     // Before the I/O errors: it comes within one.
     if is_untrusted(error) {
         return (ErrorKind::Unavailable, Some(CERTIFICATE_HINT));

@@ -63,6 +63,16 @@ pub(in crate::cli) fn run(app: &App<'_>, args: &CopyArgs) -> Result<Outcome> {
     } else {
         app.console.say(&format!("copied {copied} snapshots, {skipped} were there already"));
     }
+    for (snapshot, error) in &report.failed {
+        app.console.warn(&format!("snapshot {} was not copied: {}", snapshot.id.short(), error.chain()));
+    }
+    let missing = report.failed.len() + report.unreadable.len();
+    if missing > 0 {
+        return Err(crate::Error::new(
+            crate::error::ErrorKind::Corrupt,
+            format!("{missing} snapshots could not be copied"),
+        ));
+    }
     Ok(Outcome::Complete)
 }
 

@@ -30,6 +30,9 @@ pub(super) fn prune(app: &App<'_>, repository: &Repository, args: &PruneOptionAr
         maintenance::prune(repository, &options, watch, &mut |plan| tell_plan(app, plan))
     })?;
     tell(app, &report);
+    if stop.requested() {
+        return Ok(Outcome::Interrupted);
+    }
     Ok(Outcome::Complete)
 }
 

@@ -138,7 +138,8 @@ impl Removal<'_> {
         let spared = self.decide(&now)?;
         let dropped: HashSet<ObjectHash> = ripe.iter().filter(|name| !spared.contains(*name)).copied().collect();
         // drop
-        if !dropped.is_empty() || !self.survey.lost.is_empty() {
+        self.still_condemned(&now, &packs)?;
+        if !dropped.is_empty() || !self.settled_losses(&waiting).is_empty() {
             self.drop_packs(&dropped, &now, &waiting)?;
         }
         // delete_packs
@@ -167,7 +168,6 @@ impl Removal<'_> {
         let mut waiting =
             Waiting { left: self.at_work(&since)?, since: std::mem::take(&mut since), marked: BTreeSet::new() };
         if packs.is_empty() {
-            waiting.left.clear();
             return Ok(waiting);
         }
         if !waiting.left.is_empty() {
@@ -233,6 +233,7 @@ impl Removal<'_> {
         let mut unreliable: HashSet<ObjectHash> =
             others.flat_map(|(_, condemned)| condemned.packs.iter().copied()).collect();
         unreliable.extend(&now.gone().packs);
+        unreliable.extend(self.lost_since()?);
         let relied = &self.relied;
         spared.extend(relied.on.iter().filter(|(on, _)| unreliable.contains(on)).map(|(_, victim)| *victim));
         if relied.new.iter().any(|name| unreliable.contains(name)) {
@@ -294,8 +295,47 @@ impl Removal<'_> {
         Ok(())
     }
 
+    /// Packs that are not there and that nobody needs: their names go, so that nobody builds on them. Not while somebody might, who could still
+    /// be helped by a copy.
+    fn settled_losses(&self, waiting: &Waiting) -> &HashSet<ObjectHash> {
+        static NONE: std::sync::LazyLock<HashSet<ObjectHash>> = std::sync::LazyLock::new(HashSet::new);
+        let is_settled = waiting.left.is_empty() && self.survey.suspect.iter().all(|(_, is_whole)| *is_whole);
+        if is_settled { &self.survey.lost } else { &NONE }
+    }
+
+    /// Somebody may have taken our record away, and others build on these packs again.
+    fn still_condemned(&self, now: &Session<'_>, packs: &[ObjectHash]) -> Result<()> {
+        let own = now.condemned().get(&self.session.id());
+        if packs.iter().all(|name| own.is_some_and(|own| own.packs.contains(name))) {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            "what this prune has condemned is not condemned any more; nothing was removed",
+        )
+        .with_hint("somebody removed its record: run it again"))
+    }
+
+    /// Packs on which repacking relied, and that are not there any more as they were.
+    fn lost_since(&self) -> Result<HashSet<ObjectHash>> {
+        let relied: HashSet<ObjectHash> = self.relied.on.iter().map(|(on, _)| *on).collect();
+        if relied.is_empty() {
+            return Ok(relied);
+        }
+        let stored = self.session.repo().stored_packs()?.packs;
+        let stored: HashMap<ObjectHash, u64> = stored.into_iter().map(|pack| (pack.name, pack.size)).collect();
+        let size = |name: &ObjectHash| {
+            let known =
+                self.survey.usage.number(name).and_then(|number| self.survey.usage.packs().get(number as usize));
+            known.map(|info| info.size)
+        };
+        let is_lost =
+            |name: &ObjectHash| stored.get(name).is_none_or(|found| size(name).is_some_and(|size| size != *found));
+        Ok(relied.into_iter().filter(is_lost).collect())
+    }
+
     fn drop_packs(&self, dropped: &HashSet<ObjectHash>, now: &Session<'_>, waiting: &Waiting) -> Result<()> {
-        let packs = dropped.iter().chain(&self.survey.lost).copied().collect();
+        let packs = dropped.iter().chain(self.settled_losses(waiting)).copied().collect();
         // Read after the snapshots were listed: a forget stores its record first, so what is not listed any more is recorded by now.
         let forgotten = self.session.repo().forgotten()?;
         let listed: HashSet<SessionId> = now.snapshots().iter().map(|name| name.id).collect();

@@ -157,7 +157,17 @@ pub(super) fn table(
         for info in segment.packs() {
             let name = info.pack.name;
             let is_there = !session.gone().packs.contains(&name) && !lost.contains(&name) && {
-                let is_there = before.packs.contains_key(&name) || is_stored(session, info)?;
+                let listed = before.packs.get(&name);
+                if let Some(pack) = listed.filter(|pack| pack.size != info.size) {
+                    return Err(Error::corrupt(format!(
+                        "pack {name} has {} bytes, the index says {}",
+                        pack.size, info.size
+                    ))
+                    .with_hint(
+                        "nothing was removed; run `volvault repair packs`, or `volvault repair --from` a copy, first",
+                    ));
+                }
+                let is_there = listed.is_some() || is_stored(session, info)?;
                 if !is_there {
                     lost.insert(name);
                 }
@@ -323,7 +333,8 @@ fn orphans(
     survey: &mut Survey,
     (options, forced): (&PruneOptions, &HashSet<ObjectHash>),
 ) {
-    let newest = session.listing().newest;
+    let listing = session.listing();
+    let newest = listing.sessions.get(&session.id()).and_then(|own| own.seen).or(listing.newest);
     for pack in before.packs.values() {
         let is_named = survey.usage.number(&pack.name).is_some();
         if is_named || survey.unreliable.contains(&pack.name) {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Progress, Watch};
 use crate::id::ObjectHash;
 use crate::repo::{CONFIG, IndexWriter, Repository, Session, Trash};
@@ -64,6 +64,13 @@ fn records(repo: &Repository, trash: &Trash, report: &mut RepairReport) -> Resul
     for (key, error) in repo.inspect_records()?.1 {
         if key == CONFIG {
             report.lost.push(format!("{key} is damaged ({}): it comes back only from a copy", error.chain()));
+            continue;
+        }
+        // The key of these says what others need to know, and what is in them stops nobody. A newer program's records are none of ours.
+        if key.starts_with("state/sessions/")
+            || key.starts_with("state/suspect/")
+            || error.kind() == ErrorKind::Unsupported
+        {
             continue;
         }
         blocked |= key.starts_with("state/condemned/") || key.starts_with("state/dropped/");

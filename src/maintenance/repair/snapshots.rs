@@ -78,7 +78,20 @@ fn run(
         if !survey.is_damaged(&snapshot.root)? {
             continue;
         }
-        match repaired.get(&first(snapshot)).filter(|by| **by != snapshot.id) {
+        if session.listing().suspect.contains(&snapshot.id) {
+            note(watch, report, format!("snapshot {} is marked as suspect, and left as it is", snapshot.id.short()));
+            continue;
+        }
+        let before = repaired.get(&first(snapshot)).map(Vec::as_slice).unwrap_or_default();
+        let before = before.iter().filter(|by| by.id != snapshot.id);
+        let mut same = None;
+        for by in before {
+            // What a copy has brought back since is not in it.
+            if same.is_none() && holds_the_same(session, &mut survey, snapshot, by)? {
+                same = Some(by.id);
+            }
+        }
+        match same {
             Some(by) if options.forget => {
                 report.steps.push(format!(
                     "remove snapshot {}, repaired before as {}",
@@ -123,10 +136,26 @@ fn candidates(session: &Session<'_>, options: &RepairSnapshots) -> Result<(Vec<S
 }
 
 /// Snapshots that were repaired before, each with the one that a repair made of it.
-fn repaired(session: &Session<'_>) -> Result<HashMap<SessionId, SessionId>> {
+fn repaired(session: &Session<'_>) -> Result<HashMap<SessionId, Vec<Snapshot>>> {
     let filter = SnapshotFilter { tags: vec![vec![TAG.to_owned()]], ..SnapshotFilter::default() };
-    let made = session.load_all(&filter)?.0;
-    Ok(made.iter().filter_map(|snapshot| Some((snapshot.original?, snapshot.id))).collect())
+    let mut repaired: HashMap<SessionId, Vec<Snapshot>> = HashMap::new();
+    for snapshot in session.load_all(&filter)?.0 {
+        if let Some(original) = snapshot.original.filter(|_| !session.listing().suspect.contains(&snapshot.id)) {
+            repaired.entry(original).or_default().push(snapshot);
+        }
+    }
+    Ok(repaired)
+}
+
+/// Whether what is left of `snapshot` now is just what `by` has. Stores nothing.
+fn holds_the_same(session: &Session<'_>, survey: &mut Survey<'_>, snapshot: &Snapshot, by: &Snapshot) -> Result<bool> {
+    let writer = BlobWriter::new(session, true);
+    let mut author = Author { writer: &writer, tree: TreeWriter::new(session.repo().keys().page_cut()) };
+    survey.survivors(&snapshot.root, &mut author)?;
+    let root = author.tree.finish(&mut |page| store(&writer, page))?;
+    Ok(root.level == by.root.level
+        && root.children.len() == by.root.children.len()
+        && root.children.iter().zip(&by.root.children).all(|(left, right)| left.id == right.id))
 }
 
 /// The snapshot that it was before all changes.
