@@ -69,7 +69,7 @@ impl<'r> Session<'r> {
             }
             Some(Err(error)) => return Err(error.within("register this run with the repository")),
         };
-        let (listing, condemned, gone) = look(repo, kind == Some(SessionKind::Read))?;
+        let (listing, condemned, gone) = look(repo)?;
         let mut absent = gone.packs.clone();
         // What a writer must not build on is what is condemned, too. A reader needs that: a prune may yet spare it.
         if kind == Some(SessionKind::Write) {
@@ -380,10 +380,7 @@ fn read(index: &RwLock<Index>) -> RwLockReadGuard<'_, Index> {
 }
 
 /// What lies in `state/`, and the packs that are condemned or dropped.
-///
-/// With `may_miss`, records that cannot be opened count for nothing: whoever only reads verifies every blob anyway, and must get at the data
-/// of a repository that nobody can write to.
-fn look(repo: &Repository, may_miss: bool) -> Result<(Listing, BTreeMap<SessionId, Condemned>, Gone)> {
+fn look(repo: &Repository) -> Result<(Listing, BTreeMap<SessionId, Condemned>, Gone)> {
     let io = repo.io();
     for _ in 0..LISTED_AGAIN_MAX {
         let mut listing = repo.listing()?;
@@ -396,9 +393,6 @@ fn look(repo: &Repository, may_miss: bool) -> Result<(Listing, BTreeMap<SessionI
             }
             // A prune has ended meanwhile, and removed its condemned record after its tombstones were stored.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) if may_miss && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => {
-                return Ok((listing, BTreeMap::new(), Gone::default()));
-            }
             Err(error) => return Err(error),
         }
     }
