@@ -1,31 +1,10 @@
 //! Groups, filters, and what is refused; the rules have their own tests in `retention`.
 
 use super::*;
-use crate::catalog::InnerPage;
-use crate::repo::Summary;
 use crate::retention::Count;
 
 fn snapshot(day: u8, host: &str, paths: &[&[u8]]) -> Snapshot {
-    Snapshot {
-        id: SessionId::new([day; 16]),
-        time: DateTime::parse_from_rfc3339(&format!("2024-03-{day:02}T10:00:00Z")).unwrap(),
-        host: host.into(),
-        user: String::new(),
-        uid: 0,
-        gid: 0,
-        paths: paths.iter().map(|path| path.to_vec()).collect(),
-        tags: Vec::new(),
-        excludes: Vec::new(),
-        parent: None,
-        original: None,
-        status: Status::Complete,
-        root: InnerPage { level: 1, children: Vec::new() },
-        program: String::new(),
-        summary: Summary::default(),
-        seq: 0,
-        prev: None,
-        sparse: Vec::new(),
-    }
+    Snapshot { paths: paths.iter().map(|path| path.to_vec()).collect(), ..Snapshot::sample(day, host, &[]) }
 }
 
 fn partial(day: u8, host: &str) -> Snapshot {

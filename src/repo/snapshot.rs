@@ -90,6 +90,31 @@ impl Snapshot {
         keys.source_id(self.host.as_bytes(), &self.paths)
     }
 
+    /// One of that day in March, for tests.
+    #[cfg(test)]
+    pub(crate) fn sample(day: u8, host: &str, paths: &[&str]) -> Self {
+        Self {
+            id: SessionId::new([day; 16]),
+            time: DateTime::parse_from_rfc3339(&format!("2024-03-{day:02}T10:00:00Z")).unwrap(),
+            host: host.to_owned(),
+            user: "root".to_owned(),
+            uid: 0,
+            gid: 0,
+            paths: paths.iter().map(|path| path.as_bytes().to_vec()).collect(),
+            tags: Vec::new(),
+            excludes: Vec::new(),
+            parent: None,
+            original: None,
+            status: Status::Complete,
+            root: InnerPage { level: 1, children: Vec::new() },
+            program: "volvault 0.1.0".to_owned(),
+            summary: Summary { total_bytes_processed: 1536, ..Summary::default() },
+            seq: 0,
+            prev: None,
+            sparse: Vec::new(),
+        }
+    }
+
     pub(super) fn seal(&self, keys: &KeyRing) -> Result<(SnapshotName, Sealed)> {
         let (source, time) = (self.source(keys), self.time.to_utc());
         let key = SnapshotName::bound_key(source, time, self.id);

@@ -25,7 +25,8 @@ use volvault::storage::{Location, Store};
 use volvault::{Result, storage::Patience};
 
 use crate::support::repo::check;
-use crate::support::stage::{Chances, Rng, Stage};
+use crate::support::stage::{Chances, Stage};
+use crate::support::trees::Dice;
 use crate::support::vault::{Seen, Vault, backup, contents, noise, on_disk, options_for};
 
 const WRITERS: usize = 8;
@@ -45,7 +46,7 @@ fn sources() -> &'static Sources {
     static SOURCES: OnceLock<Sources> = OnceLock::new();
     SOURCES.get_or_init(|| {
         let root = tempfile::tempdir().unwrap();
-        let mut rng = Rng::new(1);
+        let mut rng = Dice::new(1);
         let each = (0..10).map(|number| {
             let dir = root.path().join(format!("source{number}"));
             std::fs::create_dir(&dir).unwrap();
@@ -81,7 +82,7 @@ struct Simulation {
 
 impl Simulation {
     fn new(seed: u64) -> Self {
-        let mut rng = Rng::new(seed ^ 0x5eed);
+        let mut rng = Dice::new(seed ^ 0x5eed);
         let mut chances = Chances { pause: 20, ..Chances::default() };
         if rng.chance(750) {
             (chances.before, chances.after, chances.late) = (rng.below(20), rng.below(20), rng.below(40));
@@ -109,7 +110,7 @@ impl Simulation {
     }
 
     /// The repository as `actor` reaches it, with a clock of its own.
-    fn open(&self, actor: usize, rng: &mut Rng) -> Result<Repository> {
+    fn open(&self, actor: usize, rng: &mut Dice) -> Result<Repository> {
         let patience = Patience {
             first_pause: Duration::from_micros(10),
             longest_pause: Duration::from_micros(50),
@@ -127,7 +128,7 @@ impl Simulation {
     }
 
     fn act(&self, actor: usize) {
-        let mut rng = Rng::new(self.seed.wrapping_mul(31).wrapping_add(actor as u64));
+        let mut rng = Dice::new(self.seed.wrapping_mul(31).wrapping_add(actor as u64));
         let outcome = self.open(actor, &mut rng).and_then(|repo| {
             for _ in 0..2 {
                 if actor < WRITERS {
@@ -146,7 +147,7 @@ impl Simulation {
         self.stage.leave(actor);
     }
 
-    fn back_up(&self, repo: &Repository, rng: &mut Rng) -> Result<()> {
+    fn back_up(&self, repo: &Repository, rng: &mut Dice) -> Result<()> {
         let number = usize::try_from(rng.below(sources().each.len() as u64)).unwrap();
         let report = backup(repo, &options_for(&sources().each[number].0))?;
         assert!(report.status == Status::Complete && report.problems == 0, "{report:?}");
@@ -158,7 +159,7 @@ impl Simulation {
         Ok(())
     }
 
-    fn forget(&self, repo: &Repository, rng: &mut Rng) -> Result<()> {
+    fn forget(&self, repo: &Repository, rng: &mut Dice) -> Result<()> {
         let listing = repo.listing()?;
         let some: BTreeSet<SessionId> =
             listing.snapshots.iter().filter(|_| rng.chance(500)).map(|name| name.id).collect();
@@ -196,7 +197,7 @@ impl Simulation {
 
     fn run(self) -> Vec<String> {
         // Something to build on, and something to remove.
-        let mut rng = Rng::new(self.seed);
+        let mut rng = Dice::new(self.seed);
         let clean = self.vault.open().unwrap();
         for _ in 0..3 {
             self.back_up(&clean, &mut rng).unwrap();
@@ -233,7 +234,7 @@ impl Simulation {
     }
 }
 
-fn prune_options(rng: &mut Rng) -> PruneOptions {
+fn prune_options(rng: &mut Dice) -> PruneOptions {
     let day = Duration::from_hours(24);
     PruneOptions {
         max_unused: [MaxUnused::Bytes(ByteSize(0)), MaxUnused::Percent(5.0)][usize::try_from(rng.below(2)).unwrap()],

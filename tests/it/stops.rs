@@ -6,7 +6,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::command::{Home, fill, pause, write};
 use crate::support::s3::S3ServerThread;
-use crate::support::stage::Rng;
+use crate::support::trees::Dice;
 use crate::support::vault::{assert_same, noise, on_disk};
 
 /// `VOLVAULT_TEST_KILLS` sets how many; each costs about a second.
@@ -32,7 +32,7 @@ fn kill_at_random_moments(home: &Home) {
         &["forget", "--keep-last", "2", "--prune", "--max-unused", "0"],
     ];
     fill(&home.at("data"), 300, 5000);
-    let mut rng = Rng::new(3);
+    let mut rng = Dice::new(3);
     let mut takes = [Duration::from_millis(100); 4];
     let mut unfinished = 0;
     for round in 0..kills() {

@@ -139,7 +139,7 @@ impl Removal<'_> {
         let dropped: HashSet<ObjectHash> = ripe.iter().filter(|name| !spared.contains(*name)).copied().collect();
         // drop
         self.still_condemned(&now, &packs)?;
-        if !dropped.is_empty() || !self.settled_losses(&waiting).is_empty() {
+        if !dropped.is_empty() || self.settled_losses(&waiting).next().is_some() {
             self.drop_packs(&dropped, &now, &waiting)?;
         }
         // delete_packs
@@ -164,9 +164,8 @@ impl Removal<'_> {
 
     /// Looks who is at work, and waits for those who may not know what was condemned.
     fn await_sessions(&self, packs: &[ObjectHash], own: &mut Vec<String>) -> Result<Waiting> {
-        let mut since = self.session.repo().listing()?;
-        let mut waiting =
-            Waiting { left: self.at_work(&since)?, since: std::mem::take(&mut since), marked: BTreeSet::new() };
+        let since = self.session.repo().listing()?;
+        let mut waiting = Waiting { left: self.at_work(&since)?, since, marked: BTreeSet::new() };
         if packs.is_empty() {
             return Ok(waiting);
         }
@@ -297,10 +296,9 @@ impl Removal<'_> {
 
     /// Packs that are not there and that nobody needs: their names go, so that nobody builds on them. Not while somebody might, who could still
     /// be helped by a copy.
-    fn settled_losses(&self, waiting: &Waiting) -> &HashSet<ObjectHash> {
-        static NONE: std::sync::LazyLock<HashSet<ObjectHash>> = std::sync::LazyLock::new(HashSet::new);
+    fn settled_losses(&self, waiting: &Waiting) -> impl Iterator<Item = &ObjectHash> {
         let is_settled = waiting.left.is_empty() && self.survey.suspect.iter().all(|(_, is_whole)| *is_whole);
-        if is_settled { &self.survey.lost } else { &NONE }
+        self.survey.lost.iter().filter(move |_| is_settled)
     }
 
     /// Somebody may have taken our record away, and others build on these packs again.

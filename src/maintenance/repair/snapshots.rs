@@ -83,15 +83,7 @@ fn run(
             continue;
         }
         let before = repaired.get(&first(snapshot)).map(Vec::as_slice).unwrap_or_default();
-        let before = before.iter().filter(|by| by.id != snapshot.id);
-        let mut same = None;
-        for by in before {
-            // What a copy has brought back since is not in it.
-            if same.is_none() && holds_the_same(session, &mut survey, snapshot, by)? {
-                same = Some(by.id);
-            }
-        }
-        match same {
+        match repaired_as(session, &mut survey, snapshot, before)? {
             Some(by) if options.forget => {
                 report.steps.push(format!(
                     "remove snapshot {}, repaired before as {}",
@@ -135,7 +127,7 @@ fn candidates(session: &Session<'_>, options: &RepairSnapshots) -> Result<(Vec<S
     Ok((snapshots, unreadable))
 }
 
-/// Snapshots that were repaired before, each with the one that a repair made of it.
+/// What repairs made of snapshots before, by the snapshot that each was at first.
 fn repaired(session: &Session<'_>) -> Result<HashMap<SessionId, Vec<Snapshot>>> {
     let filter = SnapshotFilter { tags: vec![vec![TAG.to_owned()]], ..SnapshotFilter::default() };
     let mut repaired: HashMap<SessionId, Vec<Snapshot>> = HashMap::new();
@@ -145,6 +137,21 @@ fn repaired(session: &Session<'_>) -> Result<HashMap<SessionId, Vec<Snapshot>>> 
         }
     }
     Ok(repaired)
+}
+
+/// The one of `before` that holds just what is left of `snapshot` now: not what a copy has brought back since.
+fn repaired_as(
+    session: &Session<'_>,
+    survey: &mut Survey<'_>,
+    snapshot: &Snapshot,
+    before: &[Snapshot],
+) -> Result<Option<SessionId>> {
+    for by in before.iter().filter(|by| by.id != snapshot.id) {
+        if holds_the_same(session, survey, snapshot, by)? {
+            return Ok(Some(by.id));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether what is left of `snapshot` now is just what `by` has. Stores nothing.

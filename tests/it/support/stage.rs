@@ -21,6 +21,8 @@ use object_store::{
 };
 use tokio::sync::oneshot;
 
+use super::trees::Dice;
+
 /// What may go wrong, in thousandths of all operations.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Chances {
@@ -48,7 +50,7 @@ pub(crate) struct Stage {
 
 struct State {
     stage: Weak<Stage>,
-    rng: Rng,
+    rng: Dice,
     chances: Chances,
     /// Actors that have not left, with how often their turn comes.
     actors: BTreeMap<usize, u64>,
@@ -81,39 +83,11 @@ enum Fate {
     Lies,
 }
 
-/// Numbers from a seed.
-#[derive(Debug, Clone)]
-pub(crate) struct Rng(u64);
-
-impl Rng {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// splitmix64.
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `end`.
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.next() % end.max(1)
-    }
-
-    pub(crate) fn chance(&mut self, thousandths: u64) -> bool {
-        self.below(1000) < thousandths
-    }
-}
-
 impl Stage {
     pub(crate) fn new(inner: Arc<InMemory>, seed: u64, chances: Chances) -> Arc<Self> {
         let state = |stage: &Weak<Self>| State {
             stage: Weak::clone(stage),
-            rng: Rng::new(seed),
+            rng: Dice::new(seed),
             chances,
             actors: BTreeMap::new(),
             killed: BTreeSet::new(),

@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags,
 use super::vault::noise;
 
 /// Numbers drawn from a seed (splitmix64): the same seed, the same numbers, for ever.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Dice(u64);
 
 impl Dice {
@@ -29,7 +29,11 @@ impl Dice {
     }
 
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
+        self.next() % bound.max(1)
+    }
+
+    pub(crate) fn chance(&mut self, thousandths: u64) -> bool {
+        self.below(1000) < thousandths
     }
 
     fn small(&mut self, bound: u16) -> u16 {
