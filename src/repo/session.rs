@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::crypto::{BlobKind, ObjectKind, entropy};
 use crate::error::{Error, ErrorKind, Result};
@@ -47,6 +47,8 @@ pub struct Session<'r> {
     gone: Gone,
     absent: HashSet<ObjectHash>,
     index: OnceLock<Arc<RwLock<Index>>>,
+    /// Held while the index is opened, so that threads that need it at once ask the store once.
+    opening: Mutex<()>,
     heart: Option<tokio::task::AbortHandle>,
     /// Number of the last record that was sent.
     beats: Arc<AtomicU32>,
@@ -90,6 +92,7 @@ impl<'r> Session<'r> {
             gone,
             absent,
             index,
+            opening: Mutex::new(()),
             heart,
             beats,
         })
@@ -232,6 +235,10 @@ impl<'r> Session<'r> {
 
     /// The index, opened on first use: one ranged read for each segment.
     pub(super) fn index(&self) -> Result<Arc<RwLock<Index>>> {
+        if let Some(index) = self.index.get() {
+            return Ok(Arc::clone(index));
+        }
+        let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(index) = self.index.get() {
             return Ok(Arc::clone(index));
         }
