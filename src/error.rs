@@ -19,6 +19,8 @@ pub enum ErrorKind {
     NotFound,
     /// A create-only write found the name taken.
     AlreadyExists,
+    /// An object is not the one that was expected: somebody else has replaced or deleted it meanwhile.
+    Changed,
     /// The store did not answer in time, or answered that it is overloaded: try again later.
     Unavailable,
     /// The request itself is wrong: bad option, bad pattern, bad location.

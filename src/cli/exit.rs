@@ -42,6 +42,7 @@ pub(crate) const fn code_of(kind: ErrorKind) -> u8 {
         ErrorKind::Denied
         | ErrorKind::NotFound
         | ErrorKind::AlreadyExists
+        | ErrorKind::Changed
         | ErrorKind::Unavailable
         | ErrorKind::Invalid
         | ErrorKind::Corrupt

@@ -13,6 +13,7 @@ use object_store::{Certificate, ClientOptions, HeaderValue, ObjectStore, RetryCo
 
 use super::azure;
 use super::credentials;
+use super::files::Files;
 use super::google;
 use super::local::Directory;
 use super::location::{Location, aws_host};
@@ -29,6 +30,8 @@ pub(super) struct Connected {
     /// Objects that one deletion takes.
     pub(super) batch: usize,
     pub(super) storage_class: Option<String>,
+    /// A directory's files by any name.
+    pub(super) files: Option<Files>,
     /// None for a directory and for memory.
     pub(super) access: Option<Access>,
 }
@@ -64,12 +67,14 @@ pub(super) fn connect(
 ) -> Result<Connected> {
     options.refuse_unknown()?;
     let wire = || Wire { clock: Arc::clone(clock), skew: Arc::clone(skew) };
-    let plain = |inner, batch, access| Connected { inner, batch, storage_class: None, access };
+    let plain = |inner, batch, access| Connected { inner, batch, storage_class: None, files: None, access };
     match location {
         Location::Memory => Ok(plain(Arc::new(InMemory::new()), 1, None)),
         Location::Local(path) => {
             let root = std::path::absolute(path).attempt(|| format!("find the directory {}", path.display()))?;
-            Ok(plain(Arc::new(Directory::new(root)), 1, None))
+            let directory = Directory::new(root);
+            let files = Some(Files::new(directory.clone()));
+            Ok(Connected { files, ..plain(Arc::new(directory), 1, None) })
         }
         Location::S3 { .. } => s3(location, options, profile, wire()),
         Location::Gcs { bucket, prefix } => {
@@ -124,6 +129,7 @@ fn s3(location: &Location, options: &StoreOptions, profile: &Profile, wire: Wire
         inner,
         batch: if bulk { 1000 } else { 1 },
         storage_class: storage_class(options)?,
+        files: None,
         access: Some(Access::S3(access)),
     })
 }

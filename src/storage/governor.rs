@@ -64,7 +64,12 @@ impl Request {
         Self { kind, upload: 0, repeat: Repeat::Always }
     }
 
-    fn repeated(self, repeat: Repeat) -> Self {
+    /// A request that sends so many bytes.
+    pub(super) fn sending(kind: Kind, upload: u64) -> Self {
+        Self { kind, upload, repeat: Repeat::Always }
+    }
+
+    pub(super) fn repeated(self, repeat: Repeat) -> Self {
         Self { repeat, ..self }
     }
 }
@@ -75,7 +80,7 @@ impl Governor {
     }
 
     /// Sends a request until it succeeds or may not be repeated.
-    async fn run<T, F: Future<Output = Result<T>> + Send>(
+    pub(super) async fn run<T, F: Future<Output = Result<T>> + Send>(
         &self,
         request: Request,
         mut send: impl FnMut() -> F + Send,

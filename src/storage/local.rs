@@ -124,6 +124,36 @@ impl Directory {
         made.map_err(io::Error::other).flatten().map_err(|error| self.fail(error))
     }
 
+    /// The root with its name on the disk, if it is there.
+    pub(super) fn opened_root(&self) -> Result<PathBuf> {
+        self.open().map(|opened| opened.folders.root.clone())
+    }
+
+    /// Whether the root is there still.
+    pub(super) fn is_there(&self) -> bool {
+        self.root.is_dir()
+    }
+
+    /// Makes a folder below the root, and those above it.
+    pub(super) fn make_folders(&self, folder: &FilePath) -> io::Result<()> {
+        let folders = &self.open().map_err(io::Error::other)?.folders;
+        if folders.knows(folder) { Ok(()) } else { folders.make(folder) }
+    }
+
+    /// Somebody else has removed folders.
+    pub(super) fn forget_folders(&self) {
+        if let Some(opened) = self.opened.get() {
+            opened.folders.forget();
+        }
+    }
+
+    /// Removes the folders that the removal of `file` left empty.
+    pub(super) fn tidy(&self, file: &FilePath) {
+        if let Some(opened) = self.opened.get() {
+            opened.folders.tidy(file);
+        }
+    }
+
     fn fail(&self, error: io::Error) -> StoreError {
         let path = self.root.display().to_string();
         if error.kind() == io::ErrorKind::NotFound {

@@ -7,16 +7,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{Error as StoreError, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
 use super::body::collect;
 use super::connect::{Access, Connected, connect};
-use super::counts::{Counters, RequestCounts};
+use super::counts::{Counters, Kind, RequestCounts};
 use super::failure::{Failure, beyond_the_end, cannot_create_only, explain, judge};
+use super::files::Files;
 use super::flight::Flight;
-use super::governor::{Governor, Shared};
+use super::governor::{Governor, Request, Shared};
 use super::local::{moment_before, sweep};
 use super::location::Location;
 use super::options::StoreOptions;
@@ -37,14 +38,17 @@ const SHORT_RETRIES: u32 = 2;
 /// Requests in flight at the start and at most, where the location is behind a network. A disk needs fewer.
 const FLIGHT_REMOTE: (usize, usize) = (8, 64);
 const FLIGHT_LOCAL: (usize, usize) = (16, 16);
+/// Files deleted at once.
+const DELETIONS_LOCAL: usize = 8;
 
 /// A place that keeps objects. Cheap to clone; clones share limits and counters.
 #[derive(Clone, Debug)]
 pub struct Store {
-    objects: Arc<dyn ObjectStore>,
+    pub(super) objects: Arc<dyn ObjectStore>,
     pub(super) governor: Governor,
     pub(super) location: Arc<Location>,
     pub(super) access: Option<Arc<Access>>,
+    pub(super) files: Option<Files>,
     skew: Arc<Skew>,
     clock: Option<SharedClock>,
 }
@@ -101,7 +105,7 @@ impl Store {
 
     /// As [`Store::from_object_store`], with less patience than the default.
     pub fn from_object_store_with(inner: Arc<dyn ObjectStore>, location: Location, patience: Patience) -> Self {
-        let connected = Connected { inner, batch: 1, storage_class: None, access: None };
+        let connected = Connected { inner, batch: 1, storage_class: None, files: None, access: None };
         let (first, most) = FLIGHT_REMOTE;
         let limits =
             Limits { patience, flight: Flight::new(first, most), up: Throttle::new(None), down: Throttle::new(None) };
@@ -126,6 +130,7 @@ impl Store {
             governor,
             location: Arc::new(location),
             access: connected.access.map(Arc::new),
+            files: connected.files,
             skew: Arc::new(Skew::new()),
             clock: None,
         }
@@ -301,11 +306,21 @@ impl Store {
     /// any part of them may be gone.
     pub async fn delete_many(&self, keys: Vec<String>) -> Result<()> {
         let first = keys.first().cloned().unwrap_or_default();
-        let paths = keys.iter().map(|key| self.path(key).map(Ok)).collect::<Result<Vec<_>>>()?;
-        let mut outcomes = self.objects.delete_stream(futures::stream::iter(paths).boxed());
+        let mut outcomes = if let Some(files) = &self.files {
+            // By any name that a file can have.
+            let (governor, files) = (self.governor.clone(), files.clone());
+            let delete = move |key: String| {
+                let (governor, files) = (governor.clone(), files.clone());
+                async move { governor.run(Request::of(Kind::Delete), || files.delete(&key)).await }
+            };
+            futures::stream::iter(keys.clone()).map(delete).buffered(DELETIONS_LOCAL).boxed()
+        } else {
+            let paths = keys.iter().map(|key| self.path(key).map(Ok)).collect::<Result<Vec<_>>>()?;
+            self.objects.delete_stream(futures::stream::iter(paths).boxed()).map_ok(drop).boxed()
+        };
         while let Some(outcome) = outcomes.next().await {
             match outcome {
-                Ok(_) => {}
+                Ok(()) => {}
                 // A directory that is not there holds nothing, either.
                 Err(StoreError::NotFound { source, .. }) if !source.to_string().contains("NoSuchBucket") => {}
                 Err(error) => {
@@ -368,7 +383,7 @@ impl Store {
             .map_err(|cause| Error::invalid(format!("{key:?} cannot be a key of {}", self.location)).with_source(cause))
     }
 
-    fn attempt(&self, operation: &str, key: &str) -> String {
+    pub(super) fn attempt(&self, operation: &str, key: &str) -> String {
         let object = if key.is_empty() { "all objects" } else { key };
         format!("{operation} {object} in {}", self.location)
     }
@@ -377,7 +392,7 @@ impl Store {
         explain(self.attempt(operation, key), error)
     }
 
-    fn corrupt(&self, key: &str, why: impl Display) -> Error {
+    pub(super) fn corrupt(&self, key: &str, why: impl Display) -> Error {
         Error::corrupt(self.attempt("read", key)).with_source(why.to_string())
     }
 }
