@@ -55,7 +55,7 @@ impl Body {
                 Ok(Some(bytes)) if bytes.is_empty() => continue,
                 Ok(Some(bytes)) => match self.take(&bytes) {
                     Ok(()) => {
-                        self.governor.shared.down.pass(length(&bytes)).await;
+                        self.governor.shared.bandwidth.down.pass(length(&bytes)).await;
                         return Ok(Some(bytes));
                     }
                     Err(error) => return Err(error),

@@ -21,7 +21,7 @@ use super::failure::{Failure, NoAnswer, Refusal, generic, judge};
 use super::flight::{Flight, Load};
 use super::multipart::{PartPolicy, Upload};
 use super::retry::{Budget, Patience, Repeat, Retries};
-use super::throttle::Throttle;
+use super::throttle::Bandwidth;
 
 /// What one store's requests share.
 #[derive(Debug)]
@@ -30,8 +30,7 @@ pub(super) struct Shared {
     pub(super) budget: Arc<Budget>,
     pub(super) counters: Arc<Counters>,
     pub(super) flight: Flight,
-    pub(super) up: Throttle,
-    pub(super) down: Throttle,
+    pub(super) bandwidth: Bandwidth,
     /// Whether a broken listing may go on after its last key.
     pub(super) ordered: bool,
     /// Objects that one deletion takes.
@@ -104,7 +103,7 @@ impl Governor {
     pub(super) async fn once<T>(&self, request: Request, send: impl Future<Output = Result<T>> + Send) -> Result<T> {
         let shared = &self.shared;
         if request.upload > 0 {
-            shared.up.pass(request.upload).await;
+            shared.bandwidth.up.pass(request.upload).await;
         }
         let place = shared.flight.enter().await;
         shared.counters.sent(request.kind, request.upload);

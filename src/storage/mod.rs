@@ -43,3 +43,4 @@ pub use pinned::ObjectPages;
 pub use probe::{Ability, Finding, ProbeReport, Verdict};
 pub use retry::Patience;
 pub use store::{Listed, Store};
+pub use throttle::Bandwidth;

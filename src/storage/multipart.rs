@@ -32,7 +32,7 @@ impl MultipartUpload for Upload {
         let governor = self.governor.clone();
         async move {
             let shared = &governor.shared;
-            shared.up.pass(bytes).await;
+            shared.bandwidth.up.pass(bytes).await;
             let place = shared.flight.enter().await;
             shared.counters.sent(Kind::Multipart, bytes);
             let limit = shared.patience.total.saturating_add(time_for(bytes, shared.patience.slowest));

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::retry::Patience;
+use super::throttle::Bandwidth;
 use crate::error::{Error, Result};
 use crate::size::ByteSize;
 
@@ -22,6 +23,8 @@ pub struct StoreOptions {
     pub limit_upload: Option<ByteSize>,
     /// Bytes per second received at most.
     pub limit_download: Option<ByteSize>,
+    /// A limit that this store shares with others, instead of the two above.
+    pub bandwidth: Option<Bandwidth>,
     /// Most requests in flight; without it the store's answers decide, up to 64.
     pub connections: Option<usize>,
     /// Extended options as restic writes them: `s3.region`, `s3.storage-class` and so on.
@@ -104,6 +107,7 @@ impl fmt::Debug for StoreOptions {
             .field("insecure_tls", &self.insecure_tls)
             .field("limit_upload", &self.limit_upload)
             .field("limit_download", &self.limit_download)
+            .field("bandwidth", &self.bandwidth)
             .field("connections", &self.connections)
             .field("extended", &self.extended)
             .field("user_agent", &self.user_agent)

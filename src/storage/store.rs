@@ -24,7 +24,7 @@ use super::options::StoreOptions;
 use super::probe::{self, ProbeReport};
 use super::profile::Profile;
 use super::retry::{Budget, Patience};
-use super::throttle::Throttle;
+use super::throttle::Bandwidth;
 use super::wire::Skew;
 use crate::clock::SharedClock;
 use crate::error::{Attempt, Error, ErrorKind, Result};
@@ -85,12 +85,11 @@ impl Store {
             None if location.is_remote() => Patience::default(),
             None => Patience::local(),
         };
-        let rate = |limit: Option<crate::size::ByteSize>| Throttle::new(limit.map(crate::size::ByteSize::bytes));
+        let own = || Bandwidth::new(options.limit_upload, options.limit_download);
         let limits = Limits {
             patience,
             flight: Flight::new(first, most),
-            up: rate(options.limit_upload),
-            down: rate(options.limit_download),
+            bandwidth: options.bandwidth.clone().unwrap_or_else(own),
         };
         let mut store = Self::govern(connected, location.clone(), limits);
         store.skew = skew;
@@ -107,8 +106,7 @@ impl Store {
     pub fn from_object_store_with(inner: Arc<dyn ObjectStore>, location: Location, patience: Patience) -> Self {
         let connected = Connected { inner, batch: 1, storage_class: None, files: None, access: None };
         let (first, most) = FLIGHT_REMOTE;
-        let limits =
-            Limits { patience, flight: Flight::new(first, most), up: Throttle::new(None), down: Throttle::new(None) };
+        let limits = Limits { patience, flight: Flight::new(first, most), bandwidth: Bandwidth::new(None, None) };
         Self::govern(connected, location, limits)
     }
 
@@ -118,8 +116,7 @@ impl Store {
             budget: Arc::new(Budget::new()),
             counters: Arc::new(Counters::default()),
             flight: limits.flight,
-            up: limits.up,
-            down: limits.down,
+            bandwidth: limits.bandwidth,
             ordered: location.lists_in_order(),
             batch: connected.batch,
             storage_class: connected.storage_class,
@@ -401,6 +398,5 @@ impl Store {
 struct Limits {
     patience: Patience,
     flight: Flight,
-    up: Throttle,
-    down: Throttle,
+    bandwidth: Bandwidth,
 }
