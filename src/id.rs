@@ -67,7 +67,7 @@ id!(
     BlobId, 32
 );
 id!(
-    /// BLAKE3 hash of a stored object's bytes: packs and index segments.
+    /// BLAKE3 hash, without a key, of a stored object's bytes: packs and index segments, and all objects of a mirror.
     ObjectHash, 32
 );
 id!(

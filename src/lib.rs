@@ -15,6 +15,7 @@ pub mod id;
 pub mod limits;
 pub mod maintenance;
 pub mod path;
+pub mod rclone_sync;
 pub mod repo;
 pub mod restore;
 pub mod retention;

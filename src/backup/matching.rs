@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::catalog::{BlobRef, Content, Entry, FileNode, LinkGroup, Node, Timestamp};
+use crate::catalog::{BlobRef, Content, Entry, FileNode, LinkGroup, Node, StoredObject, Timestamp};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::BlobId;
@@ -210,6 +210,7 @@ impl<'a> LiveCheck<'a> {
     fn is_live(&mut self, file: &FileNode) -> Result<bool> {
         match &file.content {
             Content::Empty => Ok(true),
+            Content::Object(_) => Err(StoredObject::misplaced()),
             Content::Bundle { blob, .. } => self.holds(BlobKind::Data, blob.id),
             Content::Chunks(chunks) => {
                 chunks.iter().try_fold(true, |live, chunk| Ok(live && self.holds(BlobKind::Data, chunk.id)?))

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::id::{BlobId, ContentHash, PackRef};
+use crate::id::{BlobId, ContentHash, ObjectHash, PackRef};
 use crate::path::TreePath;
 
 /// Deepest chunk list.
 pub(super) const LIST_DEPTH_MAX: u8 = 4;
+/// Longest `ETag` and longest version of an object: S3 has 1,024 bytes for a version.
+const TOKEN_MAX: usize = 1 << 10;
 
 /// A blob and the length of its plaintext.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -100,6 +102,54 @@ pub enum Content {
         /// The lists, with the lengths of their own plaintext.
         lists: Vec<BlobRef>,
     },
+    /// An object of a mirror that holds the whole file, holes as zeros. No repository has it.
+    Object(Arc<StoredObject>),
+}
+
+/// The object of a mirror that holds a file, and what a reader must find to know that it is still the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct StoredObject {
+    /// BLAKE3 of its bytes.
+    pub hash: ObjectHash,
+    /// The `ETag` that the store gave it, as the store writes it.
+    pub etag: Box<str>,
+    /// The version that the store gave it, where it keeps versions.
+    pub version: Option<Box<str>>,
+    /// Where else the bytes are.
+    pub at: ObjectAt,
+    /// There is a block list of the file.
+    pub blocks: bool,
+}
+
+/// Where the bytes of a [`StoredObject`] are to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ObjectAt {
+    /// At the key of the path.
+    Plain,
+    /// In the control area, named by the hash.
+    Staged,
+    /// At the key of the path, and in a pack too.
+    Packed {
+        /// The pack.
+        pack: ObjectHash,
+        /// Where in the pack the file starts.
+        offset: u64,
+    },
+}
+
+impl StoredObject {
+    /// The error of a repository's code that meets such content.
+    pub fn misplaced() -> Error {
+        Error::corrupt("the content of a file is that of a mirror")
+    }
+
+    fn flaw(&self) -> Option<&'static str> {
+        let long = |text: &str| text.is_empty() || text.len() > TOKEN_MAX;
+        if long(&self.etag) || self.version.as_deref().is_some_and(long) {
+            return Some("the ETag or the version of an object is empty or too long");
+        }
+        None
+    }
 }
 
 /// What a regular file has.
@@ -232,6 +282,8 @@ impl FileNode {
         };
         match &self.content {
             Content::Empty => (len > 0 && !linked).then_some("a file with a size has no content"),
+            Content::Object(_) if self.size == 0 => Some("a file without data has content"),
+            Content::Object(object) => object.flaw(),
             Content::Bundle { .. } | Content::Chunks(_) | Content::Lists { .. } if len == 0 => {
                 Some("a file without data has content")
             }

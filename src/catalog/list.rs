@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::entry::{BlobRef, Content, LIST_DEPTH_MAX};
+use super::entry::{BlobRef, Content, LIST_DEPTH_MAX, StoredObject};
 use super::tree::StoredPage;
 use super::wire::{Reader, put_len, put_varint};
 use crate::error::{Attempt, Error, Result};
@@ -186,6 +186,7 @@ impl<'a> ChunkReader<'a> {
         match content {
             Content::Empty => reader.missing = 0,
             Content::Bundle { .. } => return Err(Error::bug("content in a bundle has no chunks")),
+            Content::Object(_) => return Err(StoredObject::misplaced()),
             Content::Chunks(chunks) => reader.chunks = chunks.into_iter(),
             Content::Lists { depth, lists } => {
                 let child = |list: BlobRef| Child { id: list.id, raw_len: Some(list.raw_len), len: None };

@@ -3,7 +3,7 @@
 //!
 //! Pure and synchronous: pages leave and arrive through closures, and this room knows neither keys nor stores.
 //! It must never trust a byte that it decodes: whatever is read back is checked here, once, before it becomes an
-//! [`Entry`]. Layout: `docs/format.md` section 9.
+//! [`Entry`]. Layout: `docs/format.md` section 9; what mirrors add to it: `docs/mirror.md`.
 
 mod entry;
 mod inner;
@@ -14,12 +14,15 @@ mod page_decode;
 mod tree;
 pub(crate) mod wire;
 
-pub use entry::{BlobRef, Codec, Content, Entry, Extent, FileNode, LinkGroup, Metadata, Node, Place, Timestamp, Xattr};
+pub use entry::{
+    BlobRef, Codec, Content, Entry, Extent, FileNode, LinkGroup, Metadata, Node, ObjectAt, Place, StoredObject,
+    Timestamp, Xattr,
+};
 pub use inner::{ChildRef, InnerPage};
 pub use join::{Joined, MergeJoin, Pathed, merge_join};
 pub use list::{ChunkList, ChunkReader, FetchLists, INLINE_MAX, ListItem, store_chunks};
 pub use page::{LeafPage, PageBuilder};
-pub use page_decode::{decode_leaf, leaf_blobs};
+pub use page_decode::{decode_leaf, decode_mirror_leaf, leaf_blobs};
 pub use tree::{FETCH_BATCH, FetchPages, StoredPage, TreeReader, TreeWriter};
 
 #[cfg(test)]

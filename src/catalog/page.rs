@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use super::entry::{BlobRef, Content, Entry, Extent, FileNode, Metadata, Node, Xattr, xattrs_flaw};
+use super::entry::{
+    BlobRef, Content, Entry, Extent, FileNode, Metadata, Node, ObjectAt, StoredObject, Xattr, xattrs_flaw,
+};
 use super::wire::{put_bytes, put_len, put_varint, put_zigzag};
 use crate::error::{Error, Result};
 use crate::limits::BLOB_MAX;
@@ -41,6 +43,23 @@ pub(super) mod tag {
     pub(in super::super) const DEVICE: u64 = 7;
     pub(in super::super) const EXTENTS: u64 = 8;
     pub(in super::super) const INCOMPLETE: u64 = 9;
+    /// Only in mirrors. Those between are left to repositories.
+    pub(in super::super) const OBJECT: u64 = 16;
+}
+
+/// The flags of an object.
+pub(super) mod object {
+    /// Two bits for the place.
+    pub(in super::super) const PLACE: u8 = 3;
+    pub(in super::super) const PLAIN: u8 = 0;
+    pub(in super::super) const STAGED: u8 = 1;
+    pub(in super::super) const PACKED: u8 = 2;
+    /// There is a block list.
+    pub(in super::super) const BLOCKS: u8 = 4;
+    /// A version follows the `ETag`.
+    pub(in super::super) const VERSION: u8 = 8;
+    /// The `ETag` is 32 lower-case hex digits in quotes, as that of most objects is, and stands as 16 bytes.
+    pub(in super::super) const ETAG_MD5: u8 = 16;
 }
 
 /// Kind bytes of a record.
@@ -67,6 +86,7 @@ pub struct LeafPage {
 /// Encodes entries, given in catalogue order, into pages. Same entries and key, same pages.
 pub struct PageBuilder {
     cut_key: [u8; 32],
+    of_mirror: bool,
     blobs: Table<BlobRef>,
     names: Table<Arc<[u8]>>,
     sets: Table<Arc<[Xattr]>>,
@@ -87,6 +107,7 @@ impl PageBuilder {
     pub fn new(cut_key: [u8; 32]) -> Self {
         Self {
             cut_key,
+            of_mirror: false,
             blobs: Table::default(),
             names: Table::default(),
             sets: Table::default(),
@@ -99,6 +120,11 @@ impl PageBuilder {
             record: Vec::with_capacity(256),
             field: Vec::with_capacity(64),
         }
+    }
+
+    /// As [`PageBuilder::new`], for a mirror: files are in objects, or empty.
+    pub fn of_mirror(cut_key: [u8; 32]) -> Self {
+        Self { of_mirror: true, ..Self::new(cut_key) }
     }
 
     /// Adds an entry; returns the page if this entry ended it.
@@ -143,6 +169,12 @@ impl PageBuilder {
         }
         if let Some(flaw) = entry.flaw() {
             return Err(Error::bug(format!("entry {path}: {flaw}")));
+        }
+        if let Node::File(file) = &entry.node
+            && matches!(file.content, Content::Object(_)) != self.of_mirror
+            && !matches!(file.content, Content::Empty)
+        {
+            return Err(Error::bug(format!("entry {path} mixes repositories and mirrors")));
         }
         if largest_size(entry) > PAGE_MAX {
             return Err(Error::invalid(format!("entry {path} is too large for the catalogue"))
@@ -237,6 +269,9 @@ impl PageBuilder {
                 if file.incomplete {
                     put_field(out, tag::INCOMPLETE, &[1]);
                 }
+                if let Content::Object(object) = &file.content {
+                    self.put_object(out, object);
+                }
             }
             Node::Directory | Node::Symlink { .. } | Node::Fifo => {}
         }
@@ -252,7 +287,8 @@ impl PageBuilder {
             field.clear();
         }
         match &file.content {
-            Content::Empty => {}
+            // An object stands behind all other fields, in the order of tags.
+            Content::Empty | Content::Object(_) => {}
             Content::Bundle { blob, offset, hash } => {
                 put_varint(&mut field, self.blob_number(*blob)?);
                 put_varint(&mut field, u64::from(*offset));
@@ -297,6 +333,37 @@ impl PageBuilder {
             end = extent.offset.saturating_add(extent.len);
         }
         put_field(out, tag::EXTENTS, &self.field);
+    }
+
+    fn put_object(&mut self, out: &mut Vec<u8>, stored: &StoredObject) {
+        let field = &mut self.field;
+        field.clear();
+        field.extend_from_slice(stored.hash.as_bytes());
+        let place = match stored.at {
+            ObjectAt::Plain => object::PLAIN,
+            ObjectAt::Staged => object::STAGED,
+            ObjectAt::Packed { .. } => object::PACKED,
+        };
+        let md5 = md5_of(&stored.etag);
+        let flag = |is_set: bool, bit: u8| if is_set { bit } else { 0 };
+        field.push(
+            place
+                | flag(stored.blocks, object::BLOCKS)
+                | flag(stored.version.is_some(), object::VERSION)
+                | flag(md5.is_some(), object::ETAG_MD5),
+        );
+        match md5 {
+            Some(md5) => field.extend_from_slice(&md5),
+            None => put_bytes(field, stored.etag.as_bytes()),
+        }
+        if let Some(version) = &stored.version {
+            put_bytes(field, version.as_bytes());
+        }
+        if let ObjectAt::Packed { pack, offset } = stored.at {
+            field.extend_from_slice(pack.as_bytes());
+            put_varint(field, offset);
+        }
+        put_field(out, tag::OBJECT, field);
     }
 
     fn blob_number(&mut self, blob: BlobRef) -> Result<u64> {
@@ -352,6 +419,8 @@ fn largest_size(entry: &Entry) -> usize {
         Node::File(file) => {
             let blobs = match &file.content {
                 Content::Empty => 0,
+                // With an ETag and a version of 1 KiB.
+                Content::Object(_) => 60,
                 Content::Bundle { .. } => 1,
                 Content::Chunks(blobs) | Content::Lists { lists: blobs, .. } => blobs.len(),
             };
@@ -362,6 +431,15 @@ fn largest_size(entry: &Entry) -> usize {
     };
     let names = [&entry.meta.user, &entry.meta.group].into_iter().flatten().map(|name| name.len()).sum::<usize>();
     256 + node + names + entry.path.as_bytes().len() + xattrs_size(&entry.meta.xattrs)
+}
+
+/// The bytes of an `ETag` that is an MD5 as S3 writes it.
+fn md5_of(etag: &str) -> Option<[u8; 16]> {
+    let digits = etag.strip_prefix('"')?.strip_suffix('"')?;
+    let mut bytes = [0; 16];
+    hex::decode_to_slice(digits, &mut bytes).ok()?;
+    // `hex` reads capitals too, which must come back as they are.
+    (!digits.bytes().any(|digit| digit.is_ascii_uppercase())).then_some(bytes)
 }
 
 fn xattrs_size(set: &[Xattr]) -> usize {

@@ -5,12 +5,13 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::entry::{
-    BlobRef, Content, Entry, Extent, FileNode, LinkGroup, Metadata, Node, Timestamp, Xattr, xattrs_flaw,
+    BlobRef, Content, Entry, Extent, FileNode, LinkGroup, Metadata, Node, ObjectAt, StoredObject, Timestamp, Xattr,
+    xattrs_flaw,
 };
-use super::page::{ENTRIES_MAX, LEAF, PATHS_MAX, kind, tag};
+use super::page::{ENTRIES_MAX, LEAF, PATHS_MAX, kind, object, tag};
 use super::wire::Reader;
 use crate::error::{Attempt, Error, Result};
-use crate::id::{BlobId, ContentHash};
+use crate::id::{BlobId, ContentHash, ObjectHash};
 use crate::limits::BLOB_MAX;
 use crate::path::{TreePath, compare};
 
@@ -24,6 +25,18 @@ const NUMBERS_MAX: usize = 512 << 10;
 /// # Errors
 /// `Corrupt`, naming the entry by its number, for anything that `docs/format.md` section 9 does not allow.
 pub fn decode_leaf(page: &[u8]) -> Result<Vec<Entry>> {
+    decode(page, false)
+}
+
+/// The entries of a leaf page of a mirror, in order: files are in objects, or empty.
+///
+/// # Errors
+/// `Corrupt` for anything that `docs/format.md` section 9 and `docs/mirror.md` section 4 do not allow.
+pub fn decode_mirror_leaf(page: &[u8]) -> Result<Vec<Entry>> {
+    decode(page, true)
+}
+
+fn decode(page: &[u8], of_mirror: bool) -> Result<Vec<Entry>> {
     if page.len() > BLOB_MAX {
         return Err(Error::corrupt(format!("catalogue page of {} bytes", page.len())));
     }
@@ -33,6 +46,7 @@ pub fn decode_leaf(page: &[u8]) -> Result<Vec<Entry>> {
     }
     let mut records = Records {
         tables: Tables::decode(&mut reader).attempt(|| "decode the tables of a catalogue page".to_owned())?,
+        of_mirror,
         numbers: 0,
         paths_len: 0,
     };
@@ -137,6 +151,7 @@ struct Fields {
 /// Decodes the records of one page, and counts what they expand to.
 struct Records {
     tables: Tables,
+    of_mirror: bool,
     numbers: usize,
     paths_len: usize,
 }
@@ -217,6 +232,14 @@ impl Records {
     }
 
     fn field(&mut self, fields: &mut Fields, tag: u64, mut reader: Reader<'_>) -> Result<()> {
+        let of_other = match tag {
+            tag::BUNDLE | tag::CHUNKS | tag::LISTS => self.of_mirror,
+            tag::OBJECT => !self.of_mirror,
+            _ => false,
+        };
+        if of_other {
+            return Err(Error::corrupt("content of a repository in a mirror, or of a mirror in a repository"));
+        }
         match tag {
             tag::SIZE => fields.size = Some(reader.varint()?),
             tag::BUNDLE => {
@@ -246,6 +269,7 @@ impl Records {
                 }
                 fields.incomplete = true;
             }
+            tag::OBJECT => set_content(fields, Content::Object(Arc::new(stored_object(&mut reader)?)))?,
             // From a later version, which says that we may do without it.
             _ => return Ok(()),
         }
@@ -274,6 +298,31 @@ fn set_content(fields: &mut Fields, content: Content) -> Result<()> {
         None => Ok(()),
         Some(_) => Err(Error::corrupt("the file has content of two kinds")),
     }
+}
+
+fn stored_object(reader: &mut Reader<'_>) -> Result<StoredObject> {
+    let hash = ObjectHash::new(reader.array()?);
+    let flags = reader.u8()?;
+    if flags & !(object::PLACE | object::BLOCKS | object::VERSION | object::ETAG_MD5) != 0 {
+        return Err(Error::corrupt(format!("flags {flags:#x} of an object")));
+    }
+    let text = |bytes: &[u8]| -> Result<Box<str>> {
+        let text = std::str::from_utf8(bytes).map_err(|cause| Error::corrupt("ETag or version").with_source(cause))?;
+        Ok(text.into())
+    };
+    let etag = if flags & object::ETAG_MD5 == 0 {
+        text(reader.bytes()?)?
+    } else {
+        format!("\"{}\"", hex::encode(reader.array::<16>()?)).into()
+    };
+    let version = if flags & object::VERSION == 0 { None } else { Some(text(reader.bytes()?)?) };
+    let at = match flags & object::PLACE {
+        object::PLAIN => ObjectAt::Plain,
+        object::STAGED => ObjectAt::Staged,
+        object::PACKED => ObjectAt::Packed { pack: ObjectHash::new(reader.array()?), offset: reader.varint()? },
+        other => return Err(Error::corrupt(format!("place {other} of an object"))),
+    };
+    Ok(StoredObject { hash, etag, version, at, blocks: flags & object::BLOCKS != 0 })
 }
 
 fn extents(reader: &mut Reader<'_>) -> Result<Vec<Extent>> {

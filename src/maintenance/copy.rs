@@ -9,7 +9,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
-use crate::catalog::{BlobRef, Content, Entry, FileNode, Node, StoredPage, TreeWriter, store_chunks};
+use crate::catalog::{BlobRef, Content, Entry, FileNode, Node, StoredObject, StoredPage, TreeWriter, store_chunks};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Progress, Watch};
 use crate::id::{BlobId, ContentHash, SessionId};
@@ -221,6 +221,7 @@ impl Copying<'_> {
             let Node::File(file) = &entry.node else { continue };
             match &file.content {
                 Content::Empty | Content::Lists { .. } => {}
+                Content::Object(_) => return Err(StoredObject::misplaced()),
                 Content::Chunks(chunks) => blobs.extend(chunks),
                 Content::Bundle { blob, offset, hash } => {
                     let len = usize::try_from(file.content_len().unwrap_or(0)).unwrap_or(usize::MAX);
@@ -304,6 +305,7 @@ impl Copying<'_> {
     fn content(&mut self, file: &FileNode) -> Result<Content> {
         let chunks = match &file.content {
             Content::Empty => return Ok(Content::Empty),
+            Content::Object(_) => return Err(StoredObject::misplaced()),
             Content::Bundle { blob, offset, hash } => {
                 let hash = self.known.hashes.get(hash).copied().ok_or_else(|| Error::bug("a file was not copied"))?;
                 return Ok(Content::Bundle { blob: self.copy_of(blob)?, offset: *offset, hash });

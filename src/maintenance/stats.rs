@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use crate::catalog::{BlobRef, ChildRef, ChunkList, Content, Entry, FileNode, InnerPage, LinkGroup, Node, decode_leaf};
+use crate::catalog::{
+    BlobRef, ChildRef, ChunkList, Content, Entry, FileNode, InnerPage, LinkGroup, Node, StoredObject, decode_leaf,
+};
 use crate::error::{Error, Result};
 use crate::events::{Silent, Watch};
 use crate::repo::{BlobKind, Session, Snapshot};
@@ -131,6 +133,7 @@ impl Counting<'_> {
     fn content(&mut self, file: &FileNode) -> Result<()> {
         match &file.content {
             Content::Empty => {}
+            Content::Object(_) => return Err(StoredObject::misplaced()),
             Content::Bundle { blob, .. } => drop(self.blob(BlobKind::Data, blob)?),
             Content::Chunks(chunks) => {
                 for chunk in chunks {
@@ -197,6 +200,7 @@ fn content_of(file: &FileNode) -> [u8; 16] {
     }
     match &file.content {
         Content::Empty => {}
+        Content::Object(object) => drop(hasher.update(object.hash.as_bytes())),
         Content::Bundle { hash, .. } => drop(hasher.update(hash.as_bytes())),
         Content::Chunks(blobs) | Content::Lists { lists: blobs, .. } => {
             for blob in blobs {

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::catalog::{BlobRef, ChildRef, Content, Entry, InnerPage, Node, decode_leaf};
+use crate::catalog::{BlobRef, ChildRef, Content, Entry, InnerPage, Node, StoredObject, decode_leaf};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Progress;
 use crate::id::SessionId;
@@ -190,6 +190,7 @@ impl Trees<'_> {
         let Node::File(file) = &entry.node else { return Ok(()) };
         let blobs = match &file.content {
             Content::Empty => &[],
+            Content::Object(_) => return Err(StoredObject::misplaced()),
             Content::Bundle { blob, .. } => std::slice::from_ref(blob),
             Content::Chunks(chunks) => chunks.as_slice(),
             Content::Lists { depth, lists } => {

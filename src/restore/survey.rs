@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::catalog::{BlobRef, Content, Entry, Node};
+use crate::catalog::{BlobRef, Content, Entry, Node, StoredObject};
 use crate::error::{Error, Result};
 use crate::events::Action;
 use crate::volume::{EntryKind, Stat, Target};
@@ -143,6 +143,7 @@ pub(super) fn write_anew<'r>(
             }
             Err(error) => restore.fail(&entry, error),
         },
+        Content::Object(_) => Err(StoredObject::misplaced()),
         Content::Bundle { blob, offset, .. } => {
             let (blob, offset) = (*blob, *offset);
             windows.push(blob, Use::Whole(Box::new(Whole { entry, offset, action })))

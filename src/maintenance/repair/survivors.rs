@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use crate::catalog::{
-    BlobRef, ChildRef, ChunkList, Content, Entry, FileNode, InnerPage, LinkGroup, Metadata, Node, Timestamp,
-    decode_leaf,
+    BlobRef, ChildRef, ChunkList, Content, Entry, FileNode, InnerPage, LinkGroup, Metadata, Node, StoredObject,
+    Timestamp, decode_leaf,
 };
 use crate::error::{Error, Result};
 use crate::id::BlobId;
@@ -108,6 +108,7 @@ impl<'c> Survey<'c> {
         let mut pieces = Vec::new();
         match &file.content {
             Content::Empty => {}
+            Content::Object(_) => return Err(StoredObject::misplaced()),
             Content::Bundle { .. } => return Err(Error::bug("content in a bundle has no pieces")),
             Content::Chunks(chunks) => {
                 for chunk in chunks {
@@ -275,6 +276,7 @@ impl Reading<'_, '_, '_> {
                 let is_known = entry.link.is_some_and(|group| self.groups.contains(&group));
                 (!is_known && !self.gaps.is_empty()).then(|| nothing(len))
             }
+            Content::Object(_) => return Err(StoredObject::misplaced()),
             Content::Bundle { blob, .. } => (!self.survey.is_here(blob)?).then(|| nothing(len)),
             Content::Chunks(_) | Content::Lists { .. } => remains(file, &self.survey.pieces(file)?),
         };

@@ -1,0 +1,18 @@
+//! Mirror mode: a directory and a prefix of plain objects are made alike, in either direction, for any number of places.
+//!
+//! One generation at a time is published, by the swap of one small object, the root; a reader gets exactly one generation or an error, never a mix.
+//! This room never knows of repositories. Layout and protocol: `docs/mirror.md`.
+
+pub mod key;
+pub mod layout;
+pub mod manifest;
+mod merge;
+pub mod root;
+pub mod segment;
+pub mod state;
+
+pub use layout::Places;
+pub use merge::{Entries, Merge};
+pub use root::{Flags, Pusher, Root, Totals};
+pub use segment::{Change, SegmentReader, SegmentRef, SegmentWriter, Written};
+pub use state::{Kept, State};

@@ -1,0 +1,288 @@
+//! What a machine remembers of one mirror: the root that it saw last, and all entries of that generation. Never needed and never trusted to be
+//! right about the store: when it is missing or damaged, everything is fetched again.
+//!
+//! A directory for each pair of mirror and local path holds `state.json` and the segment that it names. Order of writes: the segment under a name that
+//! holds its hash, synced; then `state.json`, replaced in one step; then older segments are removed. So a kill leaves the old state or the new.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::CWD;
+use serde::{Deserialize, Serialize};
+
+use super::root::Root;
+use super::segment::{SegmentReader, SegmentRef, Written};
+use crate::error::{Attempt, Error, Result};
+use crate::path::escape;
+use crate::storage::Pin;
+use crate::volume::durable::{Publish, publish};
+
+/// Name of the file that says which segment counts.
+const FILE: &str = "state.json";
+/// Largest `state.json`: the text of a root, escaped, and little else.
+const FILE_MAX: u64 = 256 << 10;
+/// Names of segments begin so.
+const MANIFEST: &str = "manifest-";
+/// A segment that is being written; what a killed run left is overwritten.
+const SCRATCH: &str = "scratch";
+
+/// The memory of one mirror.
+#[derive(Debug)]
+pub struct State {
+    dir: PathBuf,
+    key: String,
+    kept: Option<Kept>,
+    abilities: Option<serde_json::Value>,
+}
+
+/// One generation as it was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The root.
+    pub root: Root,
+    /// Its text.
+    pub text: Vec<u8>,
+    /// What the store said of it.
+    pub pin: Pin,
+    /// The segment of all entries, as a base of that generation.
+    pub manifest: SegmentRef,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Json {
+    key: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kept: Option<KeptJson>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    abilities: Option<serde_json::Value>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptJson {
+    root: String,
+    #[serde(default)]
+    etag: Option<String>,
+    #[serde(default)]
+    version: Option<String>,
+    manifest: SegmentRef,
+}
+
+impl State {
+    /// The state of what `key` names (mirror and local path), below `holder`. The directory is made, with mode 0700: names of files are in it.
+    /// What is there and cannot be read counts as nothing.
+    pub fn open(holder: &Path, key: &str) -> Result<Self> {
+        use std::os::unix::fs::DirBuilderExt as _;
+        let name: String = blake3::hash(key.as_bytes()).to_hex().chars().take(32).collect();
+        let dir = holder.join(name);
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)
+            .attempt(|| format!("make the state directory {}", shown(&dir)))?;
+        let mut state = Self { dir, key: key.to_owned(), kept: None, abilities: None };
+        if let Some(json) = state.read() {
+            state.abilities = json.abilities;
+            state.kept = json.kept.and_then(|kept| state.check(kept));
+        }
+        Ok(state)
+    }
+
+    /// The generation that was seen last.
+    pub fn kept(&self) -> Option<&Kept> {
+        self.kept.as_ref()
+    }
+
+    /// Its entries. The reader's first error means that the state is damaged: call [`State::forget`] and fetch.
+    pub fn manifest(&self) -> Option<Result<SegmentReader>> {
+        self.kept.as_ref().map(|kept| SegmentReader::of_file(&self.manifest_path(&kept.manifest), &kept.manifest))
+    }
+
+    /// Where to write the next manifest, for [`State::save`].
+    pub fn scratch(&self) -> PathBuf {
+        self.dir.join(format!("{SCRATCH}-{}", std::process::id()))
+    }
+
+    /// What the store was found to be able to do, in the finder's own words.
+    pub fn abilities(&self) -> Option<&serde_json::Value> {
+        self.abilities.as_ref()
+    }
+
+    /// Remembers what the store can do.
+    pub fn set_abilities(&mut self, abilities: serde_json::Value) -> Result<()> {
+        self.abilities = Some(abilities);
+        self.publish()
+    }
+
+    /// Remembers a generation: `text` is its root, as it was read or written with `pin`; `manifest` is a segment of all its entries in this
+    /// state's directory ([`State::scratch`]), which is taken over.
+    pub fn save(&mut self, text: &[u8], pin: &Pin, manifest: &Written) -> Result<()> {
+        let root = Root::decode(text)?;
+        let segment = manifest.at(root.generation);
+        let said = || format!("save the manifest in {}", shown(&self.dir));
+        fs::File::open(&manifest.path).and_then(|file| file.sync_all()).attempt(said)?;
+        let place = self.manifest_path(&segment);
+        rustix::fs::renameat(CWD, &manifest.path, CWD, &place).map_err(std::io::Error::from).attempt(said)?;
+        self.kept = Some(Kept { root, text: text.to_vec(), pin: pin.clone(), manifest: segment });
+        self.publish()?;
+        self.tidy(&place);
+        Ok(())
+    }
+
+    /// The root was seen again with another `ETag` or version; the generation is the same.
+    pub fn seen_again(&mut self, pin: &Pin) -> Result<()> {
+        let Some(kept) = &mut self.kept else { return Ok(()) };
+        kept.pin = pin.clone();
+        self.publish()
+    }
+
+    /// Drops what is remembered of the generation, but for what the store can do.
+    pub fn forget(&mut self) -> Result<()> {
+        self.kept = None;
+        self.publish()
+    }
+
+    fn read(&self) -> Option<Json> {
+        let path = self.dir.join(FILE);
+        if fs::metadata(&path).ok()?.len() > FILE_MAX {
+            return None;
+        }
+        let json: Json = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
+        (json.key == self.key).then_some(json)
+    }
+
+    fn check(&self, kept: KeptJson) -> Option<Kept> {
+        let root = Root::decode(kept.root.as_bytes()).ok()?;
+        let size = fs::metadata(self.manifest_path(&kept.manifest)).ok()?.len();
+        let is_whole = kept.manifest.generation == root.generation
+            && kept.manifest.removed == 0
+            && kept.manifest.entries == root.totals.entries
+            && kept.manifest.size == size;
+        let KeptJson { root: text, etag, version, manifest } = kept;
+        is_whole.then(|| Kept { root, text: text.into_bytes(), pin: Pin { etag, version }, manifest })
+    }
+
+    fn manifest_path(&self, segment: &SegmentRef) -> PathBuf {
+        self.dir.join(format!("{MANIFEST}{}", segment.hash))
+    }
+
+    fn publish(&self) -> Result<()> {
+        let kept = self.kept.as_ref().map(|kept| KeptJson {
+            root: String::from_utf8_lossy(&kept.text).into_owned(),
+            etag: kept.pin.etag.clone(),
+            version: kept.pin.version.clone(),
+            manifest: kept.manifest.clone(),
+        });
+        let json = Json { key: self.key.clone(), kept, abilities: self.abilities.clone() };
+        let bytes = serde_json::to_vec(&json).map_err(|cause| Error::bug("write the state").with_source(cause))?;
+        publish(&self.dir.join(FILE), &bytes, Publish::Replace)
+    }
+
+    /// Removes older manifests. A failure costs space, and the next run tries again.
+    fn tidy(&self, place: &Path) {
+        let Ok(entries) = fs::read_dir(&self.dir) else { return };
+        for entry in entries.flatten() {
+            if entry.path() != place && entry.file_name().as_encoded_bytes().starts_with(MANIFEST.as_bytes()) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
+fn shown(path: &Path) -> String {
+    escape(path.as_os_str().as_encoded_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::{Entry, Metadata, Node, Timestamp};
+    use crate::path::TreePath;
+    use crate::rclone_sync::root::{Pusher, Totals};
+    use crate::rclone_sync::segment::SegmentWriter;
+
+    fn directory(path: &str) -> Entry {
+        let meta = Metadata {
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            user: None,
+            group: None,
+            mtime: Timestamp::default(),
+            ctime: Timestamp::default(),
+            inode: 0,
+            xattrs: std::sync::Arc::from([]),
+        };
+        Entry { path: TreePath::parse(path).expect("a path"), meta, node: Node::Directory, link: None }
+    }
+
+    fn pin(etag: &str) -> Pin {
+        Pin { etag: Some(etag.to_owned()), version: None }
+    }
+
+    fn save(state: &mut State, names: &[&str], etag: &str) -> Vec<u8> {
+        let mut writer = SegmentWriter::create(&state.scratch()).expect("a file");
+        for name in names {
+            writer.put(&directory(name)).expect("put");
+        }
+        let written = writer.finish().expect("finished");
+        let totals = Totals { entries: written.entries, ..Totals::default() };
+        let time = "2026-11-20T17:00:00Z".parse().expect("a time");
+        let text = Root::first(written.at(1), Pusher::default(), time, totals).encode().expect("a root");
+        state.save(&text, &pin(etag), &written).expect("saved");
+        text
+    }
+
+    fn names(state: &State) -> Vec<String> {
+        let reader = state.manifest().expect("kept").expect("opened");
+        reader.map(|change| change.expect("whole").into_entry().expect("a base").path.display()).collect()
+    }
+
+    #[test]
+    fn a_generation_is_remembered_until_the_next_and_for_its_own_mirror_only() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut state = State::open(dir.path(), "s3://b/p > /data").expect("opened");
+        assert!(state.kept().is_none());
+        state.set_abilities(serde_json::json!({"pinned_reads": true})).expect("saved");
+        for (entries, etag) in [(&["a", "b"][..], "one"), (&["a", "b", "c"], "two")] {
+            let text = save(&mut state, entries, etag);
+            let again = State::open(dir.path(), "s3://b/p > /data").expect("opened");
+            assert_eq!(again.kept(), state.kept());
+            let kept = again.kept().expect("kept");
+            assert_eq!((&kept.text, kept.pin.etag.as_deref()), (&text, Some(etag)));
+            assert_eq!(names(&again), entries.iter().map(|name| format!("/{name}")).collect::<Vec<_>>());
+            assert_eq!(again.abilities(), Some(&serde_json::json!({"pinned_reads": true})));
+            assert_eq!(fs::read_dir(&state.dir).expect("listed").count(), 2, "the older manifest is removed");
+        }
+        state.seen_again(&pin("three")).expect("saved");
+        let other = State::open(dir.path(), "s3://b/q > /data").expect("opened");
+        assert!(other.kept().is_none());
+        let mut again = State::open(dir.path(), "s3://b/p > /data").expect("opened");
+        assert_eq!(again.kept().and_then(|kept| kept.pin.etag.as_deref()), Some("three"));
+        again.forget().expect("saved");
+        assert!(State::open(dir.path(), "s3://b/p > /data").expect("opened").kept().is_none());
+    }
+
+    #[test]
+    fn a_damaged_state_counts_as_none_or_fails_when_it_is_read() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut state = State::open(dir.path(), "k").expect("opened");
+        save(&mut state, &["a", "b"], "one");
+        let (json, manifest) = (state.dir.join(FILE), state.manifest_path(&state.kept().expect("kept").manifest));
+        let (good_json, good) = (fs::read(&json).expect("read"), fs::read(&manifest).expect("read"));
+        for at in 0..good_json.len() {
+            publish(&json, &good_json[..at], Publish::Replace).expect("written");
+            assert!(State::open(dir.path(), "k").expect("opened").kept().is_none(), "cut at {at}");
+        }
+        publish(&json, &good_json, Publish::Replace).expect("written");
+        publish(&manifest, &good[1..], Publish::Replace).expect("written");
+        assert!(State::open(dir.path(), "k").expect("opened").kept().is_none(), "a manifest of another size");
+        let mut flipped = good.clone();
+        flipped[20] ^= 1;
+        publish(&manifest, &flipped, Publish::Replace).expect("written");
+        let state = State::open(dir.path(), "k").expect("opened");
+        let read: Result<Vec<_>> = state.manifest().expect("kept").expect("opened").collect();
+        assert_eq!(read.expect_err("damaged").kind(), crate::error::ErrorKind::Corrupt);
+        fs::remove_file(&manifest).expect("removed");
+        assert!(State::open(dir.path(), "k").expect("opened").kept().is_none(), "no manifest");
+    }
+}
