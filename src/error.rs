@@ -21,6 +21,8 @@ pub enum ErrorKind {
     AlreadyExists,
     /// An object is not the one that was expected: somebody else has replaced or deleted it meanwhile.
     Changed,
+    /// What was asked for looks like an accident, and nothing was done: the hint names the option that allows it.
+    Refused,
     /// The store did not answer in time, or answered that it is overloaded: try again later.
     Unavailable,
     /// The request itself is wrong: bad option, bad pattern, bad location.

@@ -43,6 +43,7 @@ pub(crate) const fn code_of(kind: ErrorKind) -> u8 {
         | ErrorKind::NotFound
         | ErrorKind::AlreadyExists
         | ErrorKind::Changed
+        | ErrorKind::Refused
         | ErrorKind::Unavailable
         | ErrorKind::Invalid
         | ErrorKind::Corrupt

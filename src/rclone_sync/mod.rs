@@ -3,6 +3,8 @@
 //! One generation at a time is published, by the swap of one small object, the root; a reader gets exactly one generation or an error, never a mix.
 //! This room never knows of repositories. Layout and protocol: `docs/mirror.md`.
 
+mod destination;
+mod includes;
 pub mod key;
 pub mod layout;
 pub mod manifest;
@@ -10,9 +12,13 @@ mod merge;
 pub mod root;
 pub mod segment;
 pub mod state;
+mod tally;
 
+pub use destination::{Destination, Means};
+pub use includes::{Everything, Includes};
 pub use layout::Places;
 pub use merge::{Entries, Merge};
 pub use root::{Flags, Pusher, Root, Totals};
 pub use segment::{Change, SegmentReader, SegmentRef, SegmentWriter, Written};
 pub use state::{Kept, State};
+pub use tally::Tally;

@@ -1,0 +1,44 @@
+//! Which part of a tree a run is about.
+
+use std::fmt::Debug;
+
+use crate::catalog::{Entry, Node, Timestamp};
+use crate::path::TreePath;
+use crate::volume::EntryKind;
+
+/// Which part of a tree a run is about. What is not included is left as it is on the other side.
+pub trait Includes: Send + Sync + Debug {
+    /// Whether a thing of this kind, size and time is part of it. The answer takes all directories above into account; a directory is part of it if
+    /// it is entered.
+    fn includes(&self, path: &TreePath, kind: EntryKind, size: u64, mtime: Timestamp) -> bool;
+
+    /// Whether anything below a directory can be part of it.
+    fn may_descend(&self, path: &TreePath) -> bool;
+
+    /// The same for an entry of a manifest.
+    fn includes_entry(&self, entry: &Entry) -> bool {
+        let (kind, size) = match &entry.node {
+            Node::Directory => (EntryKind::Directory, 0),
+            Node::File(file) => (EntryKind::File, file.size),
+            Node::Symlink { target } => (EntryKind::Symlink, target.len() as u64),
+            Node::Fifo => (EntryKind::Fifo, 0),
+            Node::CharDevice { .. } => (EntryKind::CharDevice, 0),
+            Node::BlockDevice { .. } => (EntryKind::BlockDevice, 0),
+        };
+        self.includes(&entry.path, kind, size, entry.meta.mtime)
+    }
+}
+
+/// The whole tree.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Everything;
+
+impl Includes for Everything {
+    fn includes(&self, _path: &TreePath, _kind: EntryKind, _size: u64, _mtime: Timestamp) -> bool {
+        true
+    }
+
+    fn may_descend(&self, _path: &TreePath) -> bool {
+        true
+    }
+}
