@@ -161,6 +161,11 @@ impl State {
         is_whole.then(|| Kept { root, text: text.into_bytes(), pin: Pin { etag, version }, manifest })
     }
 
+    /// The file of them.
+    pub(super) fn manifest_file(&self) -> Option<PathBuf> {
+        self.kept.as_ref().map(|kept| self.manifest_path(&kept.manifest))
+    }
+
     fn manifest_path(&self, segment: &SegmentRef) -> PathBuf {
         self.dir.join(format!("{MANIFEST}{}", segment.hash))
     }

@@ -1,0 +1,101 @@
+//! Makes mirrors like a directory: one read of the source, any number of destinations.
+//!
+//! For each destination: one request shows whether its last generation is still the one that this machine knows; the source is walked beside that
+//! generation; what differs is read and sent; a new root is published; what is not needed any more is deleted. Nothing is written when nothing
+//! differs, and nothing is deleted before the new generation stands. Spec: `docs/mirror.md`.
+
+mod big;
+mod compare;
+mod hold;
+mod last;
+mod moved;
+mod one;
+mod options;
+mod pipeline;
+mod plan;
+mod publish;
+mod read;
+mod report;
+mod send;
+mod shared;
+mod standing;
+mod survey;
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+pub use options::PushOptions;
+pub use report::{DestinationReport, PushReport, Pushed};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::events::Watch;
+use crate::path::escape;
+
+use super::destination::Destination;
+use shared::Shared;
+
+/// Pushes `source` to all destinations, each by threads of its own: one that is slow or dead stops no other. Files that cannot be read are told
+/// to `watch` and counted; the mirrors keep their last state of them.
+///
+/// # Errors
+/// `NotFound` or `Invalid` for a source that is no directory, `Invalid` for no destination or one that lies in the source. What fails at one
+/// destination stands in its report.
+pub fn push(
+    source: &Path,
+    destinations: &[Destination],
+    options: &PushOptions,
+    watch: &Watch<'_>,
+) -> Result<PushReport> {
+    let source = check(source, destinations)?;
+    let shared = Shared::new(&source, destinations, options, watch);
+    let reports = std::thread::scope(|scope| {
+        let threads: Vec<_> = destinations
+            .iter()
+            .map(|destination| (destination, scope.spawn(|| one::push_to(&shared, destination))))
+            .collect();
+        let join = |(destination, thread): (&Destination, std::thread::ScopedJoinHandle<'_, DestinationReport>)| {
+            thread.join().unwrap_or_else(|_| DestinationReport {
+                name: destination.name.clone(),
+                before: None,
+                result: Err(Error::bug("the thread of this destination panicked")),
+                tally: super::tally::Tally::default(),
+                requests: crate::storage::RequestCounts::default(),
+            })
+        };
+        threads.into_iter().map(join).collect()
+    });
+    watch.progress.scan_finished.store(true, Ordering::Relaxed);
+    Ok(PushReport { destinations: reports, problems: shared.problems.load(Ordering::Relaxed) })
+}
+
+/// The source by its full path.
+fn check(source: &Path, destinations: &[Destination]) -> Result<std::path::PathBuf> {
+    let shown = escape(source.as_os_str().as_bytes());
+    let full = source.canonicalize().map_err(|cause| {
+        Error::new(crate::error::kind_of_io(&cause), format!("open the source {shown}")).with_source(cause)
+    })?;
+    if !full.is_dir() {
+        return Err(Error::new(ErrorKind::Invalid, format!("the source {shown} is not a directory")));
+    }
+    if destinations.is_empty() {
+        return Err(Error::invalid("nowhere to push to").with_hint("name at least one destination"));
+    }
+    for destination in destinations {
+        refuse_overlap(&full, destination)?;
+    }
+    Ok(full)
+}
+
+/// A mirror in the source would be pushed into itself; a source in the mirror would be deleted by it.
+fn refuse_overlap(source: &Path, destination: &Destination) -> Result<()> {
+    for store in [&destination.places.data, &destination.places.control] {
+        let crate::storage::Location::Local(path) = store.location() else { continue };
+        let full = path.canonicalize().unwrap_or_else(|_| path.clone());
+        if full.starts_with(source) || source.starts_with(&full) {
+            let text = format!("the source and the destination {} lie in each other", destination.name);
+            return Err(Error::invalid(text));
+        }
+    }
+    Ok(())
+}

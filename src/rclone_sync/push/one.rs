@@ -1,0 +1,202 @@
+//! The push to one destination: look, plan, send, publish, delete, remember.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::events::Progress;
+use crate::storage::{Location, RequestCounts};
+
+use super::super::destination::Destination;
+use super::super::segment::SegmentWriter;
+use super::super::tally::Tally;
+use super::hold::Hold;
+use super::last::{Last, Look, Memory};
+use super::pipeline::{self, Delta};
+use super::plan::{Plan, entries, judge_again, plan};
+use super::publish::{Published, Publishing};
+use super::report::{DestinationReport, Pushed};
+use super::send::Sender;
+use super::shared::Shared;
+use super::standing::Standing;
+use super::survey::survey;
+
+/// Times that a push begins anew because somebody else published.
+const ROUNDS: u32 = 4;
+/// Requests around the files: claim taken and given back, root looked at again, delta, history, root.
+const FIXED_REQUESTS: u64 = 6;
+
+/// Pushes to one destination. Never fails as a whole: the report says how it ended.
+pub(super) fn push_to(shared: &Shared<'_>, destination: &Destination) -> DestinationReport {
+    let places = &destination.places;
+    let counts = || (places.data.requests(), places.control.requests());
+    let (data, control) = counts();
+    let mut one = One { shared, destination, before: None, tally: Tally::default() };
+    let result = one.run();
+    let (data_now, control_now) = counts();
+    let requests = sum(&minus(&data_now, &data), &minus(&control_now, &control));
+    DestinationReport { name: destination.name.clone(), before: one.before, result, tally: one.tally, requests }
+}
+
+struct One<'a> {
+    shared: &'a Shared<'a>,
+    destination: &'a Destination,
+    before: Option<u64>,
+    tally: Tally,
+}
+
+impl<'a> One<'a> {
+    fn run(&mut self) -> Result<Pushed> {
+        let options = self.shared.options;
+        let memory = Memory::open(self.destination, self.shared.source, &options.means)?;
+        let hold = Hold::new(self.destination, options, memory);
+        self.rounds(&hold)
+    }
+
+    fn rounds(&mut self, hold: &Hold<'a>) -> Result<Pushed> {
+        for _ in 0..ROUNDS {
+            match self.round(hold) {
+                Ok(pushed) => return Ok(pushed),
+                // What is remembered may be damaged; everything can be fetched.
+                Err(error) if error.kind() == ErrorKind::Corrupt && hold.memory(Memory::forget)? => {}
+                Err(_) if hold.is_outdated() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::new(ErrorKind::Unavailable, "other pushes publish this mirror all the time")
+            .with_hint("only one source should push to a mirror"))
+    }
+
+    fn round(&mut self, hold: &Hold<'a>) -> Result<Pushed> {
+        let (shared, destination) = (self.shared, self.destination);
+        let Look { last, is_in_doubt } = hold.memory(|memory| memory.look(destination))?;
+        let last = last.as_ref();
+        self.before = last.map(|last| last.root.generation);
+        hold.goes_by(last);
+        let mut standing = (is_in_doubt || last.is_none()).then(|| Standing::list(destination)).transpose()?;
+        let is_directory = matches!(destination.places.data.location(), Location::Local(_));
+        let plan = plan(shared, last, standing.as_mut(), is_directory)?;
+        plan.judge(shared)?;
+        self.expect(&plan);
+        if plan.is_empty()
+            && let Some(last) = last
+        {
+            return unchanged(hold, last);
+        }
+        if shared.options.dry_run {
+            let generation = last.map_or(1, |last| last.root.generation + 1);
+            let requests = FIXED_REQUESTS + plan.objects + plan.deletes.div_ceil(1000);
+            return Ok(Pushed::Planned { generation, requests, bytes: plan.bytes });
+        }
+        let publishing = Publishing { destination, options: shared.options, hold, last };
+        if !plan.in_the_way.is_empty() {
+            hold.ensure()?;
+            publishing.delete(&plan.in_the_way)?;
+        }
+        let (delta, plan) = self.send(hold, last, plan, standing.as_mut())?;
+        judge_again(&delta.seen, &plan, shared.options)?;
+        if delta.written.entries + delta.written.removed == 0
+            && let Some(last) = last
+        {
+            if !plan.orphans.is_empty() {
+                hold.ensure()?;
+                publishing.delete(&plan.orphans)?;
+            }
+            return unchanged(hold, last);
+        }
+        let keeps = hold.memory(|memory| Ok(memory.keeps()))?;
+        let published = publishing.publish(&delta, keeps)?;
+        self.finish(&publishing, &delta, &plan, &published)
+    }
+
+    /// The second pass.
+    fn send(
+        &mut self,
+        hold: &Hold<'a>,
+        last: Option<&Last>,
+        mut plan: Plan,
+        mut standing: Option<&mut Standing>,
+    ) -> Result<(Delta, Plan)> {
+        let shared = self.shared;
+        let path = hold.memory(|memory| Ok(memory.file("delta")))?;
+        let totals = last.map(|last| last.root.totals).unwrap_or_default();
+        let writer = SegmentWriter::create(&path)?;
+        let (moved, mut needed) = (std::mem::take(&mut plan.moved), std::mem::take(&mut plan.needed));
+        let sender = Sender::new(shared, self.destination, hold, &moved);
+        let mut old = Some(entries(last)?);
+        let mut feed = |hear: &mut dyn FnMut(_) -> Result<bool>| {
+            let old = old.take().ok_or_else(|| Error::bug("the source is surveyed once"))?;
+            survey(shared, old, (standing.as_deref_mut(), &mut needed), hear)
+        };
+        let delta =
+            pipeline::run(&mut feed, &|difference| sender.work(difference), shared.options.transfers, (writer, totals));
+        sender.tally(&mut self.tally);
+        let delta = delta?;
+        if let Some(standing) = standing {
+            plan.orphans = standing.orphans(shared.options);
+        }
+        Ok((delta, plan))
+    }
+
+    /// What may fail here is only untidy: the generation is published, and the next push deletes what is left.
+    fn finish(
+        &mut self,
+        publishing: &Publishing<'_>,
+        delta: &Delta,
+        plan: &Plan,
+        published: &Published,
+    ) -> Result<Pushed> {
+        // What was in the way is gone already, and something else may have its name now.
+        publishing.delete(delta.gone.iter().filter(|key| !plan.in_the_way.contains(*key)))?;
+        publishing.delete(&plan.orphans)?;
+        let seen = &delta.seen.tally;
+        self.tally.deleted_files = seen.deleted_files + plan.orphans.len() as u64;
+        (self.tally.deleted_dirs, self.tally.deleted_bytes) = (seen.deleted_dirs, seen.deleted_bytes);
+        self.tally.metadata_updates = seen.metadata_updates;
+        publishing.hold.memory(|memory| {
+            let Some(manifest) = &published.manifest else { return Ok(()) };
+            memory.save(&published.text, &published.pin, manifest)
+        })?;
+        Ok(Pushed::Published { generation: published.root.generation })
+    }
+
+    fn expect(&mut self, plan: &Plan) {
+        let seen = &plan.seen.tally;
+        self.tally = Tally {
+            listed: seen.listed,
+            checks: seen.checks,
+            checks_total: seen.checks,
+            transfers_total: plan.files,
+            bytes_total: plan.bytes,
+            ..Tally::default()
+        };
+        Progress::add(&self.shared.watch.progress.files_total, plan.files);
+        Progress::add(&self.shared.watch.progress.bytes_total, plan.bytes);
+    }
+}
+
+fn unchanged(hold: &Hold<'_>, last: &Last) -> Result<Pushed> {
+    hold.memory(|memory| memory.trust(last))?;
+    Ok(Pushed::Unchanged { generation: last.root.generation })
+}
+
+fn minus(now: &RequestCounts, before: &RequestCounts) -> RequestCounts {
+    each(now, before, u64::saturating_sub)
+}
+
+fn sum(left: &RequestCounts, right: &RequestCounts) -> RequestCounts {
+    each(left, right, u64::saturating_add)
+}
+
+fn each(left: &RequestCounts, right: &RequestCounts, of: fn(u64, u64) -> u64) -> RequestCounts {
+    RequestCounts {
+        get: of(left.get, right.get),
+        get_range: of(left.get_range, right.get_range),
+        put: of(left.put, right.put),
+        list: of(left.list, right.list),
+        head: of(left.head, right.head),
+        delete: of(left.delete, right.delete),
+        copy: of(left.copy, right.copy),
+        multipart: of(left.multipart, right.multipart),
+        bytes_up: of(left.bytes_up, right.bytes_up),
+        bytes_down: of(left.bytes_down, right.bytes_down),
+        retries: of(left.retries, right.retries),
+    }
+}

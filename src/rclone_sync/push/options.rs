@@ -1,0 +1,65 @@
+//! What a push is asked to do.
+
+use std::sync::Arc;
+
+use super::super::destination::Means;
+use super::super::includes::{Everything, Includes};
+
+/// How a push is done. The names are those of rclone's options.
+#[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent switch of the command line")]
+pub struct PushOptions {
+    /// What the run has from outside.
+    pub means: Means,
+    /// What is pushed.
+    pub filter: Arc<dyn Includes>,
+    /// Read every file of the same size and compare the content, whatever its time says.
+    pub checksum: bool,
+    /// Trust the size alone.
+    pub size_only: bool,
+    /// Leave files that are newer in the mirror.
+    pub update: bool,
+    /// Leave every file that is in the mirror.
+    pub ignore_existing: bool,
+    /// Refuse to remove more files than this.
+    pub max_delete: Option<u64>,
+    /// Files on their way at once to each destination.
+    pub transfers: usize,
+    /// Threads that list the source.
+    pub checkers: usize,
+    /// Say what would be done.
+    pub dry_run: bool,
+    /// Stay on the file system of the source.
+    pub one_file_system: bool,
+    /// Let an empty source empty the mirror.
+    pub allow_empty: bool,
+    /// Remove from the mirror what the filter leaves out.
+    pub delete_excluded: bool,
+    /// Store small files in packs, too.
+    pub pack_small: bool,
+    /// Write `permissions.facl`.
+    pub facl: bool,
+}
+
+impl PushOptions {
+    /// The defaults: everything is pushed, nothing is refused but an empty source.
+    pub fn new(means: Means) -> Self {
+        Self {
+            means,
+            filter: Arc::new(Everything),
+            checksum: false,
+            size_only: false,
+            update: false,
+            ignore_existing: false,
+            max_delete: None,
+            transfers: 16,
+            checkers: 4,
+            dry_run: false,
+            one_file_system: false,
+            allow_empty: false,
+            delete_excluded: false,
+            pack_small: false,
+            facl: false,
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The first pass: what a push would do, and whether it may. Writes nothing.
+
+use std::collections::HashSet;
+
+use crate::catalog::{Node, Pathed as _};
+use crate::error::{Error, ErrorKind, Result};
+use crate::path::TreePath;
+use crate::volume::EntryKind;
+
+use super::last::Last;
+use super::moved::Moved;
+use super::options::PushOptions;
+use super::shared::Shared;
+use super::standing::Standing;
+use super::survey::{Difference, OldEntries, Seen, What, survey};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub(super) seen: Seen,
+    /// Entries that differ, or may.
+    pub(super) differences: u64,
+    /// Objects to be written, and bytes of files among them.
+    pub(super) objects: u64,
+    pub(super) files: u64,
+    pub(super) bytes: u64,
+    /// Objects to be deleted.
+    pub(super) deletes: u64,
+    /// Files among the removed: what they hold need not be sent if it stands elsewhere now.
+    pub(super) moved: Moved,
+    /// Keys in the store that nobody knows of.
+    pub(super) orphans: Vec<String>,
+    /// Directories that hold what the filter leaves out.
+    pub(super) needed: HashSet<TreePath>,
+    /// In a directory a file cannot stand where a directory was, nor the other way round: these make room first.
+    pub(super) in_the_way: HashSet<String>,
+}
+
+/// Surveys the source and judges the whole.
+pub(super) fn plan(
+    shared: &Shared<'_>,
+    last: Option<&Last>,
+    mut standing: Option<&mut Standing>,
+    is_directory: bool,
+) -> Result<Plan> {
+    let mut plan = Plan::default();
+    let mut needed = HashSet::new();
+    let mut solid: Option<TreePath> = None;
+    let pass = (standing.as_deref_mut(), &mut needed);
+    plan.seen = survey(shared, entries(last)?, pass, &mut |difference| {
+        if is_directory {
+            plan.make_room(&difference, &mut solid);
+        }
+        plan.note(&difference);
+        Ok(true)
+    })?;
+    plan.needed = needed;
+    if let Some(standing) = standing {
+        plan.orphans = standing.orphans(shared.options);
+        standing.forget();
+    }
+    Ok(plan)
+}
+
+/// The entries of the last generation, if there is one.
+pub(super) fn entries(last: Option<&Last>) -> Result<OldEntries> {
+    last.map_or_else(|| Ok(Box::new(std::iter::empty()) as OldEntries), Last::entries)
+}
+
+impl Plan {
+    fn note(&mut self, difference: &Difference) {
+        self.differences += 1;
+        self.deletes += u64::from(difference.gone.is_some());
+        match (&difference.what, &difference.old) {
+            (What::Remove, Some(old)) => self.moved.removed(old),
+            (What::Read { found, kept, .. }, _) if kept.is_none() => {
+                self.objects += 1;
+                if found.stat.kind == EntryKind::File {
+                    self.files += 1;
+                    self.bytes += found.stat.size;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn make_room(&mut self, difference: &Difference, solid: &mut Option<TreePath>) {
+        let Some(old) = &difference.old else { return };
+        let was_directory = matches!(old.node, Node::Directory);
+        match &difference.what {
+            What::Read { found, .. } if was_directory && found.stat.kind == EntryKind::File => {
+                *solid = Some(old.path().clone());
+            }
+            What::Describe { found, .. } if found.stat.kind == EntryKind::Directory && !was_directory => {
+                self.in_the_way.extend(difference.gone.clone());
+            }
+            What::Remove if solid.as_ref().is_some_and(|solid| old.path().starts_with(solid)) => {
+                self.in_the_way.extend(difference.gone.clone());
+            }
+            What::Remove | What::Read { .. } | What::Describe { .. } => {}
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.differences == 0 && self.orphans.is_empty()
+    }
+
+    /// Refuses what looks like an accident, before anything is written.
+    pub(super) fn judge(&self, shared: &Shared<'_>) -> Result<()> {
+        let options: &PushOptions = shared.options;
+        let source = shared.source.display();
+        if self.seen.unreadable {
+            return Err(Error::new(ErrorKind::Local, format!("{source} cannot be read; the mirror is left as it is")));
+        }
+        let before = self.seen.before + self.orphans.len() as u64;
+        if self.seen.present == 0 && before > 0 && !options.allow_empty {
+            let text = format!("{source} is empty and the mirror is not: nothing was removed");
+            return Err(refused(text, "if it is to be emptied, say --allow-empty"));
+        }
+        judge_deletes(self.seen.tally.deleted_files + self.orphans.len() as u64, options)
+    }
+}
+
+/// The same for what the second pass has found: files may have gone since.
+pub(super) fn judge_again(seen: &Seen, plan: &Plan, options: &PushOptions) -> Result<()> {
+    judge_deletes(seen.tally.deleted_files + plan.orphans.len() as u64, options)
+}
+
+fn judge_deletes(deletes: u64, options: &PushOptions) -> Result<()> {
+    match options.max_delete {
+        Some(most) if deletes > most => {
+            let text = format!("{deletes} files would be removed from the mirror, and --max-delete allows {most}");
+            Err(refused(text, "nothing was changed; raise --max-delete if that is meant"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn refused(text: String, hint: &str) -> Error {
+    Error::new(ErrorKind::Refused, text).with_hint(hint)
+}

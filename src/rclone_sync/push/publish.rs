@@ -1,0 +1,122 @@
+//! Publishes a generation. Order of writes: whatever the new generation names is stored before (by the jobs); the delta; the base, if one
+//! is due; the copy of the root in the history; the swap of the root, which is the moment; and only then what nobody needs any more is deleted. A
+//! push that is cut off before the swap has published nothing, and one that is cut off after it has left only objects that the next push deletes.
+
+use bytes::Bytes;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::{Attributes, Condition, Pin};
+
+use super::super::destination::Destination;
+use super::super::layout::{ROOT, root_key};
+use super::super::manifest::store_segment;
+use super::super::merge::Merge;
+use super::super::root::{Flags, ROOT_MAX, Root};
+use super::super::segment::{SegmentReader, SegmentRef, SegmentWriter, Written};
+use super::hold::Hold;
+use super::last::Last;
+use super::options::PushOptions;
+use super::pipeline::Delta;
+
+/// Keys deleted by one request, where the store can.
+const DELETES: usize = 1000;
+
+/// What was published.
+#[derive(Debug)]
+pub(super) struct Published {
+    pub(super) root: Root,
+    pub(super) text: Vec<u8>,
+    pub(super) pin: Pin,
+    /// All entries, if a file of them was made.
+    pub(super) manifest: Option<Written>,
+}
+
+/// What is published, and by whom.
+pub(super) struct Publishing<'a> {
+    pub(super) destination: &'a Destination,
+    pub(super) options: &'a PushOptions,
+    pub(super) hold: &'a Hold<'a>,
+    pub(super) last: Option<&'a Last>,
+}
+
+impl Publishing<'_> {
+    /// See the module. `keeps` says that a file of all entries is wanted in any case.
+    pub(super) fn publish(&self, delta: &Delta, keeps: bool) -> Result<Published> {
+        self.hold.ensure()?;
+        let places = &self.destination.places;
+        store_segment(places, &delta.written)?;
+        let now = self.options.means.clock.now().to_utc();
+        let (mut root, manifest) = match self.last {
+            None => {
+                let base = delta.written.at(1);
+                (Root::first(base, self.hold.pusher(), now, delta.totals), Some(delta.written.clone()))
+            }
+            Some(last) => {
+                let generation = last.root.generation + 1;
+                let wants_base = last.root.wants_base(delta.written.size);
+                let manifest = (wants_base || keeps).then(|| self.merge(last, &delta.written)).transpose()?;
+                let base = manifest.as_ref().filter(|_| wants_base);
+                base.map_or(Ok(()), |base| store_segment(places, base))?;
+                let base: Option<SegmentRef> = base.map(|base| base.at(generation));
+                (last.root.next(&last.text, delta.written.at(generation), base)?, manifest)
+            }
+        };
+        root.pusher = self.hold.pusher();
+        root.time = now;
+        root.totals = delta.totals;
+        root.flags = Flags { facl: self.options.facl, packs: self.options.pack_small };
+        let text = root.encode()?;
+        let attributes = Attributes { content_type: Some("application/json".to_owned()), ..Attributes::default() };
+        let (key, bytes) = (root_key(root.generation), Bytes::from(text.clone()));
+        places.block(places.control.put_with(&key, bytes, &attributes, Condition::Any))?;
+        let pin = self.swap(&text)?;
+        Ok(Published { root, text, pin, manifest })
+    }
+
+    /// All entries of the new generation, in a local file.
+    fn merge(&self, last: &Last, delta: &Written) -> Result<Written> {
+        let delta = SegmentReader::of_file(&delta.path, &delta.at(last.root.generation + 1))?;
+        let path = self.hold.memory(|memory| Ok(memory.file("next")))?;
+        let mut writer = SegmentWriter::create(&path)?;
+        for entry in Merge::of(vec![last.reader()?, delta]).entries() {
+            writer.put(&entry?)?;
+        }
+        writer.finish()
+    }
+
+    /// The moment of publication.
+    fn swap(&self, text: &[u8]) -> Result<Pin> {
+        let places = &self.destination.places;
+        let attributes =
+            Attributes { content_type: Some("application/json".to_owned()), no_cache: true, ..Attributes::default() };
+        let condition = self.last.map_or(Condition::New, |last| Condition::Match(&last.pin));
+        match places.block(places.control.put_with(ROOT, Bytes::copy_from_slice(text), &attributes, condition)) {
+            Err(error) if error.kind() == ErrorKind::Changed => Err(overtaken().with_source(error)),
+            Err(error) => match places.block(places.control.get_with_pin(ROOT, ROOT_MAX)) {
+                // The answer was lost, and the root is ours: it is published.
+                Ok((there, pin)) if there == text => Ok(pin),
+                _ => Err(error),
+            },
+            answer => answer,
+        }
+    }
+
+    /// Deletes what the new generation does not name. What stays is found by the next push.
+    pub(super) fn delete<'k>(&self, keys: impl IntoIterator<Item = &'k String>) -> Result<()> {
+        let places = &self.destination.places;
+        let mut keys = keys.into_iter().cloned().peekable();
+        while keys.peek().is_some() {
+            let some = keys.by_ref().take(DELETES).collect();
+            places.block(places.data.delete_many(some))?;
+        }
+        Ok(())
+    }
+}
+
+fn overtaken() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "another push has published this mirror meanwhile; nothing of ours was published",
+    )
+    .with_hint("only one source should push to a mirror; run the push again")
+}

@@ -1,0 +1,356 @@
+//! Does one job of a push: reads what differs, sends it if it must be sent, and says what the new generation has there.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+use crate::catalog::{Content, Entry, FileNode, Node, ObjectAt, StoredObject, Timestamp};
+use crate::error::{Error, ErrorKind, Result};
+use crate::events::{Action, Event, Progress};
+use crate::id::ObjectHash;
+use crate::storage::{Attributes, Condition, Pin};
+use crate::volume::{EntryKind, Found};
+
+use super::super::destination::Destination;
+use super::super::key::key_of;
+use super::super::layout::LINK_END;
+use super::super::segment::Change;
+use super::super::tally::Tally;
+use super::compare::Link;
+use super::hold::Hold;
+use super::moved::Moved;
+use super::pipeline::Done;
+use super::read::{BIG_FROM, FileRead, SmallFile, describe, metadata, mtime_header};
+use super::shared::Shared;
+use super::standing::There;
+use super::survey::{Difference, What};
+
+/// Attempts to replace an object that is another one each time that it is looked at.
+const TRIES: u32 = 4;
+
+/// What all jobs of one destination share.
+pub(super) struct Sender<'a> {
+    pub(super) shared: &'a Shared<'a>,
+    pub(super) destination: &'a Destination,
+    pub(super) hold: &'a Hold<'a>,
+    pub(super) moved: &'a Moved,
+    pub(super) sent: Sent,
+    /// Whether the tags of this store have proved to be MD5 sums.
+    md5_tags: AtomicBool,
+}
+
+/// What was done so far.
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    files: AtomicU64,
+    bytes: AtomicU64,
+    renamed: AtomicU64,
+    copies: AtomicU64,
+    copied_bytes: AtomicU64,
+    errors: AtomicU64,
+}
+
+/// What is to be at the key of a file before it is written.
+#[derive(Debug, Clone)]
+pub(super) enum Expected {
+    Nothing,
+    This(Pin),
+    Anything,
+}
+
+/// A file whose content is to be at its key.
+pub(super) struct Wanted<'a> {
+    pub(super) found: &'a Found,
+    pub(super) link: Option<Link>,
+    /// What it was in the last generation, if it may still be that.
+    pub(super) kept: Option<&'a FileNode>,
+    pub(super) expected: Expected,
+    pub(super) there: &'a There,
+}
+
+impl<'a> Sender<'a> {
+    pub(super) fn new(
+        shared: &'a Shared<'a>,
+        destination: &'a Destination,
+        hold: &'a Hold<'a>,
+        moved: &'a Moved,
+    ) -> Self {
+        Self { shared, destination, hold, moved, sent: Sent::default(), md5_tags: AtomicBool::new(false) }
+    }
+
+    /// Does a job. Fails only when the destination does.
+    pub(super) fn work(&self, difference: Difference) -> Result<Done> {
+        let Difference { what, old, gone, there } = difference;
+        let entry = match &what {
+            What::Remove => {
+                let Some(old) = old else { return Err(Error::bug("what is removed was there")) };
+                self.item(Action::Deleted, &old);
+                let change = Some(Change::Remove(old.path.clone()));
+                return Ok(Done { change, old: Some(old), gone, ..Done::default() });
+            }
+            What::Describe { found, link, kept } => self.described(found, *link, kept.as_ref()),
+            What::Read { found, link, kept } if found.stat.kind == EntryKind::File => {
+                let expected = expected(old.as_deref(), &there, gone.is_some());
+                self.file(&Wanted { found, link: *link, kept: kept.as_ref(), expected, there: &there })
+            }
+            What::Read { found, link, .. } => self.symlink(found, *link, old.as_deref(), &there),
+        };
+        let (found, link) = match &what {
+            What::Describe { found, link, .. } | What::Read { found, link, .. } => (found, *link),
+            What::Remove => return Err(Error::bug("a removal has no entry")),
+        };
+        let lost = link.filter(|link| link.first).map(|link| link.group);
+        match entry {
+            Ok(Some(entry)) => Ok(self.done(entry, old, gone)),
+            Ok(None) => {
+                self.sent.errors.fetch_add(1, Ordering::Relaxed);
+                Ok(Done { lost, ..Done::default() })
+            }
+            // A name or a file that this store does not take; everything else says something about the store.
+            Err(error) if error.kind() == ErrorKind::Invalid => {
+                self.sent.errors.fetch_add(1, Ordering::Relaxed);
+                self.shared.problem("push", &format!("{} to {}", found.display(), self.destination.name), &error);
+                Ok(Done { lost, ..Done::default() })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn done(&self, entry: Entry, old: Option<Box<Entry>>, gone: Option<String>) -> Done {
+        if old.as_deref().is_some_and(|old| is_same(old, &entry)) {
+            return Done::default();
+        }
+        self.item(if old.is_some() { Action::Modified } else { Action::New }, &entry);
+        Done { change: Some(Change::Put(Box::new(entry))), old, gone, ..Done::default() }
+    }
+
+    fn item(&self, action: Action, entry: &Entry) {
+        let watch = self.shared.watch;
+        if watch.observer.wants_items() {
+            let size = if let Node::File(file) = &entry.node { file.size } else { 0 };
+            watch.observer.on(&Event::Item { action, path: &entry.path, size });
+        }
+    }
+
+    fn described(&self, found: &Found, link: Option<Link>, kept: Option<&FileNode>) -> Result<Option<Entry>> {
+        let mut entry = if found.stat.kind == EntryKind::File {
+            let Some(kept) = kept else { return Err(Error::bug("a file is described without its content")) };
+            let file = FileNode { content: content_of(link, kept.content.clone()), ..kept.clone() };
+            Entry { path: found.path.clone(), meta: metadata(self.shared, found), node: Node::File(file), link: None }
+        } else {
+            let Some(entry) = describe(self.shared, found) else { return Ok(None) };
+            entry
+        };
+        entry.link = link.map(|link| link.group);
+        Ok(Some(entry))
+    }
+
+    /// A link is an object of rclone's: its target under the key with an ending.
+    fn symlink(&self, found: &Found, link: Option<Link>, old: Option<&Entry>, there: &There) -> Result<Option<Entry>> {
+        let Some(mut entry) = describe(self.shared, found) else { return Ok(None) };
+        entry.link = link.map(|link| link.group);
+        let Node::Symlink { target } = &entry.node else { return Err(Error::bug("a link is described as a link")) };
+        let is_there = *there == There::AsNamed && old.is_some_and(|old| old.node == entry.node);
+        if !is_there {
+            let key = key_of(&found.path) + LINK_END;
+            let bytes = Bytes::copy_from_slice(target);
+            self.put(&key, &bytes, &attributes(entry.meta.mtime), Expected::Anything)?;
+        }
+        Ok(Some(entry))
+    }
+
+    /// A regular file. None if it could not be read, which was told.
+    fn file(&self, wanted: &Wanted<'_>) -> Result<Option<Entry>> {
+        if wanted.found.stat.size >= BIG_FROM {
+            return self.big(wanted);
+        }
+        match self.shared.read(wanted.found) {
+            FileRead::Small(small) => self.small(wanted, &small).map(Some),
+            FileRead::Big => self.big(wanted),
+            FileRead::Failed => Ok(None),
+        }
+    }
+
+    fn small(&self, wanted: &Wanted<'_>, small: &SmallFile) -> Result<Entry> {
+        let key = key_of(&wanted.found.path);
+        let size = small.bytes.len() as u64;
+        let content = match wanted.kept.map(|kept| (kept.size, &kept.content)) {
+            // Only the time is another one, or the user wanted to be sure.
+            Some((_, Content::Object(object))) if object.hash == small.hash => Content::Object(Arc::clone(object)),
+            Some((0, Content::Empty)) if size == 0 => Content::Empty,
+            _ => {
+                let pin = self.settle_small(&key, wanted, small)?;
+                let object = stored(&self.destination.name, small.hash, &pin, false)?;
+                if size == 0 { Content::Empty } else { Content::Object(Arc::new(object)) }
+            }
+        };
+        let content = content_of(wanted.link, content);
+        let file = FileNode { size, content, extents: small.extents.clone(), incomplete: false };
+        let link = wanted.link.map(|link| link.group);
+        Ok(Entry { path: wanted.found.path.clone(), meta: small.meta.clone(), node: Node::File(file), link })
+    }
+
+    /// Sees to it that the file is at its key, by the cheapest way.
+    fn settle_small(&self, key: &str, wanted: &Wanted<'_>, small: &SmallFile) -> Result<Pin> {
+        let size = small.bytes.len() as u64;
+        if let Some(pin) = self.is_there(key, wanted, small)? {
+            return Ok(pin);
+        }
+        if let Some(pin) = self.rename(key, &small.hash, small.meta.mtime, size)? {
+            return Ok(pin);
+        }
+        let mut pin = self.put(key, &small.bytes, &attributes(small.meta.mtime), wanted.expected.clone())?;
+        if self.is_damaged(&pin, small) {
+            pin = self.put(key, &small.bytes, &attributes(small.meta.mtime), Expected::This(pin))?;
+            if self.is_damaged(&pin, small) {
+                let text = format!("store {key} in {}", self.destination.places.data.location());
+                return Err(Error::corrupt(text).with_source("its ETag is not the MD5 of what was sent, twice"));
+            }
+        }
+        self.count(size);
+        Ok(pin)
+    }
+
+    /// Whether a push that was cut off, or another tool, has brought the file already.
+    fn is_there(&self, key: &str, wanted: &Wanted<'_>, small: &SmallFile) -> Result<Option<Pin>> {
+        let There::Listed(stood) = wanted.there else { return Ok(None) };
+        if stood.size != small.bytes.len() as u64 {
+            return Ok(None);
+        }
+        let places = &self.destination.places;
+        let pin = match stood.pin.etag {
+            Some(_) => Some(stood.pin.clone()),
+            // Some stores list no tags.
+            None => places.block(places.data.info(key))?.map(|(info, _)| info.pin),
+        };
+        Ok(pin.filter(|pin| pin.md5() == Some(small.md5)))
+    }
+
+    /// A file was sent.
+    pub(super) fn count(&self, bytes: u64) {
+        self.sent.files.fetch_add(1, Ordering::Relaxed);
+        self.sent.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Progress::add(&self.shared.watch.progress.bytes_done, bytes);
+    }
+
+    /// Copies the content inside the store, if it lies there under a name that is about to go. None if it has to be sent.
+    pub(super) fn rename(&self, key: &str, hash: &ObjectHash, mtime: Timestamp, size: u64) -> Result<Option<Pin>> {
+        let Some(origin) = self.moved.find(hash, mtime) else { return Ok(None) };
+        self.hold.ensure()?;
+        let places = &self.destination.places;
+        let copied = places.block(places.data.copy_pinned(&origin.key, &origin.pin, key, &attributes(mtime)));
+        match copied {
+            Ok(pin) => {
+                self.sent.renamed.fetch_add(1, Ordering::Relaxed);
+                self.sent.copies.fetch_add(1, Ordering::Relaxed);
+                self.sent.copied_bytes.fetch_add(size, Ordering::Relaxed);
+                Ok(Some(pin))
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::Changed | ErrorKind::Unsupported | ErrorKind::NotFound) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A tag that is no MD5 means nothing, unless the others of this store are.
+    fn is_damaged(&self, pin: &Pin, small: &SmallFile) -> bool {
+        match pin.md5() {
+            Some(md5) if md5 == small.md5 => {
+                self.md5_tags.store(true, Ordering::Relaxed);
+                false
+            }
+            Some(_) => self.md5_tags.load(Ordering::Relaxed),
+            None => false,
+        }
+    }
+
+    /// Stores an object in place of what is expected there. If it is something else, that is looked at, and replaced all the same: the claim keeps
+    /// other pushers away, so it was left by a push that was cut off, or by another tool.
+    pub(super) fn put(&self, key: &str, bytes: &Bytes, attributes: &Attributes, mut expected: Expected) -> Result<Pin> {
+        self.hold.ensure()?;
+        let places = &self.destination.places;
+        let mut tries = 0;
+        loop {
+            let condition = condition(&expected);
+            let put = places.data.put_with(key, bytes.clone(), attributes, condition);
+            match places.block(put) {
+                Err(error) if error.kind() == ErrorKind::Changed && tries < TRIES => {
+                    tries += 1;
+                    expected = match places.block(places.data.info(key))? {
+                        Some((info, _)) => Expected::This(info.pin),
+                        None => Expected::Nothing,
+                    };
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// The counts of the second pass, for the report.
+    pub(super) fn tally(&self, tally: &mut Tally) {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        tally.transfers += read(&self.sent.files);
+        tally.bytes += read(&self.sent.bytes);
+        tally.renamed += read(&self.sent.renamed);
+        tally.server_side_copies += read(&self.sent.copies);
+        tally.server_side_copy_bytes += read(&self.sent.copied_bytes);
+        tally.errors += read(&self.sent.errors);
+    }
+}
+
+/// What a write demands.
+fn condition(expected: &Expected) -> Condition<'_> {
+    match expected {
+        Expected::Nothing => Condition::New,
+        Expected::This(pin) => Condition::Match(pin),
+        Expected::Anything => Condition::Any,
+    }
+}
+
+/// What is at the key of a file, as far as anybody knows.
+fn expected(old: Option<&Entry>, there: &There, is_elsewhere: bool) -> Expected {
+    match (there, old.map(|old| &old.node)) {
+        (There::Listed(stood), _) if stood.pin.etag.is_none() => Expected::Anything,
+        (There::Listed(stood), _) => Expected::This(stood.pin.clone()),
+        (There::AsNamed, Some(_)) if is_elsewhere => Expected::Nothing,
+        (There::AsNamed, Some(Node::File(FileNode { content: Content::Object(object), .. }))) => {
+            Expected::This(pin_of(object))
+        }
+        // Empty files and further names have objects that nobody has pinned.
+        (There::AsNamed, Some(Node::File(_))) => Expected::Anything,
+        (There::Missing | There::AsNamed, _) => Expected::Nothing,
+    }
+}
+
+pub(super) fn pin_of(object: &StoredObject) -> Pin {
+    Pin { etag: Some(object.etag.to_string()), version: object.version.as_deref().map(str::to_owned) }
+}
+
+/// Only the first name of a file has its content.
+pub(super) fn content_of(link: Option<Link>, content: Content) -> Content {
+    if link.is_some_and(|link| !link.first) { Content::Empty } else { content }
+}
+
+pub(super) fn attributes(mtime: Timestamp) -> Attributes {
+    Attributes { mtime: Some(mtime_header(mtime)), ..Attributes::default() }
+}
+
+pub(super) fn stored(destination: &str, hash: ObjectHash, pin: &Pin, blocks: bool) -> Result<StoredObject> {
+    let Some(etag) = pin.etag.as_deref() else {
+        let text = format!("{destination} gives objects no ETag, without which a mirror cannot be read safely");
+        return Err(Error::new(ErrorKind::Unsupported, text));
+    };
+    let version = pin.version.as_deref().map(Into::into);
+    Ok(StoredObject { hash, etag: etag.into(), version, at: ObjectAt::Plain, blocks })
+}
+
+/// Whether two entries say the same; names of owners are this machine's and do not count.
+fn is_same(old: &Entry, new: &Entry) -> bool {
+    let (left, right) = (&old.meta, &new.meta);
+    old.node == new.node
+        && old.link == new.link
+        && (left.mode, left.uid, left.gid, left.mtime) == (right.mode, right.uid, right.gid, right.mtime)
+        && left.xattrs == right.xattrs
+}

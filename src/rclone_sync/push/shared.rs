@@ -1,0 +1,125 @@
+//! What the pushes to several destinations share: the options, what was told already, and the content of files that were just read.
+//!
+//! Each destination is pushed to by threads of its own, at its own pace: none waits for another. Those that are about as fast find what
+//! the first of them has read; one that falls behind by more than [`WINDOW`] reads the source again. So a slow destination costs time of
+//! the disk and nothing else, and a dead one nothing at all.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use crate::error::Error;
+use crate::events::Watch;
+use crate::path::TreePath;
+use crate::volume::{Found, OwnerNames};
+
+use super::super::destination::Destination;
+use super::options::PushOptions;
+use super::read::{FileRead, read_file};
+
+/// Bytes of files kept for the other destinations: a second of a link of 500 Mbit/s.
+const WINDOW: usize = 64 << 20;
+/// What a file kept counts for beside its bytes.
+const SLOT: usize = 512;
+/// Problems and notes that are remembered, so that each is told once; about 200 bytes each.
+const TOLD_MAX: usize = 100_000;
+
+/// See the module.
+pub(super) struct Shared<'a> {
+    pub(super) source: &'a Path,
+    pub(super) destinations: &'a [Destination],
+    pub(super) options: &'a PushOptions,
+    pub(super) watch: &'a Watch<'a>,
+    pub(super) names: OwnerNames,
+    pub(super) problems: AtomicU64,
+    told: Mutex<HashSet<String>>,
+    reads: Mutex<Reads>,
+}
+
+#[derive(Default)]
+struct Reads {
+    slots: HashMap<TreePath, Arc<OnceLock<FileRead>>>,
+    /// Those that are read, oldest first, with what they count for.
+    order: VecDeque<(TreePath, usize)>,
+    bytes: usize,
+}
+
+impl<'a> Shared<'a> {
+    pub(super) fn new(
+        source: &'a Path,
+        destinations: &'a [Destination],
+        options: &'a PushOptions,
+        watch: &'a Watch<'a>,
+    ) -> Self {
+        Self {
+            source,
+            destinations,
+            options,
+            watch,
+            names: OwnerNames::load(),
+            problems: AtomicU64::new(0),
+            told: Mutex::default(),
+            reads: Mutex::default(),
+        }
+    }
+
+    /// Tells of something of the source that could not be read; once, however many destinations meet it.
+    pub(super) fn problem(&self, during: &'static str, item: &str, error: &Error) {
+        self.once(item, || {
+            self.problems.fetch_add(1, Ordering::Relaxed);
+            self.watch.problem(during, item, error);
+        });
+    }
+
+    /// Does something the first time that it is named.
+    pub(super) fn once(&self, name: &str, act: impl FnOnce()) {
+        let mut told = lock(&self.told);
+        let room = told.len() < TOLD_MAX;
+        let new = if room { told.insert(name.to_owned()) } else { !told.contains(name) };
+        drop(told);
+        if new {
+            act();
+        }
+    }
+
+    /// Whether a file of this path would lie among the control objects of a destination.
+    pub(super) fn is_reserved(&self, path: &TreePath) -> bool {
+        self.destinations.iter().any(|destination| destination.places.is_reserved(path))
+    }
+
+    /// The content of a file below the size of a big one.
+    pub(super) fn read(&self, found: &Found) -> FileRead {
+        if self.destinations.len() < 2 {
+            return read_file(self, found);
+        }
+        let slot = Arc::clone(lock(&self.reads).slots.entry(found.path.clone()).or_default());
+        let mut read_now = false;
+        // Whoever comes while it is read waits for that.
+        let read = slot.get_or_init(|| {
+            read_now = true;
+            read_file(self, found)
+        });
+        if read_now {
+            lock(&self.reads).keep(&found.path, read.weight() + SLOT);
+        }
+        read.clone()
+    }
+}
+
+impl Reads {
+    fn keep(&mut self, path: &TreePath, weight: usize) {
+        self.order.push_back((path.clone(), weight));
+        self.bytes += weight;
+        while self.bytes > WINDOW
+            && let Some((oldest, weight)) = self.order.pop_front()
+        {
+            self.slots.remove(&oldest);
+            self.bytes -= weight;
+        }
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,120 @@
+//! What a listing of the mirror shows, for a push that cannot go by the last generation alone: there is none yet, or a push was cut off
+//! and may have replaced objects that it never told of.
+//!
+//! In memory as a whole, about 200 bytes an object: such pushes are rare, and a listing comes in another order than the source does.
+
+use std::collections::HashMap;
+
+use crate::catalog::{Content, Entry, Node, Timestamp};
+use crate::error::Result;
+use crate::storage::Pin;
+use crate::volume::EntryKind;
+
+use super::super::destination::Destination;
+use super::super::key::path_of_key;
+use super::super::layout::LINK_END;
+use super::options::PushOptions;
+
+/// Permissions as `getfacl` writes them, beside the files.
+pub(super) const FACL: &str = "permissions.facl";
+
+/// An object as the listing shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stood {
+    pub(super) size: u64,
+    pub(super) pin: Pin,
+    /// When it was stored.
+    pub(super) time: Timestamp,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Standing(HashMap<String, (Stood, bool)>);
+
+/// What is known of the object at a key.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) enum There {
+    /// It is the one that the last generation names, or there is none.
+    #[default]
+    AsNamed,
+    /// It was listed.
+    Listed(Stood),
+    /// The listing does not have it.
+    Missing,
+}
+
+impl Standing {
+    /// Lists the mirror: one request for each thousand objects.
+    pub(super) fn list(destination: &Destination) -> Result<Self> {
+        let places = &destination.places;
+        let mut objects = HashMap::new();
+        let mut pages = places.data.list_objects("")?;
+        while let Some(page) = places.block(pages.next())? {
+            for object in page {
+                let modified = object.modified;
+                let time = Timestamp { seconds: modified.timestamp(), nanos: modified.timestamp_subsec_nanos() };
+                objects.insert(object.key, (Stood { size: object.size, pin: object.pin, time }, false));
+            }
+        }
+        Ok(Self(objects))
+    }
+
+    /// Before the next pass: nothing is known to be needed.
+    pub(super) fn forget(&mut self) {
+        self.0.values_mut().for_each(|(_, needed)| *needed = false);
+    }
+
+    /// The object is needed by an entry that stays as it is.
+    pub(super) fn keep(&mut self, key: &str) {
+        if let Some((_, needed)) = self.0.get_mut(key) {
+            *needed = true;
+        }
+    }
+
+    /// The new generation has an entry with this key: what is there, and whether it is not what the old entry says.
+    pub(super) fn meet(&mut self, key: &str, old: Option<&Entry>) -> (There, bool) {
+        self.keep(key);
+        match self.0.get(key) {
+            None => (There::Missing, old.is_some()),
+            Some((stood, _)) => (There::Listed(stood.clone()), old.is_some_and(|old| !is_as_named(stood, old))),
+        }
+    }
+
+    /// Keys that no entry needs, and that the filter does not leave out.
+    pub(super) fn orphans(&self, options: &PushOptions) -> Vec<String> {
+        let ours = self.0.iter().filter(|(key, (stood, needed))| !needed && is_ours(key, stood, options));
+        let mut orphans: Vec<String> = ours.map(|(key, _)| key.clone()).collect();
+        orphans.sort_unstable();
+        orphans
+    }
+}
+
+/// Whether a file of this key would be part of the push. Keys that no file has, such as those of directory markers, are left alone.
+fn is_ours(key: &str, stood: &Stood, options: &PushOptions) -> bool {
+    if options.facl && key == FACL {
+        return false;
+    }
+    let (key, kind) = match key.strip_suffix(LINK_END) {
+        Some(key) => (key, EntryKind::Symlink),
+        None => (key, EntryKind::File),
+    };
+    path_of_key(key)
+        .is_ok_and(|path| options.delete_excluded || options.filter.includes(&path, kind, stood.size, stood.time))
+}
+
+fn is_as_named(stood: &Stood, old: &Entry) -> bool {
+    match &old.node {
+        Node::Symlink { target } => stood.size == target.len() as u64,
+        Node::File(file) => match &file.content {
+            Content::Object(object) => stood.size == file.size && same_tag(stood.pin.etag.as_deref(), &object.etag),
+            _ => stood.size == file.size,
+        },
+        _ => true,
+    }
+}
+
+/// Whether two entity tags are the same; weak ones are compared by what they say.
+fn same_tag(listed: Option<&str>, named: &str) -> bool {
+    let plain = |tag: &str| tag.trim_start_matches("W/").trim_matches('"').to_owned();
+    listed.is_none_or(|listed| plain(listed) == plain(named))
+}
