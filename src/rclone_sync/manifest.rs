@@ -17,21 +17,21 @@ const WINDOW_MIN: u64 = 64 << 10;
 /// Nothing is certain before the stream has ended without an error.
 pub fn entries(places: &Places, root: &Root) -> Entries {
     let mut layers = vec![&root.base];
-    layers.extend(&root.deltas);
-    Merge::of(readers(places, &layers)).entries()
+    layers.extend(root.deltas.iter().map(|delta| &delta.segment));
+    Merge::of(readers(places, &layers)).entries_of(root)
 }
 
-/// All entries of the generation of `root`, from a local copy of those of an earlier one (`of_generation`). None if the root's deltas do not reach it.
-pub fn entries_onto(places: &Places, root: &Root, local: SegmentReader, of_generation: u64) -> Option<Entries> {
-    let deltas = root.deltas_since(of_generation)?;
+/// All entries of the generation of `root`, from a local copy of those of `seen`, an earlier root. None if the deltas of `root` do not lead from there.
+pub fn entries_onto(places: &Places, root: &Root, local: SegmentReader, seen: &Root) -> Option<Entries> {
+    let deltas = root.deltas_since(seen)?;
     let mut layers = vec![local];
     layers.extend(readers(places, &deltas.iter().collect::<Vec<_>>()));
-    Some(Merge::of(layers).entries())
+    Some(Merge::of(layers).entries_of(root))
 }
 
-/// What the generations after `generation` changed, each path once with what became of it. None if the root's deltas do not reach back that far.
-pub fn changes_since(places: &Places, root: &Root, generation: u64) -> Option<Merge> {
-    let deltas = root.deltas_since(generation)?;
+/// What the generations after that of `seen` changed, each path once with what became of it. None if the deltas of `root` do not lead from there.
+pub fn changes_since(places: &Places, root: &Root, seen: &Root) -> Option<Merge> {
+    let deltas = root.deltas_since(seen)?;
     Some(Merge::of(readers(places, &deltas.iter().collect::<Vec<_>>())))
 }
 

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 
+use super::root::Root;
 use super::segment::{Change, SegmentReader};
 use crate::catalog::{Entry, Node, Pathed as _};
 use crate::error::{Error, Result};
@@ -56,7 +57,12 @@ impl Merge {
 
     /// What is there in the end.
     pub fn entries(self) -> Entries {
-        Entries { changes: self, directories: Vec::new(), is_over: false }
+        Entries { changes: self, directories: Vec::new(), seen: 0, expected: None, is_over: false }
+    }
+
+    /// As [`Merge::entries`], for all layers of `root`: as many entries as it says, or the stream ends with an error.
+    pub(super) fn entries_of(self, root: &Root) -> Entries {
+        Entries { expected: Some(root.totals.entries), ..self.entries() }
     }
 
     fn try_next(&mut self) -> Result<Option<Change>> {
@@ -111,14 +117,25 @@ pub struct Entries {
     changes: Merge,
     /// The directories that the last entry lies in, and itself if it is one.
     directories: Vec<TreePath>,
+    seen: u64,
+    expected: Option<u64>,
     is_over: bool,
 }
 
 impl Entries {
     fn try_next(&mut self) -> Result<Option<Entry>> {
         loop {
-            let Some(change) = self.changes.next().transpose()? else { return Ok(None) };
+            let Some(change) = self.changes.next().transpose()? else {
+                return match self.expected {
+                    Some(expected) if expected != self.seen => Err(Error::corrupt(format!(
+                        "the manifest has {} entries where its root says {expected}",
+                        self.seen
+                    ))),
+                    _ => Ok(None),
+                };
+            };
             if let Some(entry) = change.into_entry() {
+                self.seen += 1;
                 self.check(&entry)?;
                 return Ok(Some(entry));
             }

@@ -51,10 +51,22 @@ pub struct Root {
     pub base: SegmentRef,
     /// The changes after the base, one segment a generation, ascending and without gaps.
     #[serde(default)]
-    pub deltas: Vec<SegmentRef>,
+    pub deltas: Vec<Delta>,
     /// The changes up to the base, likewise: they are in the base already.
     #[serde(default)]
-    pub history: Vec<SegmentRef>,
+    pub history: Vec<Delta>,
+}
+
+/// The changes of one generation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delta {
+    /// Where they are.
+    #[serde(flatten)]
+    pub segment: SegmentRef,
+    /// [`Root::content`] of the generation before: what they are to be laid upon, and nothing else. Numbers alone do not tell, because
+    /// a mirror that was wiped and made anew counts from 1 again.
+    #[serde(with = "hex_hash")]
+    pub onto: ObjectHash,
 }
 
 /// Who publishes.
@@ -75,7 +87,7 @@ pub struct Totals {
     pub entries: u64,
     /// Regular files.
     pub files: u64,
-    /// Bytes of those files; a file of several names counts once.
+    /// Bytes of their objects.
     pub bytes: u64,
 }
 
@@ -116,7 +128,7 @@ impl Root {
         let mut next = self.clone();
         next.generation += 1;
         next.parent = Some(ObjectHash::new(*blake3::hash(text).as_bytes()));
-        next.deltas.push(delta);
+        next.deltas.push(Delta { segment: delta, onto: self.content() });
         if let Some(base) = base {
             next.history.append(&mut next.deltas);
             let older = next.history.len().saturating_sub(HISTORY_MAX);
@@ -132,21 +144,36 @@ impl Root {
     /// Whether the next push should write a base: there are as many deltas as a root may have, or with `coming` bytes they are
     /// more than a quarter of the base, so that a reader without an earlier generation would read much that is superseded.
     pub fn wants_base(&self, coming: u64) -> bool {
-        let deltas = self.deltas.iter().fold(coming, |sum, delta| sum.saturating_add(delta.size));
+        let deltas = self.deltas.iter().fold(coming, |sum, delta| sum.saturating_add(delta.segment.size));
         self.deltas.len() >= DELTAS_MAX || deltas > self.base.size / 4
     }
 
-    /// The deltas that lead from `generation` to this one; none if they do not reach back that far. Empty for this generation itself.
-    pub fn deltas_since(&self, generation: u64) -> Option<Vec<SegmentRef>> {
-        let missing = self.generation.checked_sub(generation)?;
-        let known = self.history.len() + self.deltas.len();
-        let skipped = known.checked_sub(usize::try_from(missing).ok()?)?;
-        Some(self.history.iter().chain(&self.deltas).skip(skipped).cloned().collect())
+    /// Says what the generation holds: equal for two roots only if all their entries are equal, whatever else they say.
+    pub fn content(&self) -> ObjectHash {
+        let mut hasher = blake3::Hasher::new_derive_key("volvault mirror generation 1");
+        hasher.update(&self.generation.to_le_bytes()).update(self.base.hash.as_bytes());
+        for delta in &self.deltas {
+            hasher.update(delta.segment.hash.as_bytes());
+        }
+        ObjectHash::new(*hasher.finalize().as_bytes())
+    }
+
+    /// The deltas that lead from the generation of `seen` to this one. None if they do not reach back that far, or if `seen` is
+    /// no forebear of this root. Empty for the same generation.
+    pub fn deltas_since(&self, seen: &Self) -> Option<Vec<SegmentRef>> {
+        let onto = seen.content();
+        if onto == self.content() {
+            return Some(Vec::new());
+        }
+        let all = || self.history.iter().chain(&self.deltas);
+        let skipped = all().position(|delta| delta.onto == onto && delta.segment.generation == seen.generation + 1)?;
+        Some(all().skip(skipped).map(|delta| delta.segment.clone()).collect())
     }
 
     /// Every segment that it names.
     pub fn segments(&self) -> impl Iterator<Item = &SegmentRef> {
-        std::iter::once(&self.base).chain(&self.deltas).chain(&self.history)
+        let deltas = self.deltas.iter().chain(&self.history).map(|delta| &delta.segment);
+        std::iter::once(&self.base).chain(deltas)
     }
 
     /// The text of the object.
@@ -224,7 +251,7 @@ impl Root {
         // From the newest back, no generation is missing: a reader counts on it when it picks deltas.
         let mut expected = self.generation;
         for delta in self.deltas.iter().rev() {
-            if delta.generation != expected || expected <= self.base.generation {
+            if delta.segment.generation != expected || expected <= self.base.generation {
                 return Some("its deltas are not those from the base to its generation");
             }
             expected -= 1;
@@ -233,7 +260,7 @@ impl Root {
             return Some("its deltas do not begin after the base, or the base is none");
         }
         for delta in self.history.iter().rev() {
-            if delta.generation != expected || expected < 2 {
+            if delta.segment.generation != expected || expected < 2 {
                 return Some("its older deltas do not lead to the base");
             }
             expected -= 1;
@@ -325,13 +352,37 @@ mod tests {
         let root = grown(90, 20);
         assert_eq!((root.base.generation, root.deltas.len(), root.history.len()), (80, 10, 16));
         for generation in 64..=90 {
-            let deltas = root.deltas_since(generation).expect("reached");
+            let deltas = root.deltas_since(&grown(generation, 20)).expect("reached");
             let numbers: Vec<u64> = deltas.iter().map(|delta| delta.generation).collect();
             assert_eq!(numbers, (generation + 1..=90).collect::<Vec<_>>());
         }
-        assert_eq!(root.deltas_since(63), None);
-        assert_eq!(root.deltas_since(91), None);
-        assert_eq!(first().deltas_since(0), None);
+        assert_eq!(root.deltas_since(&grown(63, 20)), None);
+        assert_eq!(root.deltas_since(&grown(91, 20)), None);
+    }
+
+    #[test]
+    fn deltas_do_not_lead_from_another_mirror_of_the_same_numbers() {
+        let root = grown(12, 100);
+        let mut wiped = first();
+        wiped.base.hash = ObjectHash::new([0xee; 32]);
+        for generation in 2..=12 {
+            wiped = wiped.next(b"", segment(generation, 5), None).expect("the next");
+        }
+        assert_eq!(wiped.generation, root.generation);
+        assert_eq!(wiped.deltas_since(&root), None);
+        assert_eq!(wiped.deltas_since(&grown(5, 100)), None);
+        assert_ne!(wiped.content(), root.content());
+    }
+
+    #[test]
+    fn a_root_that_is_written_again_is_the_same_generation() {
+        let root = grown(12, 100);
+        let mut again = root.clone();
+        again.time = "2026-11-20T18:00:00Z".parse().expect("a time");
+        again.pusher.host = "another".to_owned();
+        assert_eq!(again.deltas_since(&root), Some(Vec::new()));
+        let next = again.next(b"", segment(13, 5), None).expect("the next");
+        assert_eq!(next.deltas_since(&root).expect("reached").len(), 1);
     }
 
     #[test]

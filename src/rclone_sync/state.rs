@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::CWD;
+use rustix::fs::{CWD, FlockOperation};
 use serde::{Deserialize, Serialize};
 
 use super::root::Root;
@@ -23,13 +23,16 @@ const FILE: &str = "state.json";
 const FILE_MAX: u64 = 256 << 10;
 /// Names of segments begin so.
 const MANIFEST: &str = "manifest-";
-/// A segment that is being written; what a killed run left is overwritten.
-const SCRATCH: &str = "scratch";
+/// Names of directories for what is being written begin so: one for each run, locked while it lives.
+const SCRATCH: &str = "scratch-";
+/// Runs at once, and what killed runs left that cannot be removed.
+const SCRATCHES: u32 = 1000;
 
 /// The memory of one mirror.
 #[derive(Debug)]
 pub struct State {
     dir: PathBuf,
+    scratch: Scratch,
     key: String,
     kept: Option<Kept>,
     abilities: Option<serde_json::Value>,
@@ -79,7 +82,9 @@ impl State {
             .mode(0o700)
             .create(&dir)
             .attempt(|| format!("make the state directory {}", shown(&dir)))?;
-        let mut state = Self { dir, key: key.to_owned(), kept: None, abilities: None };
+        sweep(&dir);
+        let scratch = Scratch::make(&dir)?;
+        let mut state = Self { dir, scratch, key: key.to_owned(), kept: None, abilities: None };
         if let Some(json) = state.read() {
             state.abilities = json.abilities;
             state.kept = json.kept.and_then(|kept| state.check(kept));
@@ -99,7 +104,12 @@ impl State {
 
     /// Where to write the next manifest, for [`State::save`].
     pub fn scratch(&self) -> PathBuf {
-        self.dir.join(format!("{SCRATCH}-{}", std::process::id()))
+        self.scratch_file("manifest")
+    }
+
+    /// A file of this run alone, gone with this value.
+    pub fn scratch_file(&self, name: &str) -> PathBuf {
+        self.scratch.path.join(name)
     }
 
     /// What the store was found to be able to do, in the finder's own words.
@@ -193,6 +203,55 @@ impl State {
     }
 }
 
+/// A directory of one run, removed when it ends. Its lock tells the next run whether this one lives: names alone do not, because
+/// every process of a container has the number 1.
+#[derive(Debug)]
+struct Scratch {
+    path: PathBuf,
+    _lock: fs::File,
+}
+
+impl Scratch {
+    fn make(dir: &Path) -> Result<Self> {
+        let said = || format!("make a scratch directory in {}", shown(dir));
+        for number in 0..SCRATCHES {
+            let path = dir.join(format!("{SCRATCH}{number}"));
+            match fs::create_dir(&path) {
+                Err(cause) if cause.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(cause) => return Err(cause).attempt(said),
+                Ok(()) => {
+                    let lock = fs::File::open(&path).attempt(said)?;
+                    // A sweeper may hold it for a moment, and take the empty directory away: then the next number is ours.
+                    if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() && path.exists() {
+                        return Ok(Self { path, _lock: lock });
+                    }
+                }
+            }
+        }
+        Err(Error::new(crate::error::ErrorKind::Local, said()).with_hint("remove what killed runs have left there"))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What stays is swept by the next run.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Removes what killed runs left. A failure costs space, and the next run tries again.
+fn sweep(dir: &Path) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().as_encoded_bytes().starts_with(SCRATCH.as_bytes())
+            && let Ok(lock) = fs::File::open(entry.path())
+            && rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok()
+        {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 fn shown(path: &Path) -> String {
     escape(path.as_os_str().as_encoded_bytes())
 }
@@ -256,8 +315,11 @@ mod tests {
             assert_eq!((&kept.text, kept.pin.etag.as_deref()), (&text, Some(etag)));
             assert_eq!(names(&again), entries.iter().map(|name| format!("/{name}")).collect::<Vec<_>>());
             assert_eq!(again.abilities(), Some(&serde_json::json!({"pinned_reads": true})));
-            assert_eq!(fs::read_dir(&state.dir).expect("listed").count(), 2, "the older manifest is removed");
+            assert_eq!(fs::read_dir(&state.dir).expect("listed").count(), 4, "the older manifest is removed");
         }
+        drop(state);
+        let mut state = State::open(dir.path(), "s3://b/p > /data").expect("opened");
+        assert_eq!(fs::read_dir(&state.dir).expect("listed").count(), 3, "one scratch directory");
         state.seen_again(&pin("three")).expect("saved");
         let other = State::open(dir.path(), "s3://b/q > /data").expect("opened");
         assert!(other.kept().is_none());
@@ -265,6 +327,23 @@ mod tests {
         assert_eq!(again.kept().and_then(|kept| kept.pin.etag.as_deref()), Some("three"));
         again.forget().expect("saved");
         assert!(State::open(dir.path(), "s3://b/p > /data").expect("opened").kept().is_none());
+    }
+
+    #[test]
+    fn runs_at_once_do_not_write_into_each_others_files() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (mut one, mut two) =
+            (State::open(dir.path(), "k").expect("opened"), State::open(dir.path(), "k").expect("opened"));
+        assert_ne!(one.scratch(), two.scratch());
+        save(&mut one, &["a"], "one");
+        save(&mut two, &["a", "b"], "two");
+        assert_eq!(names(&State::open(dir.path(), "k").expect("opened")), ["/a", "/b"]);
+        let killed = one.scratch.path.clone();
+        drop((one, two));
+        fs::create_dir(&killed).expect("left by a killed run");
+        fs::File::create(killed.join("manifest")).expect("with a file in it");
+        drop(State::open(dir.path(), "k").expect("opened"));
+        assert!(!killed.exists());
     }
 
     #[test]

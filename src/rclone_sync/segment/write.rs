@@ -67,7 +67,7 @@ pub struct Written {
     pub removed: u64,
     /// Regular files among the entries.
     pub files: u64,
-    /// Bytes of those files; a file of several names counts once.
+    /// Bytes of their objects.
     pub bytes: u64,
 }
 
