@@ -121,9 +121,9 @@ impl Memory {
     fn fetch(&mut self, destination: &Destination, text: &[u8], pin: Pin) -> Result<Last> {
         let places = &destination.places;
         let root = Root::decode(text)?;
-        let near = self.state.as_ref().and_then(|state| Some((state.manifest()?.ok()?, state.kept()?.root.generation)));
+        let near = self.state.as_ref().and_then(|state| Some((state.manifest()?.ok()?, state.kept()?.root.clone())));
         let mut entries = near
-            .and_then(|(local, generation)| entries_onto(places, &root, local, generation))
+            .and_then(|(local, seen)| entries_onto(places, &root, local, &seen))
             .unwrap_or_else(|| entries(places, &root));
         let path = self.file("last");
         let mut writer = SegmentWriter::create(&path)?;
