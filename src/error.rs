@@ -94,6 +94,16 @@ impl Error {
         Self(Box::new(Inner { kind, attempt: attempt.into(), hint, source: Some(Box::new(self)) }))
     }
 
+    /// The same error for one more thing: its causes are text from here on.
+    #[must_use]
+    pub fn repeat(&self) -> Self {
+        let copy = Self::new(self.kind(), self.chain());
+        match self.hint() {
+            Some(hint) => copy.with_hint(hint),
+            None => copy,
+        }
+    }
+
     /// What a caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

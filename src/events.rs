@@ -101,22 +101,34 @@ impl Progress {
 
 /// Whether the user asked the run to stop (SIGINT, SIGTERM). Once set it stays set.
 #[derive(Debug, Default)]
-pub struct Stop(AtomicBool);
+pub struct Stop {
+    requested: AtomicBool,
+    /// Questions until it requests itself; 0 is never.
+    countdown: AtomicU64,
+}
 
 impl Stop {
     /// Not asked to stop.
     pub const fn new() -> Self {
-        Self(AtomicBool::new(false))
+        Self::after(0)
+    }
+
+    /// Asks the run to stop when it looks for the `questions`th time (0 is never): so a test stops a run at each of its steps.
+    pub const fn after(questions: u64) -> Self {
+        Self { requested: AtomicBool::new(false), countdown: AtomicU64::new(questions) }
     }
 
     /// Asks the run to stop at the next good moment.
     pub fn request(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.requested.store(true, Ordering::SeqCst);
     }
 
     /// Whether the run was asked to stop.
     pub fn requested(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        if self.countdown.load(Ordering::Relaxed) > 0 && self.countdown.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.request();
+        }
+        self.requested.load(Ordering::SeqCst)
     }
 }
 

@@ -15,6 +15,7 @@ pub mod layout;
 pub mod look;
 pub mod manifest;
 mod merge;
+pub mod pull;
 pub mod push;
 pub mod root;
 pub mod segment;

@@ -11,7 +11,7 @@ use crate::events::{Action, Event, Progress, Watch};
 use crate::path::TreePath;
 use crate::repo::{Session, Snapshot};
 use crate::volume::rules::Selection;
-use crate::volume::{Apply, MetadataOutcome, OwnerNames, Ownership, Stat, Target};
+use crate::volume::{Apply, MetadataOutcome, OwnerNames, Ownership, Stat, Target, is_hopeless};
 
 use super::options::{Overwrite, RestoreOptions};
 use super::steps::Steps;
@@ -104,7 +104,7 @@ impl<'a> Restore<'a> {
     /// Counts what could not be set. An error that comes out of here concerns one entry only, also where it says that the
     /// disk is full: ext4 says that of an attribute that is larger than a block.
     pub(super) fn note_metadata(&self, outcome: Result<MetadataOutcome>) -> Result<()> {
-        let outcome = outcome.map_err(|error| super::repeat(&error))?;
+        let outcome = outcome.map_err(|error| error.repeat())?;
         self.tally.metadata(&outcome);
         Ok(())
     }
@@ -246,19 +246,6 @@ fn xattr_filter(selection: &Selection) -> Option<OwnFilter> {
     }
     let selection = selection.clone();
     Some(Box::new(move |name| TreePath::parse(name).is_ok_and(|name| selection.selects(&name))))
-}
-
-/// Whether every further write would fail alike: the disk or the quota is full, or the file system cannot be written.
-fn is_hopeless(error: &Error) -> bool {
-    let mut next = Some(error as &(dyn std::error::Error + 'static));
-    while let Some(cause) = next {
-        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
-            use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-            return matches!(io.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem);
-        }
-        next = cause.source();
-    }
-    false
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

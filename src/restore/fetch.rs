@@ -23,7 +23,7 @@ pub(super) fn fetch_window<'r>(restore: &'r Restore<'r>, window: Window<'r>) -> 
         let mut uses = uses.unwrap_or_default().into_iter();
         match plain {
             Ok(plain) => uses.try_for_each(|place| place.write(restore, &plain)),
-            Err(error) => uses.try_for_each(|place| place.lose(restore, super::repeat(&error))),
+            Err(error) => uses.try_for_each(|place| place.lose(restore, error.repeat())),
         }
     };
     restore.check()?;

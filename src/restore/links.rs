@@ -9,7 +9,6 @@ use crate::path::TreePath;
 use crate::volume::EntryKind;
 
 use super::context::Restore;
-use super::special::kind_of;
 use super::steps::Step;
 use super::survey::is_linked_to_content;
 
@@ -48,7 +47,7 @@ impl Groups {
     /// `Corrupt` when its group is of another kind: a file that is to be linked to a symbolic link, for instance.
     pub(super) fn note(&mut self, entry: &Entry) -> Result<Role> {
         let Some(group) = entry.link else { return Ok(Role::Own) };
-        let kind = kind_of(&entry.node);
+        let kind = EntryKind::of(&entry.node);
         let has_content = kind == EntryKind::File && !is_linked_to_content(entry);
         if let Some(head) = self.heads.get(&group) {
             if head.kind != kind {
@@ -75,7 +74,7 @@ impl Groups {
     /// Gives `entry`, which may stand anywhere in the snapshot, the path of the orphan whose content it has.
     pub(super) fn adopt(&mut self, mut entry: Entry) -> Option<Entry> {
         let head = self.heads.get_mut(&entry.link?)?;
-        if !head.is_orphan || is_linked_to_content(&entry) || kind_of(&entry.node) != head.kind {
+        if !head.is_orphan || is_linked_to_content(&entry) || EntryKind::of(&entry.node) != head.kind {
             return None;
         }
         head.is_orphan = false;
@@ -93,7 +92,7 @@ impl Groups {
     /// The name that `entry` is to be linked to. Decides as [`Groups::note`] did.
     pub(super) fn head_of(&self, entry: &Entry) -> Option<TreePath> {
         let head = self.heads.get(&entry.link?)?;
-        let is_own = head.path.as_ref() == entry.path.as_bytes() || head.kind != kind_of(&entry.node);
+        let is_own = head.path.as_ref() == entry.path.as_bytes() || head.kind != EntryKind::of(&entry.node);
         let has_content = head.kind == EntryKind::File && !is_linked_to_content(entry) && entry_len(entry) > 0;
         if is_own || has_content { None } else { TreePath::parse(head.path.as_ref()).ok() }
     }

@@ -30,9 +30,11 @@ mod window;
 mod write;
 
 pub use options::{Overwrite, RestoreOptions};
-pub use tally::{NotSet, RestoreReport};
+pub use tally::RestoreReport;
 
-use crate::error::{Error, Result};
+pub use crate::volume::NotSet;
+
+use crate::error::Result;
 use crate::events::{Event, Watch};
 use crate::repo::{Session, Snapshot};
 
@@ -68,34 +70,8 @@ pub fn run(
 impl Restore<'_> {
     /// What lack of privilege prevented is said once, not for each file.
     fn report_not_set(&self) {
-        let not_set = self.tally.not_set();
-        let counts = [
-            (not_set.ownership, "owner or group"),
-            (not_set.special_bits, "set-id or sticky bits"),
-            (not_set.mode, "permissions"),
-            (not_set.xattrs, "extended attributes"),
-            (not_set.times, "times"),
-        ];
-        let mut parts: Vec<String> = counts
-            .into_iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, what)| format!("{what} of {count} entries not set"))
-            .collect();
-        if not_set.nodes > 0 {
-            parts.push(format!("{} device nodes not made", not_set.nodes));
-        }
-        if !parts.is_empty() {
-            let text = format!("not permitted here: {}", parts.join(", "));
+        if let Some(text) = self.tally.not_set().sentence() {
             self.watch.observer.on(&Event::Note { text: &text });
         }
-    }
-}
-
-/// The same error for one more file.
-fn repeat(error: &Error) -> Error {
-    let copy = Error::new(error.kind(), error.chain());
-    match error.hint() {
-        Some(hint) => copy.with_hint(hint),
-        None => copy,
     }
 }

@@ -1,7 +1,7 @@
 //! Symbolic links, pipes and devices.
 
 use crate::catalog::{Entry, Node};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::events::Action;
 use crate::volume::{EntryKind, Made, Stat, Target};
 
@@ -19,7 +19,7 @@ pub(super) fn make(restore: &Restore<'_>, entry: &Entry, existing: Option<&Stat>
 }
 
 fn try_make(restore: &Restore<'_>, entry: &Entry, existing: Option<&Stat>) -> Result<Action> {
-    let kind = kind_of(&entry.node);
+    let kind = EntryKind::of(&entry.node);
     if let (Some(target), Some(stat)) = (restore.existing_target(), existing)
         && stands(target, entry, stat)?
     {
@@ -32,7 +32,7 @@ fn try_make(restore: &Restore<'_>, entry: &Entry, existing: Option<&Stat>) -> Re
     if restore.options.dry_run {
         return Ok(action);
     }
-    if create(restore, entry, kind)? == Made::NotPermitted {
+    if create(restore, entry)? == Made::NotPermitted {
         restore.tally.node_not_made();
         return Ok(Action::Skipped);
     }
@@ -43,40 +43,16 @@ fn try_make(restore: &Restore<'_>, entry: &Entry, existing: Option<&Stat>) -> Re
 /// Whether the entry stands there, but for its metadata.
 fn stands(target: &Target, entry: &Entry, stat: &Stat) -> Result<bool> {
     // What has other names is made anew: they are not ours to change.
-    if stat.kind != kind_of(&entry.node) || (stat.nlink > 1 && entry.link.is_none()) {
+    if stat.nlink > 1 && entry.link.is_none() {
         return Ok(false);
     }
-    Ok(match &entry.node {
-        Node::Symlink { target: to } => target.link_target(&entry.path)?.as_ref() == Some(to),
-        Node::CharDevice { major, minor } | Node::BlockDevice { major, minor } => stat.rdev == (*major, *minor),
-        Node::Fifo => true,
-        Node::Directory | Node::File(_) => false,
-    })
+    target.has_special(&entry.path, &entry.node, stat)
 }
 
-fn create(restore: &Restore<'_>, entry: &Entry, kind: EntryKind) -> Result<Made> {
-    let target = restore.target()?;
-    match &entry.node {
-        Node::Symlink { target: to } => target.symlink(&entry.path, to).map(|()| Made::Yes),
-        Node::Fifo => target.fifo(&entry.path),
-        Node::CharDevice { .. } | Node::BlockDevice { .. } if restore.options.privileged == Some(false) => {
-            Ok(Made::NotPermitted)
-        }
-        Node::CharDevice { major, minor } | Node::BlockDevice { major, minor } => {
-            target.device(&entry.path, kind, *major, *minor)
-        }
-        Node::Directory | Node::File(_) => Err(Error::bug("files and directories are made elsewhere")),
+fn create(restore: &Restore<'_>, entry: &Entry) -> Result<Made> {
+    let is_device = matches!(entry.node, Node::CharDevice { .. } | Node::BlockDevice { .. });
+    if is_device && restore.options.privileged == Some(false) {
+        return Ok(Made::NotPermitted);
     }
-}
-
-/// The kind of an entry, as file systems call it.
-pub(super) fn kind_of(node: &Node) -> EntryKind {
-    match node {
-        Node::Directory => EntryKind::Directory,
-        Node::File(_) => EntryKind::File,
-        Node::Symlink { .. } => EntryKind::Symlink,
-        Node::Fifo => EntryKind::Fifo,
-        Node::CharDevice { .. } => EntryKind::CharDevice,
-        Node::BlockDevice { .. } => EntryKind::BlockDevice,
-    }
+    restore.target()?.make_special(&entry.path, &entry.node)
 }

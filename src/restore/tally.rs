@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::events::{Action, Progress, Watch};
-use crate::volume::MetadataOutcome;
+use crate::volume::{MetadataOutcome, NotSet};
 
 /// What a restore did. Files are entries of any kind, directories too, as restic counts them; bytes are content, holes
 /// left out.
@@ -30,23 +30,6 @@ pub struct RestoreReport {
     pub problems: u64,
     /// What lack of privilege, or a file system without such things, prevented.
     pub not_set: NotSet,
-}
-
-/// How many entries lack something that the system refused to set.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct NotSet {
-    /// Owners or groups.
-    pub ownership: u64,
-    /// Set-id and sticky bits.
-    pub special_bits: u64,
-    /// Permissions.
-    pub mode: u64,
-    /// Extended attributes.
-    pub xattrs: u64,
-    /// Times.
-    pub times: u64,
-    /// Device nodes that were not made.
-    pub nodes: u64,
 }
 
 #[derive(Debug, Default)]
@@ -95,12 +78,7 @@ impl Tally {
         if outcome.is_complete() {
             return;
         }
-        let mut sum = self.not_set.lock().unwrap_or_else(PoisonError::into_inner);
-        sum.ownership += outcome.ownership;
-        sum.special_bits += outcome.special_bits;
-        sum.mode += outcome.mode;
-        sum.xattrs += outcome.xattrs;
-        sum.times += outcome.times;
+        self.not_set.lock().unwrap_or_else(PoisonError::into_inner).add(outcome);
     }
 
     pub(super) fn node_not_made(&self) {

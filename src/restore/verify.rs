@@ -2,12 +2,12 @@
 
 use crate::catalog::{Entry, Node};
 use crate::error::{Error, Result};
+use crate::volume::EntryKind;
 
 use super::compare::is_same;
 use super::context::Restore;
 use super::links::Groups;
 use super::parallel::in_batches;
-use super::special::kind_of;
 use super::steps::Step;
 use super::survey::{content_len, is_linked_to_content};
 
@@ -48,7 +48,7 @@ pub(super) fn verify<'r>(restore: &'r Restore<'r>, groups: &Groups) -> Result<()
 
 fn check(restore: &Restore<'_>, groups: &Groups, entry: &Entry) -> Result<()> {
     let target = restore.target()?;
-    let wanted = kind_of(&entry.node);
+    let wanted = EntryKind::of(&entry.node);
     let found = target.stat(&entry.path)?;
     let Some(stat) = found.filter(|stat| stat.kind == wanted) else {
         // Devices that could not be made are counted elsewhere.

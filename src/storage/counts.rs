@@ -50,6 +50,34 @@ impl RequestCounts {
     pub fn total(&self) -> u64 {
         self.get + self.get_range + self.put + self.list + self.head + self.delete + self.copy + self.multipart
     }
+
+    /// Those of this count that `earlier`, a count of the same store, does not have yet.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        self.with(earlier, u64::saturating_sub)
+    }
+
+    /// These and others, of another store.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        self.with(other, u64::saturating_add)
+    }
+
+    fn with(&self, other: &Self, what: fn(u64, u64) -> u64) -> Self {
+        Self {
+            get: what(self.get, other.get),
+            get_range: what(self.get_range, other.get_range),
+            put: what(self.put, other.put),
+            list: what(self.list, other.list),
+            head: what(self.head, other.head),
+            delete: what(self.delete, other.delete),
+            copy: what(self.copy, other.copy),
+            multipart: what(self.multipart, other.multipart),
+            bytes_up: what(self.bytes_up, other.bytes_up),
+            bytes_down: what(self.bytes_down, other.bytes_down),
+            retries: what(self.retries, other.retries),
+        }
+    }
 }
 
 impl fmt::Display for RequestCounts {

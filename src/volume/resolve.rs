@@ -111,6 +111,19 @@ pub(super) fn os<T>(answer: Result<T>, what: impl FnOnce() -> String) -> error::
     answer.map_err(io::Error::from).attempt(what)
 }
 
+/// Whether every further write would fail alike: the disk or the quota is full, or the file system cannot be written.
+pub fn is_hopeless(error: &error::Error) -> bool {
+    let mut next = Some(error as &(dyn std::error::Error + 'static));
+    while let Some(cause) = next {
+        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+            use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+            return matches!(io.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem);
+        }
+        next = cause.source();
+    }
+    false
+}
+
 /// Reads at most `max` bytes from the start of a regular file in `dir`; for tag files and the like.
 pub(super) fn read_head(dir: BorrowedFd<'_>, name: &[u8], max: u64) -> io::Result<Vec<u8>> {
     use std::io::Read as _;

@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use rustix::fs::{AtFlags, FileType, Statx, StatxFlags, StatxTimestamp};
 use rustix::io::{Errno, Result};
 
-use crate::catalog::Timestamp;
+use crate::catalog::{Node, Timestamp};
 
 /// What an entry of a directory is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -38,6 +38,18 @@ impl EntryKind {
             FileType::BlockDevice => Some(Self::BlockDevice),
             FileType::Socket => Some(Self::Socket),
             FileType::Unknown => None,
+        }
+    }
+
+    /// The kind of what a catalogue describes.
+    pub fn of(node: &Node) -> Self {
+        match node {
+            Node::Directory => Self::Directory,
+            Node::File(_) => Self::File,
+            Node::Symlink { .. } => Self::Symlink,
+            Node::Fifo => Self::Fifo,
+            Node::CharDevice { .. } => Self::CharDevice,
+            Node::BlockDevice { .. } => Self::BlockDevice,
         }
     }
 

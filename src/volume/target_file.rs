@@ -1,6 +1,6 @@
 //! A regular file of a target, open for reading and writing. Its metadata is set through the same descriptor.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
@@ -38,7 +38,11 @@ impl TargetFile {
         Self { fd, on_disk, origin }
     }
 
-    fn sentence(&self, verb: &str) -> String {
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    pub(super) fn sentence(&self, verb: &str) -> String {
         format!("{verb} {}", escape(&self.on_disk))
     }
 

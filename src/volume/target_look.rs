@@ -1,7 +1,7 @@
 //! What stands in a [`Target`] already, looked at without changing anything: a restore that finds all as it should be
 //! makes no call that writes.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{OFlags, SeekFrom};
 use rustix::io::Errno;
@@ -71,6 +71,10 @@ impl Target {
 }
 
 impl TargetReader {
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
     /// What the file was when it was opened.
     pub fn stat(&self) -> &Stat {
         &self.stat

@@ -11,6 +11,7 @@ use super::parents::Parent;
 use super::resolve::{open_beneath, os};
 use super::stat::{Stat, stat_at, stat_fd};
 use super::target::{Made, Target, device_number, device_type};
+use crate::catalog::Node;
 use crate::error::{Error, Result};
 use crate::path::TreePath;
 
@@ -35,6 +36,30 @@ impl Target {
             return Ok(());
         }
         self.make(new, |to, name| rustix::fs::linkat(from.fd(), from_name, to.fd(), name, AtFlags::empty()))
+    }
+
+    /// Makes a link, a pipe or a device, in place of what is there.
+    pub fn make_special(&self, path: &TreePath, node: &Node) -> Result<Made> {
+        match node {
+            Node::Symlink { target } => self.symlink(path, target).map(|()| Made::Yes),
+            Node::Fifo => self.fifo(path),
+            Node::CharDevice { major, minor } => self.device(path, EntryKind::CharDevice, *major, *minor),
+            Node::BlockDevice { major, minor } => self.device(path, EntryKind::BlockDevice, *major, *minor),
+            Node::Directory | Node::File(_) => Err(Error::bug("files and directories are made elsewhere")),
+        }
+    }
+
+    /// Whether the link, pipe or device that [`Target::make_special`] would make stands at `path`, where `stat` was seen.
+    pub fn has_special(&self, path: &TreePath, node: &Node, stat: &Stat) -> Result<bool> {
+        if stat.kind != EntryKind::of(node) {
+            return Ok(false);
+        }
+        Ok(match node {
+            Node::Symlink { target } => self.link_target(path)?.as_ref() == Some(target),
+            Node::CharDevice { major, minor } | Node::BlockDevice { major, minor } => stat.rdev == (*major, *minor),
+            Node::Fifo => true,
+            Node::Directory | Node::File(_) => false,
+        })
     }
 
     /// Makes a named pipe.
@@ -99,7 +124,7 @@ impl Target {
     }
 
     /// Removes a name from a directory, which is opened up if it is ours and closed to ourselves.
-    fn unlink_from(&self, dir: BorrowedFd<'_>, name: &[u8], flags: AtFlags) -> rustix::io::Result<()> {
+    pub(super) fn unlink_from(&self, dir: BorrowedFd<'_>, name: &[u8], flags: AtFlags) -> rustix::io::Result<()> {
         match rustix::fs::unlinkat(dir, name, flags) {
             Err(Errno::ACCESS) if !self.privileged => {
                 open_up(dir)?;

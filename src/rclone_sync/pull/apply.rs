@@ -1,0 +1,148 @@
+//! Brings the target to the generation of a plan, from the stage alone. Whatever of it is done already is found to be so: a run
+//! that was killed anywhere in here is completed by doing all of it again.
+//!
+//! Order: directories and everything in them, each file in one step; then, if nothing failed, what is removed; then the metadata of
+//! directories, which all of that changes, the deepest first; then the disk. The root is last, after the stage in it is gone.
+
+use std::collections::HashMap;
+
+use crate::catalog::{Entry, LinkGroup, Node};
+use crate::error::{Error, Result};
+use crate::path::TreePath;
+use crate::volume::{EntryKind, Target};
+
+use super::super::Merge;
+use super::super::segment::Change;
+use super::context::Pull;
+use super::stage::{FETCH, HEADS, Plan, SET, Stage};
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(super) struct Applied {
+    /// Files that somebody changed since the survey: they are not as the generation has them.
+    pub(super) drifted: u64,
+    /// The root, whose metadata is to be set when the stage is gone.
+    pub(super) root: Option<Entry>,
+}
+
+/// A plan being carried out.
+pub(super) struct Apply<'p, 'a> {
+    pub(super) pull: &'p Pull<'a>,
+    pub(super) target: &'p Target,
+    pub(super) stage: Stage<'p>,
+    pub(super) backup: Option<Target>,
+    /// The first names of groups that get names; none where it failed. The path, and about 50 bytes for each.
+    heads: HashMap<LinkGroup, Option<TreePath>>,
+    number: u64,
+    pub(super) drifted: u64,
+}
+
+/// Carries out `plan`.
+pub(super) fn apply(pull: &Pull<'_>, stage: Stage<'_>, plan: &Plan) -> Result<Applied> {
+    let backup = plan.backup.as_deref().map(|path| Target::open(path, true)).transpose()?;
+    let (target, heads) = (pull.target()?, HashMap::new());
+    let mut apply = Apply { pull, target, stage, backup, heads, number: 0, drifted: 0 };
+    apply.find_heads(plan)?;
+    let layers = [(SET, &plan.set), (FETCH, &plan.fetch)];
+    let layers = layers.map(|(name, segment)| stage.read(name, segment));
+    for change in Merge::of(layers.into_iter().collect::<Result<_>>()?) {
+        pull.check()?;
+        if let Change::Put(entry) = change? {
+            apply.put(&entry)?;
+        }
+    }
+    if plan.removes && pull.counts.problems() == 0 && apply.drifted == 0 {
+        apply.remove_all(plan)?;
+    }
+    let root = apply.leave_directories(plan)?;
+    target.sync()?;
+    Ok(Applied { drifted: apply.drifted, root })
+}
+
+impl Apply<'_, '_> {
+    fn find_heads(&mut self, plan: &Plan) -> Result<()> {
+        for change in self.stage.read(HEADS, &plan.heads)? {
+            if let Change::Put(entry) = change?
+                && let Some(group) = entry.link
+            {
+                self.heads.insert(group, Some(entry.path));
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, entry: &Entry) -> Result<()> {
+        let done = match (&entry.node, entry.link) {
+            (Node::Directory, _) => self.make_directory(&entry.path),
+            (_, None) => self.install(entry),
+            (_, Some(group)) => match self.heads.get(&group) {
+                Some(Some(head)) if *head != entry.path => {
+                    let head = head.clone();
+                    self.link(&head, entry)
+                }
+                Some(None) => Err(Error::corrupt("the file that this is another name of could not be made")),
+                Some(Some(_)) | None => {
+                    let done = self.install(entry);
+                    self.heads.insert(group, done.is_ok().then(|| entry.path.clone()));
+                    done
+                }
+            },
+        };
+        match done {
+            Ok(()) => Ok(()),
+            Err(error) => self.pull.problem(&entry.path, error),
+        }
+    }
+
+    fn make_directory(&mut self, path: &TreePath) -> Result<()> {
+        if let Some(stat) = self.target.stat(path)?
+            && stat.kind != EntryKind::Directory
+        {
+            self.keep_old(path, &stat)?;
+        }
+        self.target.create_dir(path)
+    }
+
+    /// A name in the stage that nothing has yet; one that an earlier run left is replaced.
+    pub(super) fn new_thing(&mut self) -> Result<TreePath> {
+        self.number += 1;
+        Stage::new_thing(self.number)
+    }
+
+    /// Gives the directories of the plan their metadata, each after all that is in it. Returns the root, which has to wait.
+    fn leave_directories(&mut self, plan: &Plan) -> Result<Option<Entry>> {
+        let (mut open, mut root) = (Vec::<Entry>::new(), None);
+        for change in self.stage.read(SET, &plan.set)? {
+            let Change::Put(entry) = change? else { continue };
+            while let Some(left) = open.pop_if(|directory| !entry.path.starts_with(&directory.path)) {
+                self.describe_directory(&left)?;
+            }
+            if entry.path.is_root() {
+                root = Some(*entry);
+            } else if matches!(entry.node, Node::Directory) {
+                open.push(*entry);
+            }
+        }
+        while let Some(left) = open.pop() {
+            self.describe_directory(&left)?;
+        }
+        Ok(root)
+    }
+
+    fn describe_directory(&self, entry: &Entry) -> Result<()> {
+        self.pull.check()?;
+        match describe(self.pull, entry) {
+            Ok(()) => Ok(()),
+            Err(error) => self.pull.problem(&entry.path, error),
+        }
+    }
+}
+
+/// Gives a directory its metadata, unless it has it.
+pub(super) fn describe(pull: &Pull<'_>, entry: &Entry) -> Result<()> {
+    match pull.target()?.stat(&entry.path)? {
+        Some(stat) if stat.kind == EntryKind::Directory => pull.set_metadata(&entry.path, &entry.meta, &stat).map(drop),
+        // Whoever took it away meanwhile: the next pull makes it again.
+        Some(_) | None => Ok(()),
+    }
+}

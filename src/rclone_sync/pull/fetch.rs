@@ -1,0 +1,137 @@
+//! Brings the contents of the plan into the stage: several files at once, each verified before it counts as there.
+//!
+//! Bounds: `transfers` threads with a file each, two files waiting for each, and [`IN_FLIGHT`] bytes on their way or being written.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use tokio::sync::Semaphore;
+
+use crate::catalog::Entry;
+use crate::error::{Error, ErrorKind, Result};
+use crate::path::TreePath;
+
+use super::super::segment::Change;
+use super::content;
+use super::context::Pull;
+use super::stage::{FETCH, Plan, Stage};
+
+/// Bytes on their way or being written, of all files together.
+pub(super) const IN_FLIGHT: u32 = 64 << 20;
+/// Objects found to be of another generation after which no more are asked for: a push is under way.
+const CHANGED_MAX: u64 = 8;
+
+/// A fetch under way; shared by its threads.
+pub(super) struct Fetch<'f, 'a> {
+    pub(super) pull: &'f Pull<'a>,
+    pub(super) stage: Stage<'f>,
+    /// A permit for each byte.
+    pub(super) room: Arc<Semaphore>,
+    number: AtomicU64,
+    changed: AtomicU64,
+    halted: AtomicBool,
+    failure: Mutex<Option<Error>>,
+}
+
+/// How a fetch ended.
+#[derive(Debug)]
+pub(super) enum Fetched {
+    /// Everything is in the stage, but for what was reported.
+    All,
+    /// Objects are not those of the generation any more. What is staged stays.
+    Changed(Error),
+}
+
+/// Fetches all of the plan.
+pub(super) fn fetch(pull: &Pull<'_>, stage: Stage<'_>, plan: &Plan) -> Result<Fetched> {
+    let fetch = Fetch {
+        pull,
+        stage,
+        room: Arc::new(Semaphore::new(usize::try_from(IN_FLIGHT).unwrap_or(usize::MAX))),
+        number: AtomicU64::new(0),
+        changed: AtomicU64::new(0),
+        halted: AtomicBool::new(false),
+        failure: Mutex::default(),
+    };
+    let threads = pull.options.transfers.clamp(1, 256);
+    let (sender, receiver) = bounded(2 * threads);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let receiver = receiver.clone();
+            let fetch = &fetch;
+            scope.spawn(move || fetch.work(&receiver));
+        }
+        drop(receiver);
+        if let Err(error) = fetch.feed(plan, &sender) {
+            fetch.halt(error);
+        }
+        drop(sender);
+    });
+    fetch.outcome()
+}
+
+impl Fetch<'_, '_> {
+    fn feed(&self, plan: &Plan, sender: &Sender<Entry>) -> Result<()> {
+        for change in self.stage.read(FETCH, &plan.fetch)? {
+            self.pull.check()?;
+            if self.is_over() {
+                return Ok(());
+            }
+            if let Change::Put(entry) = change? {
+                // The threads take what is queued until the queue is closed, so that nobody waits for ever.
+                sender.send(*entry).map_err(|_| Error::bug("nobody fetches any more"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn work(&self, queue: &Receiver<Entry>) {
+        for entry in queue {
+            if self.is_over() {
+                continue;
+            }
+            match content::bring(self, &entry) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::Changed => {
+                    self.changed.fetch_add(1, Ordering::SeqCst);
+                    self.keep(error);
+                }
+                Err(error) => {
+                    if let Err(error) = self.pull.problem(&entry.path, error) {
+                        self.halt(error);
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.halted.load(Ordering::SeqCst) || self.changed.load(Ordering::SeqCst) >= CHANGED_MAX
+    }
+
+    fn halt(&self, error: Error) {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.halted.swap(true, Ordering::SeqCst) {
+            *failure = Some(error);
+        }
+    }
+
+    fn keep(&self, error: Error) {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+
+    fn outcome(self) -> Result<Fetched> {
+        let halted = self.halted.load(Ordering::SeqCst);
+        match self.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) if halted => Err(error),
+            Some(error) => Ok(Fetched::Changed(error)),
+            None => Ok(Fetched::All),
+        }
+    }
+
+    /// A name in the stage that nothing has yet.
+    pub(super) fn new_thing(&self) -> Result<TreePath> {
+        Stage::new_thing(self.number.fetch_add(1, Ordering::SeqCst))
+    }
+}

@@ -1,0 +1,149 @@
+//! How one entry of a plan takes its place: made ready in the stage with all its metadata, then moved there in one step.
+
+use crate::catalog::{Entry, Node};
+use crate::error::{Error, ErrorKind, Result};
+use crate::events::Action;
+use crate::path::TreePath;
+use crate::volume::{EntryKind, Made, Replace, Stat};
+
+use super::apply::Apply;
+use super::stage::Stage;
+use super::verdict::{holds, object_of};
+
+impl Apply<'_, '_> {
+    /// Makes sure that `entry`, which is no directory and the first name of its inode, stands at its path.
+    pub(super) fn install(&mut self, entry: &Entry) -> Result<()> {
+        let stat = self.target.stat(&entry.path)?;
+        if let Some(object) = object_of(entry) {
+            let place = Stage::content(entry, object)?;
+            if let Some(staged) = self.target.stat(&place)? {
+                self.pull.set_metadata(&place, &entry.meta, &staged)?;
+                return self.take_place(&place, entry, stat.as_ref());
+            }
+            // It was moved already, or only its description differs.
+            let Some(stat) = stat.filter(|stat| stat.kind == EntryKind::File && stat.size == size(entry)) else {
+                self.drift(entry);
+                return Ok(());
+            };
+            if stat.mtime != entry.meta.mtime && !holds(self.pull, &entry.path, object)? {
+                self.drift(entry);
+                return Ok(());
+            }
+            return self.pull.set_metadata(&entry.path, &entry.meta, &stat).map(drop);
+        }
+        if let Some(stat) = &stat
+            && self.stands(entry, stat)?
+        {
+            return self.pull.set_metadata(&entry.path, &entry.meta, stat).map(drop);
+        }
+        let new = self.new_thing()?;
+        if self.make(&new, entry)? == Made::NotPermitted {
+            self.pull.counts.not_set().nodes += 1;
+            return Ok(());
+        }
+        let made = self.target.stat(&new)?.ok_or_else(|| gone(&new))?;
+        self.pull.set_metadata(&new, &entry.meta, &made)?;
+        self.take_place(&new, entry, stat.as_ref())
+    }
+
+    /// Makes sure that `entry` is another name of what stands at `head`.
+    pub(super) fn link(&mut self, head: &TreePath, entry: &Entry) -> Result<()> {
+        let stat = self.target.stat(&entry.path)?;
+        let first = self.target.stat(head)?.ok_or_else(|| gone(head))?;
+        if first.kind != EntryKind::of(&entry.node) {
+            return Err(gone(head));
+        }
+        if stat.as_ref().is_some_and(|stat| (stat.device, stat.inode) == (first.device, first.inode)) {
+            return Ok(());
+        }
+        let new = self.new_thing()?;
+        self.target.hard_link(head, &new)?;
+        self.take_place(&new, entry, stat.as_ref())
+    }
+
+    /// An entry without content that is there, but for its metadata. What has other names that the mirror does not know of is made
+    /// anew.
+    fn stands(&self, entry: &Entry, stat: &Stat) -> Result<bool> {
+        if stat.nlink > 1 && entry.link.is_none() {
+            return Ok(false);
+        }
+        match &entry.node {
+            Node::File(file) => {
+                let is_empty = file.size == 0 || stat.mtime == entry.meta.mtime;
+                Ok(stat.kind == EntryKind::File && stat.size == file.size && is_empty)
+            }
+            node => self.target.has_special(&entry.path, node, stat),
+        }
+    }
+
+    fn make(&self, new: &TreePath, entry: &Entry) -> Result<Made> {
+        match &entry.node {
+            Node::File(file) => {
+                self.target.create_file(new, Replace::Anything)?.set_len(file.size)?;
+                Ok(Made::Yes)
+            }
+            node => self.target.make_special(new, node),
+        }
+    }
+
+    /// The step: from here on the new entry is there, before it the old one was.
+    fn take_place(&mut self, new: &TreePath, entry: &Entry, old: Option<&Stat>) -> Result<()> {
+        self.pull.check()?;
+        if let Some(old) = old {
+            self.keep_old(&entry.path, old)?;
+        }
+        self.target.rename(new, &entry.path)?;
+        self.pull.check()?;
+        let action = if old.is_some() { Action::Modified } else { Action::New };
+        if object_of(entry).is_none() {
+            self.pull.item(action, &entry.path, 0);
+        }
+        Ok(())
+    }
+
+    /// What stands at `path` is about to be replaced. A file gets another name where replaced files go; a directory, which nothing
+    /// replaces in one step, is moved there, or into the stage.
+    pub(super) fn keep_old(&mut self, path: &TreePath, old: &Stat) -> Result<()> {
+        match &self.backup {
+            Some(backup) => {
+                self.make_parents(path)?;
+                if old.kind == EntryKind::Directory {
+                    backup.remove(path)?;
+                    self.target.move_to(path, backup, path)
+                } else {
+                    self.target.link_to(path, backup, path)
+                }
+            }
+            None if old.kind == EntryKind::Directory => self.target.rename(path, &self.stage.old_thing()?),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes the directories of `path` where replaced and removed files go.
+    pub(super) fn make_parents(&self, path: &TreePath) -> Result<()> {
+        let Some(backup) = &self.backup else { return Ok(()) };
+        let mut above = Vec::new();
+        let mut next = path.parent();
+        while let Some(directory) = next.filter(|directory| !directory.is_root()) {
+            next = directory.parent();
+            above.push(directory);
+        }
+        above.iter().rev().try_for_each(|directory| backup.create_dir(directory))
+    }
+
+    fn drift(&mut self, entry: &Entry) {
+        self.drifted += 1;
+        self.pull.note(&format!("{} was changed here meanwhile: it is compared again", entry.path));
+    }
+}
+
+fn size(entry: &Entry) -> u64 {
+    match &entry.node {
+        Node::File(file) => file.size,
+        _ => 0,
+    }
+}
+
+fn gone(path: &TreePath) -> Error {
+    Error::new(ErrorKind::Local, format!("{path} was changed here meanwhile"))
+}

@@ -1,0 +1,102 @@
+//! Hard links: which entry is the first name of its inode, and which local inode that is.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::catalog::{Entry, FileNode, LinkGroup, Node};
+use crate::error::{Error, Result};
+use crate::volume::{EntryKind, Stat};
+
+/// What is known of the groups so far, in catalogue order. About 80 bytes for each inode with several names, here or in the
+/// mirror.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    heads: HashMap<LinkGroup, Head>,
+    /// Local inodes with several names that a file of the mirror has already.
+    inodes: HashSet<(u64, u64)>,
+    /// Groups that get a name, and whose first name is not in the plan.
+    wanting: HashSet<LinkGroup>,
+}
+
+#[derive(Debug)]
+struct Head {
+    kind: EntryKind,
+    /// The local inode that is kept; `None` when it is made anew.
+    kept: Option<(u64, u64)>,
+    /// The content, while no name of the group that is covered has come.
+    orphan: Option<Box<FileNode>>,
+}
+
+/// What an entry is among the names of its inode.
+#[derive(Debug)]
+pub(super) enum Role {
+    /// The only or the first name that is covered. It has the content, which may have been that of a name that is not covered.
+    First,
+    /// A further name.
+    Further {
+        /// The local inode that it must be, if the first name keeps one.
+        kept: Option<(u64, u64)>,
+    },
+}
+
+impl Links {
+    /// An entry that is not covered: its content may be that of others.
+    pub(super) fn pass_over(&mut self, entry: &Entry) {
+        if let (Some(group), Node::File(node)) = (entry.link, &entry.node) {
+            let kind = EntryKind::File;
+            self.heads.entry(group).or_insert_with(|| Head { kind, kept: None, orphan: Some(Box::new(node.clone())) });
+        }
+    }
+
+    /// An entry that is covered; it is given the content of a first name that is not.
+    ///
+    /// # Errors
+    /// `Corrupt` when its group is of another kind.
+    pub(super) fn meet(&mut self, entry: &mut Entry) -> Result<Role> {
+        let Some(group) = entry.link else { return Ok(Role::First) };
+        let kind = EntryKind::of(&entry.node);
+        let Some(head) = self.heads.get_mut(&group) else {
+            self.heads.insert(group, Head { kind, kept: None, orphan: None });
+            return Ok(Role::First);
+        };
+        if head.kind != kind {
+            let (kind, other) = (kind.name(), head.kind.name());
+            return Err(Error::corrupt(format!("the mirror has this {kind} as another name of a {other}")));
+        }
+        if let Some(node) = head.orphan.take() {
+            entry.node = Node::File(*node);
+            return Ok(Role::First);
+        }
+        Ok(Role::Further { kept: head.kept })
+    }
+
+    /// Whether a local inode may stay what it is for this first name: no other file of the mirror has it.
+    pub(super) fn may_keep(&mut self, stat: &Stat) -> bool {
+        if stat.nlink < 2 || stat.kind == EntryKind::Directory {
+            return true;
+        }
+        self.inodes.insert((stat.device, stat.inode))
+    }
+
+    /// The first name of a group keeps this local inode.
+    pub(super) fn keep(&mut self, entry: &Entry, stat: &Stat) {
+        if let Some(head) = entry.link.and_then(|group| self.heads.get_mut(&group)) {
+            head.kept = Some((stat.device, stat.inode));
+        }
+    }
+
+    /// A further name of the group is made. When its first name is kept, somebody has to say where that is.
+    pub(super) fn wants_head(&mut self, entry: &Entry, head_is_planned: bool) {
+        if let Some(group) = entry.link.filter(|_| !head_is_planned) {
+            self.wanting.insert(group);
+        }
+    }
+
+    /// Whether this entry is the one that a new name is to be linked to. True once for each group.
+    pub(super) fn is_wanted(&mut self, entry: &Entry) -> bool {
+        entry.link.is_some_and(|group| self.wanting.remove(&group))
+    }
+
+    pub(super) fn any_wanted(&self) -> bool {
+        !self.wanting.is_empty()
+    }
+}

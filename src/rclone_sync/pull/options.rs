@@ -1,0 +1,72 @@
+//! What a pull is asked to do.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::{Everything, Includes, Means};
+
+/// How a pull is done. The names are those of rclone's options.
+#[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent switch of the command line")]
+pub struct PullOptions {
+    /// What the run has from outside.
+    pub means: Means,
+    /// What is pulled. Nothing else is touched, unless [`PullOptions::delete_excluded`] says so.
+    pub filter: Arc<dyn Includes>,
+    /// Read every local file of the right size and compare its content, whatever its time says.
+    pub checksum: bool,
+    /// Leave local files of the right size as they are.
+    pub size_only: bool,
+    /// Leave local files that are newer.
+    pub update: bool,
+    /// Leave all local files.
+    pub ignore_existing: bool,
+    /// Remove local files that the filter leaves out.
+    pub delete_excluded: bool,
+    /// Refuse to remove more files than this.
+    pub max_delete: Option<u64>,
+    /// Files on their way at once.
+    pub transfers: usize,
+    /// Threads that list the target.
+    pub checkers: usize,
+    /// Say what would be done.
+    pub dry_run: bool,
+    /// Where local files go that are replaced or removed: a directory on the same file system, outside of the target.
+    pub backup_dir: Option<PathBuf>,
+    /// Let an empty mirror empty the target.
+    pub allow_empty: bool,
+    /// How long to wait for a push that is under way, when files of its generation are needed.
+    pub wait: Duration,
+    /// Do not look at the target when the mirror has not changed since the last pull.
+    pub trust_target: bool,
+    /// What lack of privilege prevents is an error.
+    pub strict: bool,
+    /// An earlier generation instead of the newest.
+    pub generation: Option<u64>,
+}
+
+impl PullOptions {
+    /// The defaults: the target becomes what the newest generation is; nothing is refused but an empty mirror.
+    pub fn new(means: Means) -> Self {
+        Self {
+            means,
+            filter: Arc::new(Everything),
+            checksum: false,
+            size_only: false,
+            update: false,
+            ignore_existing: false,
+            delete_excluded: false,
+            max_delete: None,
+            transfers: 8,
+            checkers: 4,
+            dry_run: false,
+            backup_dir: None,
+            allow_empty: false,
+            wait: Duration::from_mins(5),
+            trust_target: false,
+            strict: false,
+            generation: None,
+        }
+    }
+}

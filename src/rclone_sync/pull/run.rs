@@ -1,0 +1,246 @@
+//! The course of a pull: what an earlier one left is finished, then survey, fetch and apply, again as often as the mirror moves on
+//! in between.
+
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::{Pin, RequestCounts};
+
+use super::super::segment::Written;
+use super::apply::{apply, describe};
+use super::context::Pull;
+use super::fetch::{Fetched, fetch};
+use super::plan::PlanWriter;
+use super::report::{PullReport, Pulled};
+use super::source::{Copied, Generation, Memory, newest, numbered, reread};
+use super::stage::{Plan, Stage};
+use super::survey::{Survey, Surveyed};
+use crate::catalog::Entry;
+
+/// Times that the target is surveyed because somebody changed it while it was being changed.
+const ROUNDS: u32 = 3;
+/// Time before the root is looked at again while a push is under way; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Longest of these pauses.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// One pull, step by step.
+pub(super) struct Run<'r, 'a> {
+    pull: &'r Pull<'a>,
+    memory: Memory,
+    generation: Option<Generation>,
+    waited: Duration,
+    pause: Duration,
+}
+
+/// What one round came to.
+enum Round {
+    /// Nothing was to be done.
+    Nothing,
+    /// A dry run found something to do.
+    Foreseen,
+    /// The target is the generation.
+    Done,
+    /// Somebody changed the target meanwhile.
+    Drifted,
+}
+
+impl<'r, 'a> Run<'r, 'a> {
+    pub(super) fn new(pull: &'r Pull<'a>, memory: Memory) -> Self {
+        Self { pull, memory, generation: None, waited: Duration::ZERO, pause: FIRST_PAUSE }
+    }
+
+    pub(super) fn run(mut self) -> Result<PullReport> {
+        let before = self.memory.before();
+        let finished_first = self.finish_earlier()?;
+        let fresh = self.find_generation()?;
+        if !fresh && self.pull.options.trust_target && !finished_first {
+            return self.report(before, Pulled::Unchanged, false);
+        }
+        let mut outcome = Pulled::Unchanged;
+        for _ in 0..ROUNDS {
+            match self.round()? {
+                Round::Nothing => break,
+                Round::Foreseen => {
+                    outcome = Pulled::Planned;
+                    break;
+                }
+                Round::Done => {
+                    outcome = Pulled::Applied;
+                    break;
+                }
+                Round::Drifted => outcome = Pulled::Applied,
+            }
+        }
+        self.report(before, outcome, finished_first)
+    }
+
+    /// Completes what an earlier pull had ready, without the store.
+    fn finish_earlier(&self) -> Result<bool> {
+        if !self.pull.target_exists() {
+            return Ok(false);
+        }
+        let stage = Stage::of(self.pull.target()?);
+        let Some(plan) = stage.sealed()? else { return Ok(false) };
+        if self.pull.options.dry_run {
+            self.pull.note(
+                "an earlier pull was interrupted while it changed the target: the next one will finish that first",
+            );
+            return Ok(false);
+        }
+        self.apply(stage, &plan)?;
+        Ok(true)
+    }
+
+    /// Which generation is to be pulled; whether its root had to be read.
+    fn find_generation(&mut self) -> Result<bool> {
+        if let Some(number) = self.pull.options.generation {
+            self.generation = Some(numbered(self.pull.places, number)?);
+            return Ok(true);
+        }
+        let seen = self.memory.seen();
+        let found = newest(self.pull.places, seen.as_ref().map(Generation::pin))?;
+        let fresh = found.is_some();
+        self.generation = found.or(seen);
+        Ok(fresh)
+    }
+
+    fn generation(&self) -> Result<&Generation> {
+        self.generation.as_ref().ok_or_else(|| Error::bug("no generation was found"))
+    }
+
+    /// Survey, fetch, apply. A fetch that finds other objects than those of the generation begins anew with the next one.
+    fn round(&mut self) -> Result<Round> {
+        loop {
+            let (surveyed, copy) = match self.survey() {
+                Err(error) if error.kind() == ErrorKind::Changed => {
+                    self.wait(error)?;
+                    continue;
+                }
+                // Perhaps it is only what is remembered here that is damaged.
+                Err(error) if error.kind() == ErrorKind::Corrupt && self.memory.before().is_some() => {
+                    self.memory.forget()?;
+                    continue;
+                }
+                outcome => outcome?,
+            };
+            let Some(plan) = surveyed.plan else {
+                if self.pull.options.dry_run {
+                    return Ok(if surveyed.has_changes { Round::Foreseen } else { Round::Nothing });
+                }
+                self.clean_up(surveyed.root.as_ref())?;
+                self.remember(copy.as_ref())?;
+                return Ok(Round::Nothing);
+            };
+            let stage = Stage::of(self.pull.target()?);
+            match self.fetch_all(stage, &plan)? {
+                Fetched::All => {}
+                Fetched::Changed(error) => {
+                    self.wait(error)?;
+                    continue;
+                }
+            }
+            stage.seal(&plan)?;
+            let drifted = self.apply(stage, &plan)?;
+            if drifted > 0 && self.pull.counts.problems() == 0 {
+                return Ok(Round::Drifted);
+            }
+            self.remember(copy.as_ref())?;
+            return Ok(Round::Done);
+        }
+    }
+
+    fn survey(&mut self) -> Result<(Surveyed, Option<Written>)> {
+        let (pull, generation) = (self.pull, self.generation()?.clone());
+        let dry = pull.options.dry_run;
+        let stage = if dry { None } else { Some(Stage::of(pull.target()?)) };
+        let mut copy = if dry || self.memory.has(&generation) { None } else { self.memory.copy()? };
+        let entries = self.memory.entries(pull.places, &generation);
+        let mut survey = Survey::new(pull, PlanWriter::new(stage));
+        survey.run(Box::new(Copied { entries, copy: copy.as_mut() }))?;
+        let copy = copy.map(super::super::segment::SegmentWriter::finish).transpose()?;
+        if survey.wants_heads() {
+            let entries = match &copy {
+                Some(written) => reread(written, generation.number())?,
+                None => self.memory.entries(pull.places, &generation),
+            };
+            survey.find_heads(entries)?;
+        }
+        Ok((survey.finish(generation.number())?, copy))
+    }
+
+    fn fetch_all(&self, stage: Stage<'_>, plan: &Plan) -> Result<Fetched> {
+        fetch(self.pull, stage, plan)
+    }
+
+    /// Carries out a plan and removes its stage; the number of entries that somebody changed meanwhile.
+    fn apply(&self, stage: Stage<'_>, plan: &Plan) -> Result<u64> {
+        let applied = apply(self.pull, stage, plan)?;
+        self.pull.check()?;
+        self.clean_up(applied.root.as_ref())?;
+        Ok(applied.drifted)
+    }
+
+    /// Removes the stage, and gives the root its metadata, which that has changed.
+    fn clean_up(&self, root: Option<&Entry>) -> Result<()> {
+        let stage = Stage::of(self.pull.target()?);
+        stage.remove()?;
+        self.pull.check()?;
+        root.map_or(Ok(()), |root| describe(self.pull, root))
+    }
+
+    /// The generation is remembered if the target is all of it: what failed is tried again by the next pull.
+    fn remember(&mut self, copy: Option<&Written>) -> Result<()> {
+        let generation = self.generation()?.clone();
+        if self.pull.counts.problems() > 0 {
+            return Ok(());
+        }
+        match copy {
+            None if self.memory.seen().is_some_and(|seen| seen.pin() == generation.pin()) => Ok(()),
+            copy => self.memory.save(&generation, copy),
+        }
+    }
+
+    /// Objects are not those of the generation: a push is under way, and ends with a newer root. Waits for that.
+    fn wait(&mut self, error: Error) -> Result<()> {
+        let options = self.pull.options;
+        if let Some(number) = options.generation {
+            return Err(error
+                .within(format!("generation {number} is not all there any more"))
+                .with_hint("files of earlier generations are kept only by a bucket with versioning"));
+        }
+        let seen = self.generation()?.pin().clone();
+        loop {
+            self.pull.check()?;
+            if let Some(newer) = newest(self.pull.places, Some(&seen as &Pin))? {
+                self.generation = Some(newer);
+                self.pause = FIRST_PAUSE;
+                return Ok(());
+            }
+            if self.waited >= options.wait {
+                let text =
+                    "a new generation is being published, or files of the mirror were changed by another program";
+                return Err(Error::new(ErrorKind::Unavailable, text)
+                    .with_source(error)
+                    .with_hint("try again later; if no push is under way, push again"));
+            }
+            let pause = self.pause.min(options.wait.saturating_sub(self.waited));
+            self.pull.places.block(tokio::time::sleep(pause));
+            self.waited += pause;
+            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn report(&self, before: Option<u64>, outcome: Pulled, finished_first: bool) -> Result<PullReport> {
+        Ok(PullReport {
+            generation: self.generation()?.number(),
+            before,
+            outcome,
+            finished_first,
+            not_set: *self.pull.counts.not_set(),
+            problems: self.pull.counts.problems(),
+            tally: *self.pull.counts.tally(),
+            requests: RequestCounts::default(),
+        })
+    }
+}
