@@ -19,6 +19,7 @@ use super::local::Directory;
 use super::location::{Location, aws_host};
 use super::options::StoreOptions;
 use super::profile::Profile;
+use super::s3_objects::S3Objects;
 use super::sdk;
 use super::wire::{Skew, Wire};
 use crate::clock::SharedClock;
@@ -32,6 +33,8 @@ pub(super) struct Connected {
     pub(super) storage_class: Option<String>,
     /// A directory's files by any name.
     pub(super) files: Option<Files>,
+    /// What the seam cannot do on S3.
+    pub(super) s3: Option<S3Objects>,
     /// None for a directory and for memory.
     pub(super) access: Option<Access>,
 }
@@ -67,7 +70,7 @@ pub(super) fn connect(
 ) -> Result<Connected> {
     options.refuse_unknown()?;
     let wire = || Wire { clock: Arc::clone(clock), skew: Arc::clone(skew) };
-    let plain = |inner, batch, access| Connected { inner, batch, storage_class: None, files: None, access };
+    let plain = |inner, batch, access| Connected { inner, batch, storage_class: None, files: None, s3: None, access };
     match location {
         Location::Memory => Ok(plain(Arc::new(InMemory::new()), 1, None)),
         Location::Local(path) => {
@@ -124,11 +127,12 @@ fn s3(location: &Location, options: &StoreOptions, profile: &Profile, wire: Wire
     let store = builder.build().map_err(|cause| cannot_connect(location, cause))?;
     let S3Address { endpoint, region, path_style } = address;
     let access = S3Access { endpoint, bucket: bucket.clone(), region, path_style, credentials, http };
-    let inner = below(store, prefix)?;
+    let (inner, storage_class) = (below(store, prefix)?, storage_class(options)?);
     Ok(Connected {
         inner,
         batch: if bulk { 1000 } else { 1 },
-        storage_class: storage_class(options)?,
+        s3: Some(S3Objects::new(&access, prefix, storage_class.as_deref())),
+        storage_class,
         files: None,
         access: Some(Access::S3(access)),
     })

@@ -199,7 +199,7 @@ fn kind_and_hint(error: &StoreError) -> (ErrorKind, Option<&'static str>) {
 }
 
 fn kind_of_generic(error: &StoreError) -> (ErrorKind, Option<&'static str>) {
-    if let Some(refusal) = chain(error).find_map(|cause| cause.downcast_ref::<Refusal>()) {
+    if let Some(refusal) = refusal_of(error) {
         return match (refusal.status, refusal.code.as_str()) {
             (416, _) => (ErrorKind::Corrupt, None),
             (507, _) | (_, "XMinioStorageFull") => (ErrorKind::Unavailable, Some("the store has no space left")),
@@ -261,6 +261,11 @@ pub(super) fn without_answer(error: &(dyn StdError + 'static)) -> (ErrorKind, &'
 /// Whether the server's certificate was refused: it will be refused again.
 pub(super) fn is_untrusted(error: &(dyn StdError + 'static)) -> bool {
     chain_of(error).any(|cause| cause.to_string().contains("invalid peer certificate"))
+}
+
+/// What the store said as it refused, if it did.
+pub(super) fn refusal_of(error: &StoreError) -> Option<&Refusal> {
+    chain(error).find_map(|cause| cause.downcast_ref::<Refusal>())
 }
 
 fn refusal_in(http: &HttpError) -> Option<&Refusal> {

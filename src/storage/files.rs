@@ -6,11 +6,12 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File, FileTimes, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path as FilePath, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -63,6 +64,16 @@ impl Files {
             let draft = place.begin()?;
             place.wrap(draft.file()?.write_all(&bytes))?;
             place.publish(draft, mtime, &mode)
+        })
+        .await
+    }
+
+    /// Begins an object that comes piece by piece.
+    pub(super) async fn begin(&self, key: &str, attributes: &Attributes) -> Result<Writing> {
+        let (place, mtime) = (self.place(key)?, mtime_of(attributes)?);
+        blocking(move || {
+            let draft = Mutex::new(Some(place.begin()?));
+            Ok(Writing { place: Arc::new(place), mtime, draft: Arc::new(draft) })
         })
         .await
     }
@@ -161,14 +172,79 @@ impl Files {
     }
 }
 
+/// An object of which the first bytes are there.
+#[derive(Debug)]
+pub(super) struct Writing {
+    place: Arc<Place>,
+    mtime: Option<SystemTime>,
+    /// None when it was published or given up.
+    draft: Arc<Mutex<Option<Draft>>>,
+}
+
+impl Writing {
+    /// Adds bytes.
+    pub(super) async fn append(&self, bytes: Bytes) -> Result<()> {
+        self.with_draft(move |place, draft| place.wrap(draft.file()?.write_all(&bytes))).await
+    }
+
+    /// Adds bytes of another object, if it is the pinned one.
+    pub(super) async fn append_from(&self, source: &str, range: Range<u64>, pin: &Pin) -> Result<()> {
+        let files = Files { directory: self.place.directory.clone() };
+        let source = files.place(source)?;
+        let pinned = GetOptions { if_match: pin.etag.clone(), ..GetOptions::default() };
+        self.with_draft(move |_, draft| {
+            let opened = source.open(&pinned)?;
+            let GetResultPayload::File(mut content, _) = opened.payload else {
+                return Err(source.failed(io::Error::other("not a file")));
+            };
+            range_of(Some(&GetRange::Bounded(range.clone())), opened.meta.size)?;
+            source.wrap(content.seek(SeekFrom::Start(range.start)))?;
+            let length = range.end.saturating_sub(range.start);
+            let copied = source.wrap(io::copy(&mut content.take(length), &mut draft.file()?))?;
+            if copied == length { Ok(()) } else { Err(source.failed(io::Error::from(io::ErrorKind::UnexpectedEof))) }
+        })
+        .await
+    }
+
+    /// Gives it its name.
+    pub(super) async fn finish(&self, mode: PutMode) -> Result<PutResult> {
+        let (place, mtime, draft) = (Arc::clone(&self.place), self.mtime, Arc::clone(&self.draft));
+        blocking(move || {
+            let draft = lock(&draft).take().ok_or_else(|| place.failed(io::Error::other("the file is closed")))?;
+            place.publish(draft, mtime, &mode)
+        })
+        .await
+    }
+
+    /// Removes what was written.
+    pub(super) fn discard(&self) {
+        drop(lock(&self.draft).take());
+    }
+
+    async fn with_draft(&self, work: impl FnOnce(&Place, &Draft) -> Result<()> + Send + 'static) -> Result<()> {
+        let (place, draft) = (Arc::clone(&self.place), Arc::clone(&self.draft));
+        blocking(move || match &*lock(&draft) {
+            Some(draft) => work(&place, draft),
+            None => Err(place.failed(io::Error::other("the file is closed"))),
+        })
+        .await
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The file of one object.
+#[derive(Debug)]
 struct Place {
     file: PathBuf,
     directory: Directory,
 }
 
 /// A file that is being written. It goes with its value, unless it was published.
-pub(super) struct Draft {
+#[derive(Debug)]
+struct Draft {
     path: Option<PathBuf>,
     file: Option<File>,
 }

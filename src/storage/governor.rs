@@ -21,7 +21,7 @@ use super::failure::{Failure, NoAnswer, Refusal, generic, judge};
 use super::flight::{Flight, Load};
 use super::multipart::{PartPolicy, Upload};
 use super::retry::{Budget, Patience, Repeat, Retries};
-use super::throttle::Bandwidth;
+use super::throttle::{Bandwidth, time_for};
 
 /// What one store's requests share.
 #[derive(Debug)]
@@ -49,23 +49,33 @@ pub(super) struct Governor {
     pub(super) shared: Arc<Shared>,
 }
 
+/// Bytes that a store moves in a second, at least: what it takes to copy 5 GiB in five minutes.
+const SLOWEST_COPY: u64 = 16 << 20;
+
 /// What is to be counted and how it may be repeated.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Request {
     kind: Kind,
     upload: u64,
+    /// Bytes that the store has to move before it answers.
+    copied: u64,
     repeat: Repeat,
 }
 
 impl Request {
     /// A request that sends nothing and may be repeated.
     pub(super) fn of(kind: Kind) -> Self {
-        Self { kind, upload: 0, repeat: Repeat::Always }
+        Self { kind, upload: 0, copied: 0, repeat: Repeat::Always }
+    }
+
+    /// A request for which the store moves so many bytes itself.
+    pub(super) fn copying(kind: Kind, copied: u64) -> Self {
+        Self { copied, ..Self::of(kind) }
     }
 
     /// A request that sends so many bytes.
     pub(super) fn sending(kind: Kind, upload: u64) -> Self {
-        Self { kind, upload, repeat: Repeat::Always }
+        Self { upload, ..Self::of(kind) }
     }
 
     pub(super) fn repeated(self, repeat: Repeat) -> Self {
@@ -107,7 +117,9 @@ impl Governor {
         }
         let place = shared.flight.enter().await;
         shared.counters.sent(request.kind, request.upload);
-        let answer = give_up_after(shared.patience.answer_to(request.upload), send).await;
+        let answer =
+            give_up_after(shared.patience.answer_to(request.upload) + time_for(request.copied, SLOWEST_COPY), send)
+                .await;
         place.leave(load_of(&answer));
         answer
     }
@@ -190,7 +202,7 @@ impl ObjectStore for Governor {
         let overwrite = matches!(options.mode, PutMode::Overwrite);
         // A conditional write that is repeated may find its own first attempt: the caller has to look.
         let repeat = if overwrite { Repeat::Always } else { Repeat::IfNotSent };
-        let request = Request { kind: Kind::Put, upload, repeat };
+        let request = Request::sending(Kind::Put, upload).repeated(repeat);
         self.run(request, || {
             let (payload, options) = (payload.clone(), options.clone());
             async move {

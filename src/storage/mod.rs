@@ -9,6 +9,7 @@
 //! a put that returned is durable as far as the store's answer (and `fsync` on a local disk) goes. Create-only writes
 //! are used where the store has them, but no safety may rest on them: several S3 servers ignore the condition.
 
+mod abilities;
 mod azure;
 mod body;
 mod bucket;
@@ -25,19 +26,25 @@ mod local;
 mod location;
 mod multipart;
 mod options;
+mod parts;
 mod pin;
 mod pinned;
 mod probe;
 mod profile;
 mod retry;
+mod s3_any_key;
+mod s3_objects;
 mod sdk;
+mod sdk_failure;
 mod store;
 mod throttle;
 mod wire;
 
+pub use abilities::{Abilities, CopyAbilities};
 pub use counts::RequestCounts;
 pub use location::Location;
 pub use options::StoreOptions;
+pub use parts::{PARTS_MAX, PartUpload};
 pub use pin::{Attributes, Condition, ObjectInfo, Pin};
 pub use pinned::ObjectPages;
 pub use probe::{Ability, Finding, ProbeReport, Verdict};

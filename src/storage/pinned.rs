@@ -6,11 +6,10 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use futures::stream::{BoxStream, StreamExt};
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error as StoreError, GetOptions, GetRange, GetResult, GetResultPayload, PutOptions, PutPayload,
-    PutResult,
+    CopyOptions, Error as StoreError, GetOptions, GetRange, GetResult, PutOptions, PutPayload, PutResult,
 };
 
 use super::body::collect;
@@ -19,6 +18,7 @@ use super::failure::{Failure, beyond_the_end, cannot_create_only, explain, judge
 use super::governor::Request;
 use super::pin::{Attributes, Condition, ObjectInfo, Pin, head_of};
 use super::retry::Repeat;
+use super::s3_objects::S3Objects;
 use super::store::Store;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -55,7 +55,7 @@ impl Store {
             options.range = Some(GetRange::Bounded(range.clone()));
         }
         for _ in 0..=WRONG_RETRIES {
-            let result = self.seam_get(key, options.clone()).await.map_err(|error| self.lost(key, error))?;
+            let result = self.seam_get(key, options.clone()).await.map_err(|error| self.lost("read", key, error))?;
             if result.meta.size != size || !pin.fits(&Pin::of(&result.meta)) {
                 return Err(self.changed("read", key));
             }
@@ -65,7 +65,7 @@ impl Store {
                 // The next answer shows whether another object came in between.
                 Ok(_) => {}
                 Err(error) if judge(&error) == Failure::Malformed => {}
-                Err(error) => return Err(self.lost(key, error)),
+                Err(error) => return Err(self.lost("read", key, error)),
             }
         }
         Err(self.corrupt(key, format_args!("bytes {}..{} are not all there", range.start, range.end)))
@@ -89,6 +89,8 @@ impl Store {
         let attempt = self.attempt("list", prefix);
         let found = if let Some(files) = &self.files {
             files.list(folder)
+        } else if let Some(objects) = &self.s3 {
+            self.s3_pages(objects.clone(), folder.to_owned())
         } else {
             let path = self.seam_path(folder).map_err(|error| self.failed("list", prefix, error))?;
             let listed = self.objects.list(Some(&path).filter(|path| !path.as_ref().is_empty()));
@@ -150,7 +152,11 @@ impl Store {
         if let Some(files) = &self.files {
             let send = || files.copy(from, pin, to, attributes);
             let copied = self.governor.run(Request::of(Kind::Copy), send).await;
-            return copied.map(|put| Pin::of_put(&put)).map_err(|error| self.lost(from, error));
+            return copied.map(|put| Pin::of_put(&put)).map_err(|error| self.lost("copy", from, error));
+        }
+        if let Some(objects) = &self.s3 {
+            let copied = self.governor.run(Request::of(Kind::Copy), || objects.copy(from, pin, to, attributes)).await;
+            return copied.map_err(|error| self.uncopied(from, error));
         }
         // The seam has no condition for a copy: the object is looked at before and after.
         let before = self.info(from).await?;
@@ -163,11 +169,24 @@ impl Store {
         }
         let path = |key| self.seam_path(key).map_err(|error| self.failed("copy", from, error));
         let copied = self.objects.copy_opts(&path(from)?, &path(to)?, CopyOptions::default()).await;
-        copied.map_err(|error| self.lost(from, error))?;
+        copied.map_err(|error| self.lost("copy", from, error))?;
         if self.info(from).await?.is_none_or(|(info, _)| !pin.fits(&info.pin)) {
             return Err(self.changed("copy", from));
         }
         self.info(to).await?.map(|(info, _)| info.pin).ok_or_else(|| self.changed("copy", from))
+    }
+
+    fn s3_pages(&self, objects: S3Objects, folder: String) -> BoxStream<'static, object_store::Result<ObjectInfo>> {
+        let pages = (self.governor.clone(), objects, folder, Some(None));
+        let pages = stream::try_unfold(pages, |(governor, objects, folder, next)| async move {
+            let Some(next) = next else { return Ok(None) };
+            let send = || objects.list(&folder, Option::clone(&next));
+            let page = governor.run(Request::of(Kind::List), send).await?;
+            let following = page.next.map(Some);
+            let objects_listed = stream::iter(page.objects).map(Ok::<_, StoreError>);
+            Ok::<_, StoreError>(Some((objects_listed, (governor, objects, folder, following))))
+        });
+        pages.try_flatten().boxed()
     }
 
     async fn get_whole(&self, key: &str, max: u64, options: GetOptions) -> Result<object_store::Result<(Bytes, Pin)>> {
@@ -203,58 +222,86 @@ impl Store {
         })
     }
 
-    async fn seam_get(&self, key: &str, options: GetOptions) -> object_store::Result<GetResult> {
-        let Some(files) = &self.files else { return self.objects.get_opts(&self.seam_path(key)?, options).await };
+    pub(super) async fn seam_get(&self, key: &str, options: GetOptions) -> object_store::Result<GetResult> {
+        if self.files.is_none()
+            && let Some(path) = self.path_of(key)?
+        {
+            return self.objects.get_opts(&path, options).await;
+        }
         let kind = match (options.head, &options.range) {
             (true, _) => Kind::Head,
             (false, Some(_)) => Kind::GetRange,
             (false, None) => Kind::Get,
         };
-        let result = self.governor.run(Request::of(kind), || files.get(key, options.clone())).await?;
-        if let (false, GetResultPayload::File(..)) = (options.head, &result.payload) {
+        let send = || async {
+            match (&self.files, &self.s3) {
+                (Some(files), _) => files.get(key, options.clone()).await,
+                (None, Some(objects)) => objects.get(key, options.clone()).await,
+                (None, None) => Err(self.no_key(key)),
+            }
+        };
+        let result = self.governor.run(Request::of(kind), send).await?;
+        if !options.head {
             self.governor.shared.counters.received(result.range.end.saturating_sub(result.range.start));
         }
         Ok(result)
     }
 
-    async fn seam_put(
+    pub(super) async fn seam_put(
         &self,
         key: &str,
         bytes: Bytes,
         attributes: &Attributes,
         condition: Condition<'_>,
     ) -> object_store::Result<PutResult> {
-        let Some(files) = &self.files else {
+        if self.files.is_none()
+            && let Some(path) = self.path_of(key)?
+        {
             let options = PutOptions { mode: condition.mode(), attributes: attributes.seam(), ..PutOptions::default() };
-            return self.objects.put_opts(&self.seam_path(key)?, PutPayload::from(bytes), options).await;
-        };
+            return self.objects.put_opts(&path, PutPayload::from(bytes), options).await;
+        }
         let repeat = if condition == Condition::Any { Repeat::Always } else { Repeat::IfNotSent };
-        let sent = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        let request = Request::sending(Kind::Put, sent).repeated(repeat);
-        self.governor.run(request, || files.put(key, bytes.clone(), attributes, condition.mode())).await
+        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let request = Request::sending(Kind::Put, size).repeated(repeat);
+        let send = || async {
+            match (&self.files, &self.s3) {
+                (Some(files), _) => files.put(key, bytes.clone(), attributes, condition.mode()).await,
+                (None, Some(objects)) => objects.put(key, bytes.clone(), attributes, condition).await,
+                (None, None) => Err(self.no_key(key)),
+            }
+        };
+        self.governor.run(request, send).await
+    }
+
+    /// The seam's path of a key; none if only S3's own client can name it.
+    pub(super) fn path_of(&self, key: &str) -> object_store::Result<Option<Path>> {
+        match self.seam_path(key) {
+            Ok(path) => Ok(Some(path)),
+            Err(_) if self.s3.is_some() && !key.is_empty() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The path of a key; one that would become another key is refused.
-    fn seam_path(&self, key: &str) -> object_store::Result<Path> {
-        let path = Path::parse(key)?;
-        if path.as_ref() == key {
-            return Ok(path);
-        }
-        let source = format!("{key:?} cannot be a key of {}", self.location);
-        Err(StoreError::NotSupported { source: source.into() })
+    pub(super) fn seam_path(&self, key: &str) -> object_store::Result<Path> {
+        Path::parse(key).ok().filter(|path| path.as_ref() == key).ok_or_else(|| self.no_key(key))
+    }
+
+    fn no_key(&self, key: &str) -> StoreError {
+        StoreError::NotSupported { source: format!("{key:?} cannot be a key of {}", self.location).into() }
     }
 
     /// The error of a pinned read: whatever says that the object is another one is `Changed`.
-    fn lost(&self, key: &str, error: StoreError) -> Error {
+    pub(super) fn lost(&self, operation: &str, key: &str, error: StoreError) -> Error {
         let is_another = matches!(error, StoreError::Precondition { .. } | StoreError::NotModified { .. });
         if is_another || beyond_the_end(&error) {
-            return self.changed("read", key).with_source(error);
+            return self.changed(operation, key).with_source(error);
         }
-        let error = self.failed("read", key, error);
-        if is_missing_object(&error) { self.changed("read", key).with_source(error) } else { error }
+        let error = self.failed(operation, key, error);
+        if is_missing_object(&error) { self.changed(operation, key).with_source(error) } else { error }
     }
 
-    fn changed(&self, operation: &str, key: &str) -> Error {
+    pub(super) fn changed(&self, operation: &str, key: &str) -> Error {
         Error::new(ErrorKind::Changed, format!("{}: it is another object meanwhile", self.attempt(operation, key)))
     }
 }

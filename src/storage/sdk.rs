@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 
 /// An answer is waited for so long where the SDK sets no limit. It sets seconds for metadata services, which on
 /// machines without one do not answer at all.
-const ANSWER: Duration = Duration::from_mins(1);
+pub(super) const ANSWER: Duration = Duration::from_mins(1);
 
 /// A client for the SDK with the options of the store's own. Plain HTTP is allowed: metadata services have nothing else,
 /// and any other endpoint was given by the user.

@@ -24,6 +24,7 @@ use super::options::StoreOptions;
 use super::probe::{self, ProbeReport};
 use super::profile::Profile;
 use super::retry::{Budget, Patience};
+use super::s3_objects::S3Objects;
 use super::throttle::Bandwidth;
 use super::wire::Skew;
 use crate::clock::SharedClock;
@@ -38,8 +39,8 @@ const SHORT_RETRIES: u32 = 2;
 /// Requests in flight at the start and at most, where the location is behind a network. A disk needs fewer.
 const FLIGHT_REMOTE: (usize, usize) = (8, 64);
 const FLIGHT_LOCAL: (usize, usize) = (16, 16);
-/// Files deleted at once.
-const DELETIONS_LOCAL: usize = 8;
+/// Objects deleted at once, where each is a request.
+const DELETIONS_BY_KEY: usize = 8;
 
 /// A place that keeps objects. Cheap to clone; clones share limits and counters.
 #[derive(Clone, Debug)]
@@ -49,6 +50,7 @@ pub struct Store {
     pub(super) location: Arc<Location>,
     pub(super) access: Option<Arc<Access>>,
     pub(super) files: Option<Files>,
+    pub(super) s3: Option<S3Objects>,
     skew: Arc<Skew>,
     clock: Option<SharedClock>,
 }
@@ -104,7 +106,7 @@ impl Store {
 
     /// As [`Store::from_object_store`], with less patience than the default.
     pub fn from_object_store_with(inner: Arc<dyn ObjectStore>, location: Location, patience: Patience) -> Self {
-        let connected = Connected { inner, batch: 1, storage_class: None, files: None, access: None };
+        let connected = Connected { inner, batch: 1, storage_class: None, files: None, s3: None, access: None };
         let (first, most) = FLIGHT_REMOTE;
         let limits = Limits { patience, flight: Flight::new(first, most), bandwidth: Bandwidth::new(None, None) };
         Self::govern(connected, location, limits)
@@ -128,6 +130,7 @@ impl Store {
             location: Arc::new(location),
             access: connected.access.map(Arc::new),
             files: connected.files,
+            s3: connected.s3,
             skew: Arc::new(Skew::new()),
             clock: None,
         }
@@ -303,18 +306,15 @@ impl Store {
     /// any part of them may be gone.
     pub async fn delete_many(&self, keys: Vec<String>) -> Result<()> {
         let first = keys.first().cloned().unwrap_or_default();
-        let mut outcomes = if let Some(files) = &self.files {
-            // By any name that a file can have.
-            let (governor, files) = (self.governor.clone(), files.clone());
-            let delete = move |key: String| {
-                let (governor, files) = (governor.clone(), files.clone());
-                async move { governor.run(Request::of(Kind::Delete), || files.delete(&key)).await }
-            };
-            futures::stream::iter(keys.clone()).map(delete).buffered(DELETIONS_LOCAL).boxed()
-        } else {
-            let paths = keys.iter().map(|key| self.path(key).map(Ok)).collect::<Result<Vec<_>>>()?;
-            self.objects.delete_stream(futures::stream::iter(paths).boxed()).map_ok(drop).boxed()
+        let (paths, others) = self.paths_and_other_keys(&keys)?;
+        let store = self.clone();
+        let delete = move |key: String| {
+            let store = store.clone();
+            async move { store.delete_by_key(&key).await }
         };
+        let others = futures::stream::iter(others).map(delete).buffered(DELETIONS_BY_KEY);
+        let paths = self.objects.delete_stream(futures::stream::iter(paths).map(Ok).boxed()).map_ok(drop);
+        let mut outcomes = paths.chain(others).boxed();
         while let Some(outcome) = outcomes.next().await {
             match outcome {
                 Ok(()) => {}
@@ -328,6 +328,34 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// Keys that the seam can delete, and those that it cannot name.
+    fn paths_and_other_keys(&self, keys: &[String]) -> Result<(Vec<Path>, Vec<String>)> {
+        if self.files.is_some() {
+            return Ok((Vec::new(), keys.to_vec()));
+        }
+        let (mut paths, mut others) = (Vec::new(), Vec::new());
+        for key in keys {
+            match self.path_of(key) {
+                Ok(Some(path)) => paths.push(path),
+                Ok(None) => others.push(key.clone()),
+                Err(_) => paths.push(self.path(key)?),
+            }
+        }
+        Ok((paths, others))
+    }
+
+    /// Deletes what the seam cannot name.
+    async fn delete_by_key(&self, key: &str) -> object_store::Result<()> {
+        let send = || async {
+            match (&self.files, &self.s3) {
+                (Some(files), _) => files.delete(key).await,
+                (None, Some(objects)) => objects.delete(key).await,
+                (None, None) => Ok(()),
+            }
+        };
+        self.governor.run(Request::of(Kind::Delete), send).await
     }
 
     /// Deletes temporary files that killed writers left in a directory, if they are older than `age`; says how many.

@@ -7,10 +7,14 @@ use futures::future::join_all;
 use object_store::memory::InMemory;
 use volvault::ErrorKind;
 use volvault::clock::SystemClock;
-use volvault::storage::{Attributes, Condition, Location, ObjectInfo, Pin, Store, StoreOptions};
+use volvault::storage::{
+    Abilities, Attributes, Condition, CopyAbilities, Location, ObjectInfo, Pin, Store, StoreOptions,
+};
 
 use crate::support::faults::{Fault, FaultPlan, FaultStore, Op, Trouble, When};
 use crate::support::hasty;
+use crate::support::memory_s3::Habits;
+use crate::support::s3::{Conditions, S3Server};
 
 async fn connect(location: &Location, options: &StoreOptions) -> Store {
     Store::connect(location, options, SystemClock::new()).await.unwrap()
@@ -32,6 +36,7 @@ async fn listed(store: &Store, prefix: &str) -> Vec<ObjectInfo> {
 
 /// What differs between stores that keep all promises otherwise.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an answer of its own")]
 struct Particulars {
     /// Whether a write can be made to replace one object only.
     conditional: bool,
@@ -39,7 +44,13 @@ struct Particulars {
     attributes: bool,
     /// Whether keys may have control characters, and end in `#1`.
     any_key: bool,
+    /// Whether parts can be copied.
+    copies_parts: bool,
 }
+
+const MEMORY: Particulars = Particulars { conditional: true, attributes: true, any_key: false, copies_parts: false };
+const DIRECTORY: Particulars = Particulars { conditional: true, attributes: false, any_key: true, copies_parts: true };
+const S3: Particulars = Particulars { conditional: true, attributes: true, any_key: true, copies_parts: true };
 
 async fn keeps_its_promises(store: &Store, particulars: Particulars) {
     a_pinned_read_has_exactly_the_bytes_of_exactly_that_object(store).await;
@@ -51,6 +62,8 @@ async fn keeps_its_promises(store: &Store, particulars: Particulars) {
     attributes_are_kept(store, particulars).await;
     keys_are_kept_as_they_are(store, particulars).await;
     copies_are_of_the_pinned_object(store).await;
+    objects_are_put_together_of_parts(store, particulars).await;
+    an_upload_that_is_given_up_leaves_nothing(store).await;
     assert_eq!(listed(store, "").await, []);
 }
 
@@ -225,12 +238,71 @@ async fn copies_are_of_the_pinned_object(store: &Store) {
     store.delete_many(vec!["old".into(), "dir/new".into()]).await.unwrap();
 }
 
+fn pattern(length: usize, seed: usize) -> Bytes {
+    (0..length).map(|i| u8::try_from((i * 31 + i / 1009 + seed) % 251).unwrap()).collect()
+}
+
+async fn objects_are_put_together_of_parts(store: &Store, particulars: Particulars) {
+    let attributes = Attributes { mtime: Some("1754300000.123456789".to_owned()), ..Attributes::default() };
+    let (first, second, end) = (pattern(6 << 20, 1), pattern(5 << 20, 2), pattern(1000, 3));
+    let size = (first.len() + second.len() + end.len()) as u64;
+    let upload = store.upload("dir/big", &attributes, size).await.unwrap();
+    assert_eq!(store.info("dir/big").await.unwrap(), None, "nothing is to be seen before the end");
+    let parts = [(1, first.clone()), (2, second.clone()), (3, end.clone())];
+    join_all(parts.map(|(number, bytes)| upload.part(number, bytes))).await.into_iter().for_each(|sent| sent.unwrap());
+    let pin = upload.finish(Condition::New).await.unwrap();
+    let whole = Bytes::from([first.clone(), second.clone(), end.clone()].concat());
+    assert_eq!(store.get_with_pin("dir/big", size).await.unwrap(), (whole.clone(), pin.clone()));
+    assert_eq!(store.get_pinned("dir/big", 5 << 20..7 << 20, size, &pin).await.unwrap(), whole.slice(5 << 20..7 << 20));
+    assert_eq!(store.info("dir/big").await.unwrap().unwrap().1.mtime, attributes.mtime);
+    // The next one has the same bytes but for some, of which the other parts are copied.
+    let upload = store.upload("dir/big", &attributes, size).await.unwrap();
+    let changed = pattern(5 << 20, 4);
+    let copied = upload.copy(1, "dir/big", 0..6 << 20, &pin).await;
+    if !particulars.copies_parts {
+        assert_eq!(copied.unwrap_err().kind(), ErrorKind::Unsupported);
+        upload.part(1, first.clone()).await.unwrap();
+    }
+    upload.part(2, changed.clone()).await.unwrap();
+    if particulars.copies_parts {
+        upload.copy(3, "dir/big", size - 1000..size, &pin).await.unwrap();
+    } else {
+        upload.part(3, end.clone()).await.unwrap();
+    }
+    let next = upload.finish(Condition::Match(&pin)).await.unwrap();
+    let whole = Bytes::from([first, changed, end].concat());
+    assert_eq!(store.get_with_pin("dir/big", size).await.unwrap(), (whole.clone(), next.clone()));
+    for condition in [Condition::New, Condition::Match(&pin)] {
+        let upload = store.upload("dir/big", &attributes, 4).await.unwrap();
+        upload.part(1, "last".into()).await.unwrap();
+        assert_eq!(upload.finish(condition).await.unwrap_err().kind(), ErrorKind::Changed);
+    }
+    if particulars.copies_parts && pin.version.is_none() {
+        let upload = store.upload("dir/big", &attributes, 6 << 20).await.unwrap();
+        let copied = upload.copy(1, "dir/big", 0..6 << 20, &pin).await;
+        assert_eq!(copied.unwrap_err().kind(), ErrorKind::Changed);
+        upload.abort().await.unwrap();
+    }
+    assert_eq!(store.get_with_pin("dir/big", size).await.unwrap(), (whole, next));
+    store.delete("dir/big").await.unwrap();
+}
+
+async fn an_upload_that_is_given_up_leaves_nothing(store: &Store) {
+    let upload = store.upload("dir/big", &none(), 8).await.unwrap();
+    upload.part(1, "part".into()).await.unwrap();
+    upload.abort().await.unwrap();
+    let upload = store.upload("dir/big", &none(), 8).await.unwrap();
+    upload.part(1, "part".into()).await.unwrap();
+    assert_eq!(upload.part(1, "part".into()).await.unwrap_err().kind(), ErrorKind::Bug, "sent twice");
+    assert_eq!(upload.finish(Condition::Any).await.unwrap_err().kind(), ErrorKind::Bug, "half of it");
+    assert_eq!(store.info("dir/big").await.unwrap(), None);
+}
+
 #[tokio::test]
 async fn memory_keeps_the_promises() {
-    let particulars = Particulars { conditional: true, attributes: true, any_key: false };
-    keeps_its_promises(&connect(&Location::Memory, &StoreOptions::default()).await, particulars).await;
+    keeps_its_promises(&connect(&Location::Memory, &StoreOptions::default()).await, MEMORY).await;
     let wrapped = Store::from_object_store(Arc::new(InMemory::new()), Location::Memory);
-    keeps_its_promises(&wrapped, particulars).await;
+    keeps_its_promises(&wrapped, MEMORY).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -240,7 +312,79 @@ async fn a_directory_keeps_the_promises() {
     let missing = store.put_with("a", "x".into(), &none(), Condition::Any).await.unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::NotFound, "a directory that is not there is not made by a write");
     store.ensure_container().await.unwrap();
-    keeps_its_promises(&store, Particulars { conditional: true, attributes: false, any_key: true }).await;
+    keeps_its_promises(&store, DIRECTORY).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_keeps_the_promises_with_and_without_a_prefix_and_versions() {
+    for (prefix, versions) in [("", false), ("some/prefix with space", true)] {
+        let server = S3Server::start_in_memory(Habits { versions, ..Habits::GOOD }, "bucket").await;
+        let store = connect(&server.location("bucket", prefix), &server.options()).await;
+        keeps_its_promises(&store, S3).await;
+        assert_eq!(store.requests().total(), server.requests(), "every request is counted");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_that_overlooks_conditions_keeps_the_other_promises() {
+    for how in [Conditions::Ignored, Conditions::NotImplemented] {
+        // Reads are never refused for a condition.
+        let habits = Habits { writes: how, reads: Conditions::Ignored, ..Habits::GOOD };
+        let server = S3Server::start_in_memory(habits, "bucket").await;
+        let store = connect(&server.location("bucket", "p"), &server.options()).await;
+        a_pinned_read_has_exactly_the_bytes_of_exactly_that_object(&store).await;
+        attributes_are_kept(&store, S3).await;
+        keys_are_kept_as_they_are(&store, S3).await;
+        copies_are_of_the_pinned_object(&store).await;
+        let written = store.put_with("a", "x".into(), &none(), Condition::New).await;
+        match how {
+            Conditions::NotImplemented => assert_eq!(written.unwrap_err().kind(), ErrorKind::Unsupported),
+            _ => assert_eq!(store.get_if_changed("a", 1, &written.unwrap()).await.unwrap(), None),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_store_can_do_is_found_out() {
+    let all = Abilities {
+        conditional_create: true,
+        conditional_replace: true,
+        not_modified: true,
+        pinned_reads: true,
+        versions: false,
+    };
+    let copies = CopyAbilities { whole: true, parts: true };
+    let neither = CopyAbilities { whole: false, parts: false };
+    let (ignored, refused) = (Conditions::Ignored, Conditions::NotImplemented);
+    let unconditional = Abilities { conditional_create: false, conditional_replace: false, ..all };
+    for (habits, abilities, copies) in [
+        (Habits::GOOD, all, copies),
+        (Habits { versions: true, ..Habits::GOOD }, Abilities { versions: true, ..all }, copies),
+        (Habits { writes: ignored, ..Habits::GOOD }, unconditional, copies),
+        (Habits { writes: refused, ..Habits::GOOD }, unconditional, copies),
+        (
+            Habits { reads: ignored, ..Habits::GOOD },
+            Abilities { not_modified: false, pinned_reads: false, ..all },
+            copies,
+        ),
+        (Habits { copies: ignored, ..Habits::GOOD }, all, neither),
+        (Habits { copies: refused, ..Habits::GOOD }, all, neither),
+    ] {
+        let server = S3Server::start_in_memory(habits, "bucket").await;
+        let store = connect(&server.location("bucket", "p"), &server.options()).await;
+        assert_eq!(store.mirror_abilities("probe-1").await.unwrap(), abilities, "{habits:?}");
+        assert!(store.requests().total() <= 8, "{}", store.requests());
+        let before = store.requests().total();
+        assert_eq!(store.copy_abilities("probe-2").await.unwrap(), copies, "{habits:?}");
+        assert!(store.requests().total() - before <= 9, "{}", store.requests());
+        assert_eq!(listed(&store, "").await, []);
+        assert_eq!(abilities.missing().is_empty(), abilities == Abilities { versions: abilities.versions, ..all });
+    }
+    let memory = connect(&Location::Memory, &StoreOptions::default()).await;
+    assert_eq!(memory.mirror_abilities("probe").await.unwrap(), all);
+    let folder = tempfile::tempdir().unwrap();
+    let directory = connect(&Location::Local(folder.path().to_owned()), &StoreOptions::default()).await;
+    assert_eq!(directory.mirror_abilities("probe").await.unwrap(), all);
 }
 
 #[tokio::test]

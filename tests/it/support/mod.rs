@@ -1,6 +1,7 @@
 //! What several integration tests share: S3 servers inside the test process and stores that fail on demand.
 
 pub(crate) mod faults;
+pub(crate) mod memory_s3;
 pub(crate) mod mirror;
 pub(crate) mod nobody;
 pub(crate) mod repo;

@@ -32,6 +32,8 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use volvault::storage::{Location, StoreOptions};
 
+use super::memory_s3::{Habits, Memory};
+
 /// The keys that the server accepts.
 pub(crate) const ACCESS_KEY: &str = "volvault-test";
 /// See [`ACCESS_KEY`].
@@ -77,7 +79,7 @@ pub(crate) struct S3Server {
 }
 
 #[derive(Debug, Default)]
-struct Control {
+pub(super) struct Control {
     requests: AtomicU64,
     /// Requests that will still be answered with `SlowDown`.
     slow_downs: AtomicU64,
@@ -88,6 +90,41 @@ struct Control {
 }
 
 impl Control {
+    /// Counts a request, and refuses it if the keys are not good or the test wants it.
+    pub(super) fn enter<T>(&self, request: &S3Request<T>, signed: bool) -> S3Result<()> {
+        let number = self.requests.fetch_add(1, Ordering::SeqCst) + 1;
+        if signed {
+            self.check_token(request)?;
+        }
+        let each = self.slow_down_each.load(Ordering::SeqCst);
+        if number.is_multiple_of(each) {
+            return Err(s3_error!(SlowDown, "as the test wants it"));
+        }
+        let taken = self.slow_downs.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if taken.is_ok() { Err(s3_error!(SlowDown, "as the test wants it")) } else { Ok(()) }
+    }
+
+    /// The signature was checked already, with the token header among what is signed.
+    fn check_token<T>(&self, request: &S3Request<T>) -> S3Result<()> {
+        let Some(credentials) = &request.credentials else { return Err(s3_error!(AccessDenied)) };
+        let token = request.headers.get("x-amz-security-token").and_then(|value| value.to_str().ok());
+        let grant = self.grants().get(&credentials.access_key).cloned();
+        let grant = grant.ok_or_else(|| s3_error!(InvalidAccessKeyId))?;
+        if grant.expired {
+            return Err(s3_error!(ExpiredToken, "The provided token has expired."));
+        }
+        if grant.token.as_deref() != token {
+            return Err(s3_error!(InvalidToken, "The provided token is malformed or otherwise invalid."));
+        }
+        let signer = Signer {
+            key: credentials.access_key.clone(),
+            token: token.map(str::to_owned),
+            region: request.region.as_ref().map(|region| region.as_str().to_owned()).unwrap_or_default(),
+        };
+        self.signers.lock().unwrap_or_else(PoisonError::into_inner).insert(signer);
+        Ok(())
+    }
+
     fn grants(&self) -> MutexGuard<'_, BTreeMap<String, Grant>> {
         self.grants.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -125,6 +162,14 @@ impl S3Server {
         Self::listen(Conditions::Honoured, Front::Google).await
     }
 
+    /// A server that keeps its objects in memory and has these habits; it has the bucket already.
+    pub(crate) async fn start_in_memory(habits: Habits, bucket: &str) -> Self {
+        let control = Arc::new(Control::default());
+        let mut builder = S3ServiceBuilder::new(Memory::new(habits, bucket, Arc::clone(&control)));
+        builder.set_auth(Keys(Arc::clone(&control)));
+        Self::serve(builder.build(), tempfile::tempdir().expect("a temporary directory"), control, Front::Plain).await
+    }
+
     async fn listen(conditions: Conditions, front: Front) -> Self {
         let root = tempfile::tempdir().expect("a temporary directory");
         let control = Arc::new(Control::default());
@@ -137,7 +182,10 @@ impl S3Server {
         if signed {
             builder.set_auth(Keys(Arc::clone(&control)));
         }
-        let service = builder.build();
+        Self::serve(builder.build(), root, control, front).await
+    }
+
+    async fn serve(service: S3Service, root: TempDir, control: Arc<Control>, front: Front) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let scheme = if matches!(front, Front::Tls(_)) { "https" } else { "http" };
         let endpoint = format!("{scheme}://{}", listener.local_addr().expect("the port"));
@@ -311,39 +359,7 @@ struct Server {
 
 impl Server {
     fn enter<T>(&self, request: &S3Request<T>) -> S3Result<()> {
-        let number = self.control.requests.fetch_add(1, Ordering::SeqCst) + 1;
-        self.check_token(request)?;
-        let each = self.control.slow_down_each.load(Ordering::SeqCst);
-        if number.is_multiple_of(each) {
-            return Err(s3_error!(SlowDown, "as the test wants it"));
-        }
-        let taken =
-            self.control.slow_downs.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        if taken.is_ok() { Err(s3_error!(SlowDown, "as the test wants it")) } else { Ok(()) }
-    }
-
-    /// The signature was checked already, with the token header among what is signed.
-    fn check_token<T>(&self, request: &S3Request<T>) -> S3Result<()> {
-        if !self.signed {
-            return Ok(());
-        }
-        let Some(credentials) = &request.credentials else { return Err(s3_error!(AccessDenied)) };
-        let token = request.headers.get("x-amz-security-token").and_then(|value| value.to_str().ok());
-        let grant = self.control.grants().get(&credentials.access_key).cloned();
-        let grant = grant.ok_or_else(|| s3_error!(InvalidAccessKeyId))?;
-        if grant.expired {
-            return Err(s3_error!(ExpiredToken, "The provided token has expired."));
-        }
-        if grant.token.as_deref() != token {
-            return Err(s3_error!(InvalidToken, "The provided token is malformed or otherwise invalid."));
-        }
-        let signer = Signer {
-            key: credentials.access_key.clone(),
-            token: token.map(str::to_owned),
-            region: request.region.as_ref().map(|region| region.as_str().to_owned()).unwrap_or_default(),
-        };
-        self.control.signers.lock().unwrap_or_else(PoisonError::into_inner).insert(signer);
-        Ok(())
+        self.control.enter(request, self.signed)
     }
 
     async fn put(&self, mut request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
