@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::error::{Error, Result};
 use crate::size::ByteSize;
 
 /// Largest plaintext of one blob. Readers refuse more before they allocate. Four times the largest chunk.
@@ -56,7 +57,26 @@ pub struct Limits {
     pub heartbeats_max: u32,
 }
 
+/// Most files that are read at once: each needs a buffer and a handle.
+const READERS_MAX: u32 = 64;
+
 impl Limits {
+    /// The size of packs that a user asked for, in MiB.
+    ///
+    /// # Errors
+    /// `Invalid` when that is not between 1 and 128.
+    pub fn pack_size_of(mib: u32) -> Result<ByteSize> {
+        match mib {
+            1..=128 => Ok(ByteSize::mib(u64::from(mib))),
+            _ => Err(Error::invalid(format!("pack size {mib} MiB is not between 1 and 128"))),
+        }
+    }
+
+    /// The number of files to read at once that a user asked for; 0 stands for what suits the machine, as restic has it.
+    pub fn readers_of(count: u32) -> Option<usize> {
+        usize::try_from(count.min(READERS_MAX)).ok().filter(|count| *count > 0)
+    }
+
     /// The share of one of `count` fetches that run at once: threads and memory are theirs together.
     #[must_use]
     pub fn share(&self, count: u8) -> Self {

@@ -83,6 +83,25 @@ pub enum Credential {
     Key(Key32),
 }
 
+impl Credential {
+    /// The first line of `bytes`, without white space around it, as restic reads it; `key32:` begins a key.
+    ///
+    /// # Errors
+    /// `Invalid` for an empty line and for a key that is none, without quoting it.
+    pub fn from_line(bytes: &[u8]) -> Result<Self> {
+        // Editors on other systems put a byte-order mark first.
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
+        if line.is_empty() {
+            return Err(Error::invalid("the password is empty"));
+        }
+        if line.starts_with(b"key32:") {
+            return Key32::parse(line).map(Self::Key);
+        }
+        Ok(Self::Password(Password::new(line.to_vec())))
+    }
+}
+
 /// Standard base64 of exactly 32 bytes, padded or not.
 fn decode_base64(text: &str) -> Option<[u8; 32]> {
     let digits = text.trim_end_matches('=');

@@ -40,6 +40,7 @@ pub(super) fn finish(
     root.fill_hints(&|id| writer.place(&id));
     let mut answer = BackupReport {
         snapshot: None,
+        stored: None,
         status,
         summary: summary.clone(),
         problems: outcome.problems,
@@ -80,6 +81,7 @@ pub(super) fn finish(
     let _ = session.compact_index();
     session.publish(&snapshot)?;
     answer.snapshot = Some(snapshot.id);
+    answer.stored = Some(Box::new(snapshot));
     session.sweep_ended();
     Ok(answer)
 }

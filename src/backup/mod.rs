@@ -9,6 +9,7 @@ mod bundle;
 mod finish;
 mod matching;
 mod options;
+mod pace;
 mod parent;
 mod pipeline;
 mod read;
@@ -35,7 +36,27 @@ pub fn run(repo: &Repository, options: &BackupOptions, watch: &Watch<'_>) -> Res
     let start = repo.clock().now();
     options.check_room()?;
     let session = if options.dry_run { repo.observe()? } else { repo.write_session()? };
-    let report = save(&session, options, start, watch);
+    run_from(&session, options, start, watch)
+}
+
+/// The same in a session that writes and was started for it; what the session saw is of use to whoever goes on with the repository.
+pub fn run_in(session: &Session<'_>, options: &BackupOptions, watch: &Watch<'_>) -> Result<BackupReport> {
+    let start = session.repo().clock().now();
+    let room = options.check_room();
+    if room.is_err() {
+        session.end("failed");
+    }
+    room?;
+    run_from(session, options, start, watch)
+}
+
+fn run_from(
+    session: &Session<'_>,
+    options: &BackupOptions,
+    start: DateTime<FixedOffset>,
+    watch: &Watch<'_>,
+) -> Result<BackupReport> {
+    let report = save(session, options, start, watch);
     if report.is_err() {
         session.end("failed");
     }

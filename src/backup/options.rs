@@ -6,7 +6,7 @@ use chrono::{DateTime, FixedOffset};
 
 use crate::error::{Error, Result};
 use crate::id::SessionId;
-use crate::repo::{Status, Summary};
+use crate::repo::{Snapshot, Status, Summary};
 use crate::size::ByteSize;
 use crate::volume::{Rules, Source};
 
@@ -46,6 +46,8 @@ pub struct BackupOptions {
     pub ignore_ctime: bool,
     /// Trust them although the inode number differs.
     pub ignore_inode: bool,
+    /// Bytes of files read per second at most, on average.
+    pub read_rate: Option<ByteSize>,
     /// Do everything but store.
     pub dry_run: bool,
     /// Write no snapshot when nothing differs from the parent.
@@ -90,6 +92,8 @@ fn size(bytes: usize) -> ByteSize {
 pub struct BackupReport {
     /// The snapshot; `None` after a dry run, or when nothing had changed and none was wanted.
     pub snapshot: Option<SessionId>,
+    /// The same as it was stored.
+    pub stored: Option<Box<Snapshot>>,
     /// Whether it is all.
     pub status: Status,
     /// Counts.

@@ -15,6 +15,7 @@ use crate::volume::{OwnerNames, WalkItem, WalkOptions, walk};
 use super::assemble::{Assembler, Outcome};
 use super::matching::{Item, LiveCheck, Matcher};
 use super::options::BackupOptions;
+use super::pace::Pace;
 use super::parent::{KnownPages, Parent};
 use super::read::{Done, Job, Reading};
 use super::seal::{self, Sealer};
@@ -57,6 +58,7 @@ pub(super) fn run(context: &Context<'_>, parent: &Parent) -> Result<Outcome> {
     let (readers, sealers) = (limits.readers.max(1), limits.workers.max(1));
     let known = KnownPages::default();
     let names = OwnerNames::load();
+    let pace = Pace::new(context.session.repo(), context.watch.stop, context.options.read_rate);
     let failure = Failure::default();
     let under_way = JOBS_PER_READER * readers + 2;
     let (jobs_in, jobs) = bounded::<Job>(under_way);
@@ -77,7 +79,7 @@ pub(super) fn run(context: &Context<'_>, parent: &Parent) -> Result<Outcome> {
         drop(tasks);
         for _ in 0..readers {
             let (jobs, results_in) = (jobs.clone(), results_in.clone());
-            let reading = reading(context, &names, sealer.clone());
+            let reading = reading(context, (&names, &pace), sealer.clone());
             scope.spawn(move || read(&reading, &jobs, &results_in));
         }
         drop((jobs, results_in));
@@ -128,7 +130,7 @@ impl Drop for Unwound<'_> {
     }
 }
 
-fn reading<'a>(context: &'a Context<'a>, names: &'a OwnerNames, sealer: Sealer) -> Reading<'a> {
+fn reading<'a>(context: &'a Context<'a>, (names, pace): (&'a OwnerNames, &'a Pace<'a>), sealer: Sealer) -> Reading<'a> {
     let repo = context.session.repo();
     Reading {
         names,
@@ -138,6 +140,7 @@ fn reading<'a>(context: &'a Context<'a>, names: &'a OwnerNames, sealer: Sealer) 
         sealer,
         stop: context.watch.stop,
         progress: context.watch.progress,
+        pace,
         buffer: std::cell::RefCell::default(),
     }
 }

@@ -16,6 +16,7 @@ use crate::repo::{BlobKind, BlobWriter, KeyRing};
 use crate::volume::{EntryKind, Found, OwnerNames, SourceFile};
 
 use super::matching::{Change, Item, Subject};
+use super::pace::Pace;
 use super::seal::{Promise, Sealer};
 
 /// Chunks of one file that are being sealed while the next ones are read.
@@ -76,6 +77,7 @@ pub(super) struct Reading<'a> {
     pub(super) sealer: Sealer,
     pub(super) stop: &'a Stop,
     pub(super) progress: &'a Progress,
+    pub(super) pace: &'a Pace<'a>,
     /// Memory for cutting, kept from file to file.
     pub(super) buffer: RefCell<Vec<u8>>,
 }
@@ -146,6 +148,7 @@ impl Reading<'_> {
                 return Ok(());
             }
         };
+        self.pace.read(read.len as u64);
         if read.stat.inode != found.stat.inode {
             done.lost(subject);
         }
@@ -296,7 +299,10 @@ impl Cutting<'_> {
                 }
                 match read(buffer.get_mut(end..).unwrap_or_default()) {
                     Ok(0) => ended = true,
-                    Ok(len) => end += len,
+                    Ok(len) => {
+                        self.reading.pace.read(len as u64);
+                        end += len;
+                    }
                     Err(error) => (ended, failure) = (true, Some(error)),
                 }
             }

@@ -13,6 +13,7 @@ use crate::volume::OwnerNames;
 use super::assemble::Outcome;
 use super::finish::{self, Saved};
 use super::options::{BackupOptions, BackupReport};
+use super::pace::Pace;
 use super::parent::Parent;
 use super::read::Reading;
 use super::seal::{self, Sealer};
@@ -71,6 +72,7 @@ fn save(session: &Session<'_>, writer: &BlobWriter<'_>, stream: Stream<'_>, watc
             sealer,
             stop: watch.stop,
             progress: watch.progress,
+            pace: &Pace::new(repo, watch.stop, None),
             buffer: std::cell::RefCell::default(),
         };
         reading.stream(&mut |buffer| loop {

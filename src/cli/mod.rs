@@ -1,13 +1,13 @@
 //! Words: options in; text, JSON, progress bars and exit codes out.
 //!
-//! [`args`] holds what is typed, [`environment`] what is set, `settings` what both mean; the `commands` call the use-cases with
+//! [`args`] holds what is typed, [`environment`](crate::environment) what is set, `settings` what both mean; the `commands` call the use-cases with
 //! that and print what comes back. Only this room and `main` print, ask, read the environment or decide on an exit
 //! code. It must never show a secret, nor take one in an argument.
 
 pub mod args;
 mod commands;
-pub mod environment;
 mod exit;
+mod movers;
 mod opening;
 mod output;
 mod password;
@@ -20,17 +20,18 @@ use std::ffi::OsString;
 use std::sync::OnceLock;
 
 use clap::Parser;
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Runtime};
 
-use args::{Cli, Command};
-use environment::Environment;
+use args::{Cli, Command, MoverKind};
 use exit::Outcome;
 use output::Console;
 use settings::{OutputSettings, Settings};
 use signals::Signals;
 
 use crate::clock::SharedClock;
+use crate::environment::Environment;
 use crate::error::{Attempt, Result};
+use crate::mover::{Called, Demands};
 use crate::storage::{RequestCounts, Store};
 
 /// What every command works with.
@@ -49,6 +50,9 @@ struct App<'a> {
 pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environment, clock: SharedClock) -> u8 {
     process::prepare();
     let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(called) = arguments.first().and_then(|program| Called::by(program)) {
+        return movers::called(called, &arguments, environment, clock);
+    }
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) => return refuse(&error, &arguments),
@@ -58,6 +62,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environm
         let console = Console::of_process(early);
         commands::version::run(&console);
         return console.finish().map_or_else(|error| exit::report(&console, &error), |()| 0);
+    }
+    if let Command::Mover(args) = &cli.command {
+        let MoverKind::Restic { actions } = &args.kind;
+        return movers::restic(actions, Demands::Needed, environment, clock);
     }
     let settings = match Settings::new(&cli.global, environment) {
         Ok(settings) => settings,
@@ -84,12 +92,7 @@ fn execute(
     world: (&Environment, SharedClock),
 ) -> Result<Outcome> {
     let (environment, clock) = world;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("store")
-        .enable_all()
-        .build()
-        .attempt(|| "start the threads that talk to the store".to_owned())?;
+    let runtime = runtime()?;
     let signals = Signals::listen(runtime.handle(), settings.output.json)?;
     let handle = runtime.handle().clone();
     let app = App { console, settings, environment, clock, runtime: handle, signals, store: OnceLock::new() };
@@ -98,6 +101,16 @@ fn execute(
     // A request that still hangs is no reason to wait.
     runtime.shutdown_background();
     result
+}
+
+/// The threads that talk to the store.
+fn runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("store")
+        .enable_all()
+        .build()
+        .attempt(|| "start the threads that talk to the store".to_owned())
 }
 
 fn dispatch(app: &App<'_>, command: &Command) -> Result<Outcome> {
@@ -119,6 +132,8 @@ fn dispatch(app: &App<'_>, command: &Command) -> Result<Outcome> {
         Command::Key(args) => commands::key::run(app, args),
         Command::Cat(args) => commands::cat::run(app, args),
         Command::Repo(args) => commands::repo::run(app, args),
+        // Both were dealt with before there were settings.
+        Command::Mover(_) => Ok(Outcome::Complete),
         Command::Version => {
             commands::version::run(app.console);
             Ok(Outcome::Complete)

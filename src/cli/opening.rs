@@ -9,6 +9,7 @@ use super::App;
 use super::password::{self, Terminal};
 use super::settings::{CredentialSource, DefaultPlace, Place};
 use crate::chunker;
+use crate::environment::host_name;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::path::escape;
@@ -169,11 +170,6 @@ impl App<'_> {
         // A pod's user often has no name at all.
         OwnerNames::load().user(uid).map_or_else(|| uid.to_string(), |name| String::from_utf8_lossy(&name).into_owned())
     }
-}
-
-/// The name of this machine.
-pub(super) fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 fn is_made(place: &DefaultPlace) -> bool {

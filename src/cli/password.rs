@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::settings::CredentialSource;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::path::escape;
-use crate::secret::{Credential, Key32, Password};
+use crate::secret::{Credential, Key32};
 
 /// Longest password and largest key file; a wrong path (a device, a disk image) must not fill the memory.
 const SECRET_MAX: u64 = 64 << 10;
@@ -52,11 +52,11 @@ pub(crate) fn fetch(source: &CredentialSource, prompt: &dyn Prompt) -> Result<Cr
         CredentialSource::PasswordFile(path) => {
             let said = || format!("read the password from {}", shown(path));
             let bytes = read(path).attempt(said)?;
-            from_line(&bytes).map_err(|error| error.within(said()))
+            Credential::from_line(&bytes).map_err(|error| error.within(said()))
         }
         CredentialSource::Command(line) => command(line),
-        CredentialSource::Text(password) => from_line(password.expose()),
-        CredentialSource::Unset => from_line(prompt.ask("enter password for repository: ")?.as_bytes()),
+        CredentialSource::Text(password) => Credential::from_line(password.expose()),
+        CredentialSource::Unset => Credential::from_line(prompt.ask("enter password for repository: ")?.as_bytes()),
     }
 }
 
@@ -73,7 +73,7 @@ pub(crate) fn fetch_new(source: &CredentialSource, prompt: &dyn Prompt) -> Resul
     if *first != *again {
         return Err(Error::invalid("the passwords do not match"));
     }
-    from_line(first.as_bytes())
+    Credential::from_line(first.as_bytes())
 }
 
 /// The key in a file.
@@ -84,20 +84,6 @@ pub(crate) fn key_file(path: &Path) -> Result<Credential> {
     let said = || format!("read the key from {}", shown(path));
     let bytes = read(path).attempt(said)?;
     Key32::parse(&bytes).map(Credential::Key).map_err(|error| error.within(said()))
-}
-
-/// The first line of `bytes`, without white space around it, as restic reads it; `key32:` begins a key.
-fn from_line(bytes: &[u8]) -> Result<Credential> {
-    // Editors on other systems put a byte-order mark first.
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
-    if line.is_empty() {
-        return Err(Error::invalid("the password is empty"));
-    }
-    if line.starts_with(b"key32:") {
-        return Key32::parse(line).map(Credential::Key);
-    }
-    Ok(Credential::Password(Password::new(line.to_vec())))
 }
 
 fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
@@ -134,7 +120,7 @@ fn command(line: &str) -> Result<Credential> {
     if !status.success() {
         return Err(Error::new(ErrorKind::Local, format!("{}: {status}", said())));
     }
-    from_line(&output.attempt(said)?).map_err(|error| error.within(said()))
+    Credential::from_line(&output.attempt(said)?).map_err(|error| error.within(said()))
 }
 
 /// Cuts a line into words as a shell does, with quotes and backslashes, but expands nothing.
@@ -206,16 +192,16 @@ mod tests {
             (b" a secret \r\nand a comment\n", "a secret"),
             (b"\xef\xbb\xbfsecret", "secret"),
         ] {
-            assert_eq!(text(&from_line(bytes).unwrap()), expected);
+            assert_eq!(text(&Credential::from_line(bytes).unwrap()), expected);
         }
-        assert!(from_line(b"").is_err() && from_line(b"\nsecret").is_err());
+        assert!(Credential::from_line(b"").is_err() && Credential::from_line(b"\nsecret").is_err());
     }
 
     #[test]
     fn a_prefix_marks_a_key_and_a_wrong_key_is_not_quoted() {
         let line = format!("key32:{}\n", "ab".repeat(32));
-        assert_eq!(text(&from_line(line.as_bytes()).unwrap()), "ab".repeat(32));
-        let error = from_line(b"key32:hunter2").unwrap_err();
+        assert_eq!(text(&Credential::from_line(line.as_bytes()).unwrap()), "ab".repeat(32));
+        let error = Credential::from_line(b"key32:hunter2").unwrap_err();
         assert!(!error.chain().contains("hunter2"), "{}", error.chain());
     }
 

@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::output::json::{BackupItem, BackupStatus, ItemError, Message, PlainError, RestoreItem, RestoreStatus};
 use super::output::{Console, Overlay, text};
-use crate::clock::Clock;
+use crate::clock::{Clock, in_minutes};
 use crate::events::{Action, Event, Observer, Progress, Stop, Watch};
 use crate::size::ByteSize;
 
@@ -193,7 +193,7 @@ fn sentence(kind: Kind, counts: &Counts, elapsed: Duration, pace: &Pace) -> Stri
         Kind::Restore => "files/dirs",
         Kind::Check | Kind::Prune => "objects",
     };
-    let mut line = format!("[{}] ", text::duration(elapsed));
+    let mut line = format!("[{}] ", in_minutes(elapsed));
     // Writing to a string cannot fail.
     if counts.totals_are_final && counts.bytes_total > 0 {
         let _ = write!(line, "{}  ", text::percent(counts.bytes_done, counts.bytes_total));
@@ -207,7 +207,7 @@ fn sentence(kind: Kind, counts: &Counts, elapsed: Duration, pace: &Pace) -> Stri
         let _ = write!(line, ", {}/s", ByteSize(rate));
     }
     if let Some(remaining) = pace.remaining(counts) {
-        let _ = write!(line, " ETA {}", text::duration(remaining));
+        let _ = write!(line, " ETA {}", in_minutes(remaining));
     }
     line
 }

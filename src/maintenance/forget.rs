@@ -85,6 +85,17 @@ impl ForgetPlan {
         Ok(Self { groups, unreadable })
     }
 
+    /// The same for snapshots that are at hand, such as those of one source. Costs no request.
+    ///
+    /// # Errors
+    /// As [`ForgetPlan::by_policy`].
+    pub fn among(session: &Session<'_>, snapshots: Vec<Snapshot>, options: &ForgetOptions) -> Result<Self> {
+        options.check()?;
+        let now = session.repo().clock().now().to_utc();
+        let groups = sort_out(snapshots, &session.listing().suspect, options, now)?;
+        Ok(Self { groups, unreadable: Unreadable::new() })
+    }
+
     /// The snapshots that go.
     pub fn removed(&self) -> BTreeSet<SessionId> {
         self.groups.iter().flat_map(|group| &group.remove).map(|snapshot| snapshot.id).collect()

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::crypto::{BlobKind, ObjectKind, entropy};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{BlobId, ObjectHash, SessionId};
+use crate::id::{BlobId, ObjectHash, SessionId, SourceId};
 use crate::limits::OBJECT_MAX;
 
 use super::absent::{Condemned, Gone, dropped};
@@ -43,6 +43,8 @@ pub struct Session<'r> {
     /// Whether the index was looked at again.
     refreshed: AtomicBool,
     listing: Listing,
+    /// Snapshots that were read one by one: few, and some are asked for twice.
+    loaded: Mutex<BTreeMap<SessionId, Snapshot>>,
     condemned: BTreeMap<SessionId, Condemned>,
     gone: Gone,
     absent: HashSet<ObjectHash>,
@@ -88,6 +90,7 @@ impl<'r> Session<'r> {
             unresolved: AtomicBool::new(false),
             refreshed: AtomicBool::new(false),
             listing,
+            loaded: Mutex::default(),
             condemned,
             gone,
             absent,
@@ -145,16 +148,35 @@ impl<'r> Session<'r> {
         let bytes = io
             .block(io.store.get(&name.key(), OBJECT_MAX))
             .map_err(|error| error.within(format!("read snapshot {}", name.id.short())))?;
-        Snapshot::open(&io.keys, name, &bytes)
+        let snapshot = Snapshot::open(&io.keys, name, &bytes)?;
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).insert(name.id, snapshot.clone());
+        Ok(snapshot)
     }
 
     /// All snapshots that `filter` means, newest first, and those that cannot be read. One GET each, several at once.
     pub fn load_all(&self, filter: &SnapshotFilter) -> Result<(Vec<Snapshot>, Unreadable)> {
+        let (mut snapshots, unreadable) = self.load_names(self.listing.snapshots.iter().collect())?;
+        snapshots.retain(|snapshot| filter.matches(snapshot));
+        Ok((snapshots, unreadable))
+    }
+
+    /// All snapshots of one source, newest first, and those that cannot be read. One GET for each that [`Session::load`] has not read.
+    pub fn load_source(&self, source: &SourceId) -> Result<(Vec<Snapshot>, Unreadable)> {
+        let names = self.listing.snapshots.iter().filter(|name| name.source == *source);
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (known, names): (Vec<_>, Vec<_>) = names.partition(|name| loaded.contains_key(&name.id));
+        let (mut snapshots, unreadable) = self.load_names(names)?;
+        snapshots.extend(known.into_iter().filter_map(|name| loaded.get(&name.id).cloned()));
+        snapshots.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.time));
+        Ok((snapshots, unreadable))
+    }
+
+    fn load_names(&self, names: Vec<&SnapshotName>) -> Result<(Vec<Snapshot>, Unreadable)> {
         use futures::{StreamExt, stream};
         let io = self.repo.io();
         let at_once = self.repo.limits().reads_in_flight.max(1);
         let fetched: Vec<(&SnapshotName, Result<Snapshot>)> = io.block(
-            stream::iter(&self.listing.snapshots)
+            stream::iter(names)
                 .map(|name| async move {
                     let bytes = io.store.get(&name.key(), OBJECT_MAX).await;
                     (name, bytes.and_then(|bytes| Snapshot::open(&io.keys, name, &bytes)))
@@ -165,8 +187,7 @@ impl<'r> Session<'r> {
         let (mut snapshots, mut unreadable) = (Vec::new(), Vec::new());
         for (name, result) in fetched {
             match result {
-                Ok(snapshot) if filter.matches(&snapshot) => snapshots.push(snapshot),
-                Ok(_) => {}
+                Ok(snapshot) => snapshots.push(snapshot),
                 Err(error)
                     if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported | ErrorKind::NotFound) =>
                 {

@@ -69,10 +69,60 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// Sets the rule that the option `option` of `forget` makes. Whether there is such an option.
+    ///
+    /// # Errors
+    /// `Invalid` for a value that makes no sense.
+    pub fn set(&mut self, option: &str, value: &str) -> Result<bool, Error> {
+        match option {
+            "--keep-last" => self.last = rule(option, value)?,
+            "--keep-hourly" => self.hourly = rule(option, value)?,
+            "--keep-daily" => self.daily = rule(option, value)?,
+            "--keep-weekly" => self.weekly = rule(option, value)?,
+            "--keep-monthly" => self.monthly = rule(option, value)?,
+            "--keep-yearly" => self.yearly = rule(option, value)?,
+            "--keep-within" => self.within = rule(option, value)?,
+            "--keep-within-hourly" => self.within_hourly = rule(option, value)?,
+            "--keep-within-daily" => self.within_daily = rule(option, value)?,
+            "--keep-within-weekly" => self.within_weekly = rule(option, value)?,
+            "--keep-within-monthly" => self.within_monthly = rule(option, value)?,
+            "--keep-within-yearly" => self.within_yearly = rule(option, value)?,
+            "--keep-tag" => self.tags.push(value.split(',').map(|tag| tag.trim().to_owned()).collect()),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// The policy of a line of options with white space between them, as VolSync writes it: `--keep-daily 7 --keep-within=3w`.
+    ///
+    /// # Errors
+    /// `Invalid` for other options, for a missing value, and for a value that makes no sense.
+    pub fn from_options(line: &str) -> Result<Self, Error> {
+        let mut policy = Self::default();
+        let mut words = line.split_whitespace();
+        while let Some(word) = words.next() {
+            let (option, value) = match word.split_once('=') {
+                Some((option, value)) => (option, Some(value)),
+                None => (word, words.next()),
+            };
+            let value = value.ok_or_else(|| Error::invalid(format!("option {option} has no value")))?;
+            if !policy.set(option, value)? {
+                return Err(Error::invalid(format!("option {option} does not say what to keep")).with_hint(
+                    "the options are --keep-last N, --keep-daily N, --keep-within 1y5m7d2h and their like",
+                ));
+            }
+        }
+        Ok(policy)
+    }
+
     /// Whether it has no rule at all, and so would keep nothing.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+}
+
+fn rule<T: FromStr<Err = Error>>(option: &str, value: &str) -> Result<T, Error> {
+    value.parse().map_err(|error: Error| error.within(format!("option {option}")))
 }
 
 /// `[a, b]`, as restic prints a list of tags.
@@ -136,6 +186,21 @@ mod tests {
         assert_eq!("unlimited".parse::<Count>().unwrap(), Count::Unlimited);
         for text in ["-1", "", "x", "1.5", "Unlimited"] {
             assert!(text.parse::<Count>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_policy_is_read_from_the_options_that_volsync_writes() {
+        let line = " --keep-hourly 3 --keep-daily 2 --keep-weekly 4 --keep-monthly 1 --keep-yearly 5 --keep-within 3w15h --keep-last 6";
+        let policy = Policy::from_options(line).unwrap();
+        let shown = "keep 6 latest, 3 hourly, 2 daily, 4 weekly, 1 monthly, 5 yearly snapshots and all snapshots within 3w15h of the newest";
+        assert_eq!(policy.to_string(), shown);
+        assert_eq!(Policy::from_options("  --keep-last=1\n").unwrap().to_string(), "keep 1 latest snapshots");
+        assert!(Policy::from_options("").unwrap().is_empty());
+        for wrong in
+            ["--keep-last", "--keep-last x", "--prune", "--keep-last 1 --group-by host", "7", "--keep-within 7"]
+        {
+            assert!(Policy::from_options(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -17,6 +17,7 @@ mod keys;
 mod mirror_pull;
 mod mirror_push;
 mod mirror_store;
+mod mover_restic;
 mod probe;
 mod protocol;
 mod prune;

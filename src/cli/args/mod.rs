@@ -8,6 +8,7 @@ mod copy;
 mod forget;
 mod global;
 mod look;
+mod mover;
 mod prune;
 mod repair;
 mod restore;
@@ -22,6 +23,7 @@ pub use copy::CopyArgs;
 pub use forget::ForgetArgs;
 pub use global::GlobalArgs;
 pub use look::{FilterArgs, LsArgs, SnapshotsArgs};
+pub use mover::{MoverArgs, MoverKind};
 pub use prune::{PruneArgs, PruneOptionArgs};
 pub use repair::{ApplyArgs, RepairArgs, RepairCommand};
 pub use restore::{OverwriteArg, RestoreArgs};
@@ -90,6 +92,8 @@ pub enum Command {
     Cat(CatArgs),
     /// Look at the place where a repository lies, or is to lie
     Repo(RepoArgs),
+    /// Do one unattended job that the environment describes, as in a pod of Kubernetes
+    Mover(MoverArgs),
     /// Accepted for restic's sake: there are no locks
     Unlock(UnlockArgs),
     /// Accepted for restic's sake: there is no cache
@@ -250,6 +254,7 @@ mod tests {
                 "key",
                 "cat",
                 "repo",
+                "mover",
                 "unlock",
                 "cache",
                 "version"
@@ -276,6 +281,7 @@ mod tests {
                 "  key        Manage the passwords and keys that open the repository",
                 "  cat        Print an internal record of the repository as JSON",
                 "  repo       Look at the place where a repository lies, or is to lie",
+                "  mover      Do one unattended job that the environment describes, as in a pod of Kubernetes",
                 "  unlock     Accepted for restic's sake: there are no locks",
                 "  cache      Accepted for restic's sake: there is no cache",
                 "  version    Print the version",

@@ -11,11 +11,11 @@ use crate::backup::{self, BackupOptions, BackupReport, Stream};
 use crate::cli::App;
 use crate::cli::args::BackupArgs;
 use crate::cli::exit::Outcome;
-use crate::cli::opening::host_name;
 use crate::cli::output::json::BackupSummary;
 use crate::cli::output::text;
 use crate::cli::progress::{Kind, watched};
 use crate::cli::settings::{BackupSettings, NameList, WhatToSave};
+use crate::environment::host_name;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::events::Watch;
 use crate::path::escape;
@@ -78,6 +78,7 @@ fn options(settings: &BackupSettings, sources: Vec<Source>, rules: RuleOptions) 
         parent: settings.parent.clone(),
         ignore_ctime: settings.ignore_ctime,
         ignore_inode: settings.ignore_inode,
+        read_rate: None,
         dry_run: settings.dry_run,
         skip_if_unchanged: settings.skip_if_unchanged,
     })

@@ -7,6 +7,7 @@ use chrono::{DateTime, Local, TimeZone};
 
 use crate::backup::BackupReport;
 use crate::catalog::{Entry, Node, Timestamp};
+use crate::clock::in_minutes;
 use crate::path::escape;
 use crate::repo::{Snapshot, Status, Summary};
 use crate::restore::RestoreReport;
@@ -23,13 +24,6 @@ pub(crate) fn time<Z: TimeZone>(time: &DateTime<Z>) -> String {
 /// A file's time as it is shown in lists; seconds since 1970 where the calendar ends.
 pub(crate) fn file_time(stamp: Timestamp) -> String {
     DateTime::from_timestamp(stamp.seconds, stamp.nanos).map_or_else(|| stamp.seconds.to_string(), |utc| time(&utc))
-}
-
-/// `1:02:03` or `2:03`.
-pub(crate) fn duration(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
 }
 
 /// `12.34%`, never above 100; nothing of nothing is nothing.
@@ -100,7 +94,7 @@ pub(crate) fn backup_report(report: &BackupReport, told: Told) -> String {
         "processed {} files, {} in {}",
         report.summary.total_files_processed,
         ByteSize(report.summary.total_bytes_processed),
-        duration(told.took)
+        in_minutes(told.took)
     ));
     text.push_str(&saved(report, told.dry_run));
     text
@@ -120,7 +114,7 @@ pub(crate) fn restore_report(report: &RestoreReport, took: Duration, dry_run: bo
     let verb = if dry_run { "Would restore" } else { "Restored" };
     let (done, total) = (report.files_restored, report.files_total);
     let (bytes, bytes_total) = (ByteSize(report.bytes_restored), ByteSize(report.bytes_total));
-    let took = duration(took);
+    let took = in_minutes(took);
     let mut text = if done == total && bytes == bytes_total {
         format!("Summary: {verb} {total} files/dirs ({bytes_total}) in {took}")
     } else {

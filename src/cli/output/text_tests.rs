@@ -26,7 +26,7 @@ fn entry(node: Node, mode: u16) -> Entry {
 #[test]
 fn times_and_parts_are_short() {
     for (seconds, expected) in [(0, "0:00"), (59, "0:59"), (61, "1:01"), (3723, "1:02:03")] {
-        assert_eq!(duration(Duration::from_secs(seconds)), expected);
+        assert_eq!(in_minutes(Duration::from_secs(seconds)), expected);
     }
     assert_eq!((percent(1, 3).as_str(), percent(0, 0).as_str(), percent(4, 3).as_str()), ("33.33%", "", "100.00%"));
 }
@@ -60,6 +60,7 @@ fn the_end_of_a_backup_is_restics() {
     };
     let mut report = BackupReport {
         snapshot: Some(SessionId::new([0x0f; 16])),
+        stored: None,
         status: Status::Complete,
         summary,
         problems: 0,

@@ -8,8 +8,10 @@ use chrono::{DateTime, FixedOffset};
 
 use crate::backup::ParentChoice;
 use crate::cli::args::BackupArgs;
-use crate::cli::environment::Environment;
+use crate::clock;
+use crate::environment::Environment;
 use crate::error::{Error, Result};
+use crate::limits::Limits;
 use crate::path::TreePath;
 use crate::size::ByteSize;
 
@@ -122,19 +124,19 @@ impl BackupSettings {
             (None, false) => ParentChoice::Auto,
         };
         // A new inode number comes with a new ctime.
-        let ignore_inode = args.ignore_inode || switch(environment, "IGNORE_INODE")?;
+        let ignore_inode = args.ignore_inode || environment.switch("IGNORE_INODE")?;
         Ok(Self {
             what: what(args)?,
             excludes: excludes(args)?,
             one_file_system: args.one_file_system,
             tags: tags(&args.tag),
             host: host.filter(|host| !host.is_empty()),
-            time: args.time.as_deref().map(super::time::parse).transpose()?,
+            time: args.time.as_deref().map(clock::parse_time).transpose()?,
             parent,
             skip_if_unchanged: args.skip_if_unchanged,
             dry_run: args.dry_run,
             ignore_inode,
-            ignore_ctime: ignore_inode || args.ignore_ctime || switch(environment, "IGNORE_CTIME")?,
+            ignore_ctime: ignore_inode || args.ignore_ctime || environment.switch("IGNORE_CTIME")?,
             read_concurrency: read_concurrency(args, environment)?,
         })
     }
@@ -197,25 +199,12 @@ fn tags(lists: &[String]) -> Vec<String> {
     tags
 }
 
-/// Most files that are read at once: each needs a buffer and a handle.
-const READ_CONCURRENCY_MAX: u32 = 64;
-
 fn read_concurrency(args: &BackupArgs, environment: &Environment) -> Result<Option<usize>> {
     let count = match args.read_concurrency {
         Some(count) => Some(count),
-        None => super::parsed::<u32>(environment, "READ_CONCURRENCY")?,
+        None => environment.parsed::<u32>("READ_CONCURRENCY")?,
     };
-    // 0 stands for what suits the machine, as restic has it.
-    Ok(count.filter(|count| *count > 0).and_then(|count| usize::try_from(count.min(READ_CONCURRENCY_MAX)).ok()))
-}
-
-fn switch(environment: &Environment, suffix: &str) -> Result<bool> {
-    let Some((name, text)) = environment.ours(suffix)? else { return Ok(false) };
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(Error::invalid(format!("variable {name} is neither true nor false but {text:?}"))),
-    }
+    Ok(count.and_then(Limits::readers_of))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::cli::args::GlobalArgs;
-use crate::cli::environment::{Environment, PREFIXES};
+use crate::environment::{Environment, PREFIXES};
 use crate::error::{Error, Result};
 use crate::secret::Password;
 

@@ -4,7 +4,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use crate::cli::args::FilterArgs;
-use crate::cli::environment::Environment;
+use crate::clock;
+use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::path::TreePath;
 use crate::repo::{Selector, SnapshotFilter};
@@ -61,7 +62,7 @@ fn selector(id: &str, latest: Latest<'_>) -> Result<Selector> {
     }
     Ok(Selector::Latest {
         previous: offset.or(latest.previous).unwrap_or(0),
-        as_of: latest.as_of.map(super::time::parse_to_its_end).transpose()?,
+        as_of: latest.as_of.map(clock::parse_time_to_its_end).transpose()?,
         include_partial: latest.include_partial,
     })
 }

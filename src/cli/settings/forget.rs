@@ -1,10 +1,8 @@
 //! Which snapshots `forget` removes.
 
-use std::str::FromStr;
-
 use crate::cli::args::ForgetArgs;
-use crate::cli::environment::Environment;
-use crate::error::{Error, Result};
+use crate::environment::Environment;
+use crate::error::Result;
 use crate::maintenance::ForgetOptions;
 use crate::retention::Policy;
 
@@ -26,26 +24,26 @@ pub(crate) fn forget_options(args: &ForgetArgs, environment: &Environment) -> Re
 }
 
 fn policy(args: &ForgetArgs) -> Result<Policy> {
-    Ok(Policy {
-        last: rule(args.keep_last.as_deref(), "--keep-last")?,
-        hourly: rule(args.keep_hourly.as_deref(), "--keep-hourly")?,
-        daily: rule(args.keep_daily.as_deref(), "--keep-daily")?,
-        weekly: rule(args.keep_weekly.as_deref(), "--keep-weekly")?,
-        monthly: rule(args.keep_monthly.as_deref(), "--keep-monthly")?,
-        yearly: rule(args.keep_yearly.as_deref(), "--keep-yearly")?,
-        within: rule(args.keep_within.as_deref(), "--keep-within")?,
-        within_hourly: rule(args.keep_within_hourly.as_deref(), "--keep-within-hourly")?,
-        within_daily: rule(args.keep_within_daily.as_deref(), "--keep-within-daily")?,
-        within_weekly: rule(args.keep_within_weekly.as_deref(), "--keep-within-weekly")?,
-        within_monthly: rule(args.keep_within_monthly.as_deref(), "--keep-within-monthly")?,
-        within_yearly: rule(args.keep_within_yearly.as_deref(), "--keep-within-yearly")?,
-        tags: args.keep_tag.iter().map(|list| list.split(',').map(|tag| tag.trim().to_owned()).collect()).collect(),
-    })
-}
-
-fn rule<T: FromStr<Err = Error> + Default>(text: Option<&str>, name: &str) -> Result<T> {
-    let text = text.map(str::parse::<T>).transpose();
-    Ok(text.map_err(|error| error.within(format!("option {name}")))?.unwrap_or_default())
+    let rules = [
+        ("--keep-last", &args.keep_last),
+        ("--keep-hourly", &args.keep_hourly),
+        ("--keep-daily", &args.keep_daily),
+        ("--keep-weekly", &args.keep_weekly),
+        ("--keep-monthly", &args.keep_monthly),
+        ("--keep-yearly", &args.keep_yearly),
+        ("--keep-within", &args.keep_within),
+        ("--keep-within-hourly", &args.keep_within_hourly),
+        ("--keep-within-daily", &args.keep_within_daily),
+        ("--keep-within-weekly", &args.keep_within_weekly),
+        ("--keep-within-monthly", &args.keep_within_monthly),
+        ("--keep-within-yearly", &args.keep_within_yearly),
+    ];
+    let given = rules.into_iter().filter_map(|(option, value)| Some((option, value.as_deref()?)));
+    let mut policy = Policy::default();
+    for (option, value) in given.chain(args.keep_tag.iter().map(|tags| ("--keep-tag", tags.as_str()))) {
+        policy.set(option, value)?;
+    }
+    Ok(policy)
 }
 
 #[cfg(test)]

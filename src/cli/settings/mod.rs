@@ -10,19 +10,19 @@ mod find;
 mod forget;
 mod prune;
 mod restore;
-mod time;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
+use crate::limits::Limits;
 use crate::repo::Compression;
 use crate::size::ByteSize;
 use crate::storage::{Location, StoreOptions};
 
 use super::args::{CopyArgs, GlobalArgs};
-use super::environment::{Environment, PREFIXES};
+use crate::environment::{Environment, PREFIXES};
 
 pub(crate) use backup::{BackupSettings, Excludes, NameFormat, NameList, WhatToSave};
 pub(crate) use check::read_data;
@@ -111,7 +111,7 @@ impl Settings {
 
 fn output(args: &GlobalArgs, environment: &Environment) -> Result<OutputSettings> {
     // 0 stands for "as usual", as restic has it.
-    let updates_per_second = parsed::<f64>(environment, "PROGRESS_FPS")?.filter(|rate| *rate != 0.0);
+    let updates_per_second = environment.parsed::<f64>("PROGRESS_FPS")?.filter(|rate| *rate != 0.0);
     if updates_per_second.is_some_and(|rate| !rate.is_finite() || rate < 0.0) {
         return Err(Error::invalid("variable .._PROGRESS_FPS is not a positive number"));
     }
@@ -228,19 +228,9 @@ fn extended(options: &[String]) -> Result<BTreeMap<String, String>> {
 fn pack_size(args: &GlobalArgs, environment: &Environment) -> Result<Option<ByteSize>> {
     let mib = match args.pack_size {
         Some(mib) => Some(mib),
-        None => parsed::<u32>(environment, "PACK_SIZE")?.filter(|mib| *mib > 0),
+        None => environment.parsed::<u32>("PACK_SIZE")?.filter(|mib| *mib > 0),
     };
-    match mib {
-        None => Ok(None),
-        Some(mib @ 1..=128) => Ok(Some(ByteSize::mib(u64::from(mib)))),
-        Some(mib) => Err(Error::invalid(format!("pack size {mib} MiB is not between 1 and 128"))),
-    }
-}
-
-/// A variable of either prefix that has to be readable as a `T`.
-fn parsed<T: FromStr>(environment: &Environment, suffix: &str) -> Result<Option<T>> {
-    let Some((name, text)) = environment.ours(suffix)? else { return Ok(None) };
-    text.trim().parse().map(Some).map_err(|_| Error::invalid(format!("variable {name} makes no sense: {text:?}")))
+    mib.map(Limits::pack_size_of).transpose()
 }
 
 /// An option, else the variable of either prefix, read as a `T`.

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Component, PathBuf};
 
 use crate::cli::args::{OverwriteArg, RestoreArgs};
-use crate::cli::environment::Environment;
+use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::repo::SnapshotFilter;
 use crate::restore::Overwrite;

@@ -99,7 +99,7 @@ pub(super) fn survey(
     let packs = survey.usage.packs().len() + survey.orphans.len();
     let removed = survey.victims.len() - survey.repack.len();
     if removed * 2 > packs && !is_explained && !options.force {
-        return Err(Error::invalid(format!("{removed} of {packs} packs would be removed, and no record tells of forgotten snapshots"))
+        return Err(Error::new(ErrorKind::Refused, format!("{removed} of {packs} packs would be removed, and no record tells of forgotten snapshots"))
             .with_hint("if that is right (a backup was killed, or its snapshots were removed by hand), run it with --force; else check the store"));
     }
     Ok(survey)

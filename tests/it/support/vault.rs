@@ -109,6 +109,7 @@ pub(crate) fn options_for(dir: &Path) -> BackupOptions {
         parent: ParentChoice::Auto,
         ignore_ctime: false,
         ignore_inode: false,
+        read_rate: None,
         dry_run: false,
         skip_if_unchanged: false,
     }

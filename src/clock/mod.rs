@@ -1,10 +1,14 @@
 //! Time as an argument. Nothing but the system clock here and `main` asks the machine what time it is.
 
+mod text;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset};
+
+pub use text::{in_minutes, parse_time, parse_time_to_its_end};
 
 /// The time of day and the time since some fixed moment.
 pub trait Clock: Send + Sync + fmt::Debug {

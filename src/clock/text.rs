@@ -1,4 +1,6 @@
-//! Times as people write them on a command line.
+//! Times as people write and read them.
+
+use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, TimeZone};
 
@@ -8,13 +10,13 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// `Invalid` for anything else, and for a time that the zone's clock change leaves out.
-pub(super) fn parse(text: &str) -> Result<DateTime<FixedOffset>> {
+pub fn parse_time(text: &str) -> Result<DateTime<FixedOffset>> {
     parse_in(text, &chrono::Local)
 }
 
-/// As [`parse`]; a time given in whole seconds means that second to its end, as it is shown in a list.
-pub(super) fn parse_to_its_end(text: &str) -> Result<DateTime<FixedOffset>> {
-    let time = parse(text)?;
+/// As [`parse_time`]; a time given in whole seconds means that second to its end, as it is shown in a list.
+pub fn parse_time_to_its_end(text: &str) -> Result<DateTime<FixedOffset>> {
+    let time = parse_time(text)?;
     Ok(if time.timestamp_subsec_nanos() == 0 { time + chrono::TimeDelta::nanoseconds(999_999_999) } else { time })
 }
 
@@ -36,6 +38,13 @@ fn parse_in<Z: TimeZone>(text: &str, zone: &Z) -> Result<DateTime<FixedOffset>> 
     // When the clock goes back an hour comes twice; the first one is meant, as in Go.
     let local = zone.from_local_datetime(&naive).earliest().ok_or_else(refuse)?;
     Ok(local.fixed_offset())
+}
+
+/// `1:02:03` or `2:03`.
+pub fn in_minutes(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
+use std::str::FromStr;
 
 use crate::error::{Error, Result};
 
@@ -48,6 +49,31 @@ impl Environment {
         Ok(None)
     }
 
+    /// The variable `suffix` of either prefix, read as a `T`.
+    ///
+    /// # Errors
+    /// `Invalid` when it cannot be read so.
+    pub fn parsed<T: FromStr>(&self, suffix: &str) -> Result<Option<T>> {
+        let Some((name, text)) = self.ours(suffix)? else { return Ok(None) };
+        text.trim().parse().map(Some).map_err(|_| Error::invalid(format!("variable {name} makes no sense: {text:?}")))
+    }
+
+    /// Whether the variable `suffix` of either prefix is set to something true.
+    ///
+    /// # Errors
+    /// `Invalid` when it is neither true nor false.
+    pub fn switch(&self, suffix: &str) -> Result<bool> {
+        self.ours(suffix)?.map_or(Ok(false), |(name, text)| truth(&name, text))
+    }
+
+    /// The same for a variable by its whole name.
+    ///
+    /// # Errors
+    /// `Invalid` when it is neither true nor false.
+    pub fn switch_named(&self, name: &str) -> Result<bool> {
+        self.text(name)?.map_or(Ok(false), |text| truth(name, text.trim()))
+    }
+
     /// As the repository is described that `copy` reads: `VOLVAULT_FROM_PASSWORD` in the place of `VOLVAULT_PASSWORD`, and so on. What
     /// describes the repository itself is left out, what stores need stays.
     #[must_use]
@@ -70,6 +96,20 @@ impl Environment {
         let text = |(name, value): (&String, &OsString)| Some((name.clone(), value.to_str()?.to_owned()));
         self.0.iter().filter_map(text).collect()
     }
+}
+
+/// As Go reads a truth value.
+fn truth(name: &str, text: &str) -> Result<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(Error::invalid(format!("variable {name} is neither true nor false but {text:?}"))),
+    }
+}
+
+/// The name of this machine, or of the pod.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 impl FromIterator<(OsString, OsString)> for Environment {

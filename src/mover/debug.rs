@@ -1,0 +1,67 @@
+//! `DEBUG_MOVER`: the pod stays, so that somebody can look at what a mover sees and start the mover by hand.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::log::Log;
+use crate::environment::Environment;
+use crate::error::{Attempt, ErrorKind, Result};
+use crate::events::Stop;
+use crate::volume::durable::{Publish, publish};
+
+/// Removed by whoever has seen enough.
+const MARKER: &str = "exit-debug-if-removed";
+/// The mover under this name does its work although `DEBUG_MOVER` is set.
+const COPY: &str = "entry.sh";
+
+/// How often the file is looked for.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Where a debugging session leaves its two files.
+#[derive(Debug)]
+pub struct Debug {
+    /// A directory that can be written; `/tmp` in a pod.
+    pub directory: PathBuf,
+    /// The program that is running.
+    pub program: PathBuf,
+}
+
+/// Whether the program that was called as `program` is to wait and not to work.
+pub fn waits_for_debugging(program: &Path, environment: &Environment) -> bool {
+    environment.raw("DEBUG_MOVER").is_some_and(|value| value == "1") && program.parent() != Some(Path::new("/tmp"))
+}
+
+impl Debug {
+    /// Waits until the file is removed, or until `stop` asks to end.
+    ///
+    /// # Errors
+    /// When the two files cannot be made.
+    pub fn wait(
+        &self,
+        actions: &[String],
+        out: Box<dyn std::io::Write + Send>,
+        (runtime, stop): (&Handle, &Stop),
+    ) -> Result<()> {
+        let log = Log::new(out);
+        let (marker, copy) = (self.directory.join(MARKER), self.directory.join(COPY));
+        let said = || format!("link the mover at {}", copy.display());
+        match std::os::unix::fs::symlink(&self.program, &copy).attempt(said) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        publish(&marker, b"", Publish::Replace)?;
+        log.say("##################################################################");
+        log.say("DEBUG_MOVER is enabled, this pod will sleep indefinitely.");
+        log.say(&format!("Run the mover with: {} {}", copy.display(), actions.join(" ")));
+        log.say("There is no shell in this image; one comes with `kubectl debug --target`.");
+        log.say(&format!("To exit this pod, delete the file {}", marker.display()));
+        log.say("##################################################################");
+        while marker.exists() && !stop.requested() {
+            runtime.block_on(tokio::time::sleep(PERIOD));
+        }
+        log.say("Debug done, exiting.");
+        Ok(())
+    }
+}

@@ -1,0 +1,55 @@
+//! Forgetting after a backup: in the session of the backup, and only among snapshots of the same source.
+
+use super::failure::Failure;
+use super::run::Run;
+use crate::error::Result;
+use crate::maintenance::{self, ForgetOptions, ForgetPlan, ForgetReport};
+use crate::repo::{Session, Snapshot, SnapshotFilter};
+use crate::retention::Grouping;
+
+impl Run<'_> {
+    /// Forgets by the job's policy. `newest` is the snapshot that was just stored, which the session did not see when it began; what others stored
+    /// meanwhile stays.
+    pub(super) fn forget(&self, session: &Session<'_>, newest: Option<Snapshot>) -> Result<(), Failure> {
+        let Some(policy) = &self.job.saving.policy else { return Ok(()) };
+        self.log.say("=== Starting forget ===");
+        self.log.say(&format!("Applying Policy: {policy}"));
+        let options = ForgetOptions {
+            policy: policy.clone(),
+            grouping: Grouping::BY_SOURCE,
+            filter: SnapshotFilter::default(),
+            allow_remove_all: false,
+        };
+        let (kept, report) = self.apply(session, newest, &options).map_err(|error| Failure::of("forgetting", error))?;
+        for (id, error) in &report.not_removed {
+            self.log.say(&format!("unable to remove snapshot {}: {}", id.short(), error.chain()));
+        }
+        if !report.not_removed.is_empty() {
+            return Err(Failure::new(3, format!("{} snapshots could not be removed", report.not_removed.len())));
+        }
+        match report.removed {
+            0 => self.log.say(&format!("no snapshots to remove, {kept} kept")),
+            removed => self.log.say(&format!("successfully removed {removed} snapshots, {kept} kept")),
+        }
+        Ok(())
+    }
+
+    fn apply(
+        &self,
+        session: &Session<'_>,
+        newest: Option<Snapshot>,
+        options: &ForgetOptions,
+    ) -> Result<(usize, ForgetReport)> {
+        let source = session.repo().keys().source_id(self.job.host.as_bytes(), &self.paths());
+        let (mut snapshots, unreadable) = session.load_source(&source)?;
+        for (name, error) in &unreadable {
+            self.log.say(&format!("ignoring snapshot {}: {}", name.id.short(), error.chain()));
+        }
+        snapshots.extend(newest);
+        snapshots.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.time));
+        let plan = ForgetPlan::among(session, snapshots, options)?;
+        let kept = plan.groups.iter().map(|group| group.keep.len()).sum();
+        let report = maintenance::forget(session, &plan.removed(), &options.policy.to_string())?;
+        Ok((kept, report))
+    }
+}

@@ -1,0 +1,355 @@
+//! What the environment asks for: VolSync's variables, and ours, which VolSync hands on because they begin with `RCLONE_`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use chrono::{DateTime, FixedOffset};
+
+use super::failure::Failure;
+use super::{Demands, identity};
+use crate::clock;
+use crate::environment::{Environment, host_name};
+use crate::error::{Attempt, Error, Result};
+use crate::limits::Limits;
+use crate::repo::Compression;
+use crate::retention::Policy;
+use crate::secret::Credential;
+use crate::size::ByteSize;
+use crate::storage::{Location, StoreOptions};
+use crate::volume::pattern::read_patterns;
+
+/// A file of certificates to trust beside the system's.
+pub(super) const CUSTOM_CA: &str = "CUSTOM_CA";
+const DATA_DIR: &str = "DATA_DIR";
+const FORGET_OPTIONS: &str = "FORGET_OPTIONS";
+const RESTORE_AS_OF: &str = "RESTORE_AS_OF";
+const RESTORE_OPTIONS: &str = "RESTORE_OPTIONS";
+const SELECT_PREVIOUS: &str = "SELECT_PREVIOUS";
+/// Fails what is otherwise passed over: an empty source, a restore of nothing.
+pub(super) const STRICT: &str = "RCLONE_VOLVAULT_STRICT";
+const SHARED: &str = "RCLONE_VOLVAULT_SHARED";
+pub(super) const SOURCE_ID: &str = "RCLONE_VOLVAULT_SOURCE_ID";
+const EXCLUDE: &str = "RCLONE_VOLVAULT_EXCLUDE";
+const READ_RATE: &str = "RCLONE_VOLVAULT_READ_RATE";
+const IGNORE_INODE: &str = "RCLONE_VOLVAULT_IGNORE_INODE";
+const IGNORE_CTIME: &str = "RCLONE_VOLVAULT_IGNORE_CTIME";
+
+/// All of ours, so that a mistyped one is an error and not a switch that does nothing.
+const OURS: [&str; 7] = [STRICT, SHARED, SOURCE_ID, EXCLUDE, READ_RATE, IGNORE_INODE, IGNORE_CTIME];
+const OUR_PREFIX: &str = "RCLONE_VOLVAULT_";
+
+/// The host of all snapshots that VolSync's own mover makes.
+const HOST: &str = "volsync";
+
+/// Longest name of a source.
+const SOURCE_ID_MAX: usize = 200;
+
+/// What VolSync's script wants to see, in its order, and what only a command of ours needs.
+const DEMANDED: [&str; 5] = ["PRIVILEGED_MOVER", "RESTIC_CACHE_DIR", "RESTIC_PASSWORD", "RESTIC_REPOSITORY", DATA_DIR];
+
+/// One step of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    Unlock,
+    Backup,
+    Prune,
+    Restore,
+}
+
+impl Action {
+    pub(super) fn parse(word: &str) -> Result<Self, Failure> {
+        match word {
+            "unlock" => Ok(Self::Unlock),
+            "backup" => Ok(Self::Backup),
+            "prune" => Ok(Self::Prune),
+            "restore" => Ok(Self::Restore),
+            _ => Err(Failure::new(2, format!("unknown operation: {word}"))
+                .with_hint("the operations are unlock, backup, prune and restore")),
+        }
+    }
+}
+
+/// What is to be done with what.
+#[derive(Debug)]
+pub(super) struct Job {
+    /// The volume.
+    pub(super) data: PathBuf,
+    /// Where the repository is.
+    pub(super) location: Location,
+    /// What opens it.
+    pub(super) credential: Credential,
+    /// How its store is reached.
+    pub(super) store: StoreOptions,
+    /// How new data is compressed.
+    pub(super) compression: Compression,
+    /// Bounds.
+    pub(super) limits: Limits,
+    /// Host of the snapshots: VolSync's, or the name of the source in a shared repository.
+    pub(super) host: String,
+    /// Whether nothing to save and nothing to restore are failures.
+    pub(super) strict: bool,
+    /// What `backup` does beside saving.
+    pub(super) saving: Saving,
+    /// What `restore` does.
+    pub(super) restoring: Restoring,
+}
+
+/// How a volume is saved.
+#[derive(Debug)]
+pub(super) struct Saving {
+    /// Which snapshots stay afterwards; none for all.
+    pub(super) policy: Option<Policy>,
+    /// Patterns of what is left out, beside `lost+found`.
+    pub(super) excludes: Vec<Vec<u8>>,
+    /// Bytes read per second at most.
+    pub(super) read_rate: Option<ByteSize>,
+    /// Whether a new inode number alone is no change.
+    pub(super) ignore_inode: bool,
+    /// Whether a new ctime alone is no change.
+    pub(super) ignore_ctime: bool,
+}
+
+/// What is restored and how.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Restoring {
+    /// The newest snapshot that is not newer.
+    pub(super) as_of: Option<DateTime<FixedOffset>>,
+    /// So many before it.
+    pub(super) previous: usize,
+    /// Whether what the snapshot does not hold is deleted.
+    pub(super) delete: bool,
+    /// Whether runs of zeros become holes.
+    pub(super) sparse: bool,
+    /// Whether everything is read back.
+    pub(super) verify: bool,
+    /// The options as they were given.
+    pub(super) options: String,
+}
+
+/// Whether the variables are there that a job cannot do without.
+pub(super) fn demand(demands: Demands, environment: &Environment) -> Result<(), Failure> {
+    let missing = DEMANDED.iter().find(|name| {
+        let needed = demands == Demands::Script || !matches!(**name, "PRIVILEGED_MOVER" | "RESTIC_CACHE_DIR");
+        needed && environment.raw(name).is_none()
+    });
+    missing.map_or(Ok(()), |name| Err(Failure::new(1, format!("{name} must be defined"))))
+}
+
+impl Job {
+    /// Reads everything, so that what is wrong shows before anything is done.
+    pub(super) fn new(environment: &Environment) -> Result<Self> {
+        refuse_unknown(environment)?;
+        let compression = environment.text("RESTIC_COMPRESSION")?.map(str::parse::<Compression>).transpose();
+        let password = environment.text("RESTIC_PASSWORD")?.unwrap_or_default();
+        let data = PathBuf::from(environment.raw(DATA_DIR).cloned().unwrap_or_default());
+        Ok(Self {
+            data: std::path::absolute(data).attempt(|| "find the directory that DATA_DIR names".to_owned())?,
+            // A Secret made from a file often ends with a line end.
+            location: parsed(environment, "RESTIC_REPOSITORY")?
+                .ok_or_else(|| Error::invalid("RESTIC_REPOSITORY is empty"))?,
+            credential: Credential::from_line(password.as_bytes()).attempt(|| "read RESTIC_PASSWORD".to_owned())?,
+            store: store(environment)?,
+            compression: compression.attempt(|| "read RESTIC_COMPRESSION".to_owned())?.unwrap_or(Compression::Auto),
+            limits: limits(environment)?,
+            host: host(environment)?,
+            strict: environment.switch_named(STRICT)?,
+            saving: Saving::new(environment)?,
+            restoring: Restoring::new(environment)?,
+        })
+    }
+}
+
+impl Saving {
+    fn new(environment: &Environment) -> Result<Self> {
+        let policy = environment.text(FORGET_OPTIONS)?.filter(|line| !line.trim().is_empty());
+        let policy = policy.map(Policy::from_options).transpose().attempt(|| format!("read {FORGET_OPTIONS}"))?;
+        if policy.as_ref().is_some_and(Policy::is_empty) {
+            return Err(Error::invalid(format!("{FORGET_OPTIONS} keeps nothing"))
+                .with_hint("keep at least one snapshot: set spec.restic.retain, or leave it out"));
+        }
+        // A new inode number comes with a new ctime.
+        let ignore_inode = environment.switch_named(IGNORE_INODE)?;
+        Ok(Self {
+            policy,
+            excludes: read_patterns(environment.text(EXCLUDE)?.unwrap_or_default().as_bytes(), &|_| None),
+            read_rate: parsed(environment, READ_RATE)?,
+            ignore_inode,
+            ignore_ctime: ignore_inode || environment.switch_named(IGNORE_CTIME)?,
+        })
+    }
+}
+
+impl Restoring {
+    fn new(environment: &Environment) -> Result<Self> {
+        let as_of = environment.text(RESTORE_AS_OF)?.filter(|text| !text.trim().is_empty());
+        let mut restoring = Self {
+            as_of: as_of.map(clock::parse_time_to_its_end).transpose().attempt(|| format!("read {RESTORE_AS_OF}"))?,
+            previous: parsed(environment, SELECT_PREVIOUS)?.unwrap_or(0),
+            ..Self::default()
+        };
+        environment.text(RESTORE_OPTIONS)?.unwrap_or_default().trim().clone_into(&mut restoring.options);
+        for word in restoring.options.split_whitespace() {
+            match word {
+                "--delete" => restoring.delete = true,
+                "--sparse" => restoring.sparse = true,
+                "--verify" => restoring.verify = true,
+                _ => {
+                    return Err(Error::invalid(format!("{RESTORE_OPTIONS} has an unknown option: {word}"))
+                        .with_hint("the options are --delete, --sparse and --verify"));
+                }
+            }
+        }
+        Ok(restoring)
+    }
+}
+
+/// A variable, without white space around it, read as a `T`; none when it is not set.
+fn parsed<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(
+    environment: &Environment,
+    name: &str,
+) -> Result<Option<T>> {
+    let text = environment.text(name)?.map(str::trim).filter(|text| !text.is_empty());
+    let refuse = |cause: T::Err| Error::invalid(format!("read {name}")).with_source(cause);
+    text.map(|text| text.parse::<T>().map_err(refuse)).transpose()
+}
+
+fn store(environment: &Environment) -> Result<StoreOptions> {
+    let list = environment.ours("CACERT")?.map(|(_, list)| list.split(',').map(PathBuf::from).collect::<Vec<_>>());
+    let mut ca_files = list.unwrap_or_default();
+    ca_files.extend(environment.raw(CUSTOM_CA).map(PathBuf::from));
+    Ok(StoreOptions { variables: environment.for_store(), ca_files, ..StoreOptions::default() })
+}
+
+fn limits(environment: &Environment) -> Result<Limits> {
+    let limits = Limits::default();
+    let pack_size = environment.parsed::<u32>("PACK_SIZE")?.filter(|mib| *mib > 0).map(Limits::pack_size_of);
+    let readers = environment.parsed::<u32>("READ_CONCURRENCY")?.and_then(Limits::readers_of);
+    Ok(Limits {
+        pack_size: pack_size.transpose()?.unwrap_or(limits.pack_size),
+        readers: readers.unwrap_or(limits.readers),
+        ..limits
+    })
+}
+
+/// The host of the snapshots. Without a word about sharing it is VolSync's, so that a repository of one volume is found whatever the pod is called.
+fn host(environment: &Environment) -> Result<String> {
+    if let Some(id) = environment.text(SOURCE_ID)?.map(str::trim).filter(|id| !id.is_empty()) {
+        if id.len() > SOURCE_ID_MAX || id.chars().any(char::is_control) {
+            return Err(Error::invalid(format!(
+                "{SOURCE_ID} is longer than {SOURCE_ID_MAX} bytes or has control characters"
+            )));
+        }
+        return Ok(id.to_owned());
+    }
+    if !environment.switch_named(SHARED)? {
+        return Ok(HOST.to_owned());
+    }
+    let pod = environment.text("HOSTNAME")?.map_or_else(host_name, str::to_owned);
+    match identity::of_pod(&pod) {
+        id if id.is_empty() => Err(Error::invalid(format!("{SHARED} is set, and this pod has no name"))
+            .with_hint(format!("set {SOURCE_ID} to a name for this volume"))),
+        id => Ok(id),
+    }
+}
+
+fn refuse_unknown(environment: &Environment) -> Result<()> {
+    let variables: BTreeMap<String, String> = environment.for_store();
+    match variables.keys().find(|name| name.starts_with(OUR_PREFIX) && !OURS.contains(&name.as_str())) {
+        None => Ok(()),
+        Some(name) => Err(Error::invalid(format!("variable {name} is not known"))
+            .with_hint(format!("known are {}", OURS.map(|name| name.trim_start_matches(OUR_PREFIX)).join(", ")))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: [(&str, &str); 5] = [
+        ("PRIVILEGED_MOVER", "0"),
+        ("RESTIC_CACHE_DIR", "/cache"),
+        ("RESTIC_PASSWORD", "secret"),
+        ("RESTIC_REPOSITORY", "s3:http://minio:9000/bucket/app\n"),
+        ("DATA_DIR", "/data"),
+    ];
+
+    fn job(more: &[(&str, &str)]) -> Result<Job> {
+        Job::new(&BASE.iter().chain(more).copied().collect())
+    }
+
+    #[test]
+    fn every_mandatory_variable_is_missed_by_name() {
+        for (missing, _) in BASE {
+            let environment: Environment = BASE.iter().filter(|(name, _)| *name != missing).copied().collect();
+            assert_eq!(demand(Demands::Script, &environment).unwrap_err().code(), 1, "{missing}");
+            let means_nothing = matches!(missing, "PRIVILEGED_MOVER" | "RESTIC_CACHE_DIR");
+            assert_eq!(demand(Demands::Needed, &environment).is_ok(), means_nothing, "{missing}");
+        }
+        demand(Demands::Script, &BASE.into_iter().collect()).unwrap();
+    }
+
+    #[test]
+    fn the_environment_of_volsync_makes_a_job() {
+        let made = job(&[
+            ("FORGET_OPTIONS", " --keep-daily 7 --keep-within 3w"),
+            ("RESTORE_AS_OF", "2024-03-01T12:00:00Z"),
+            ("SELECT_PREVIOUS", "2"),
+            ("RESTORE_OPTIONS", "--delete"),
+            ("CUSTOM_CA", "/customCA/ca.crt"),
+            ("RESTIC_PACK_SIZE", "32"),
+            ("RCLONE_VOLVAULT_EXCLUDE", "*.tmp\n# caches\n/data/cache\n"),
+            ("RCLONE_VOLVAULT_READ_RATE", "20M"),
+        ])
+        .unwrap();
+        assert_eq!((made.host.as_str(), made.data.to_str()), ("volsync", Some("/data")));
+        assert_eq!(made.location.to_string(), "s3:http://minio:9000/bucket/app");
+        assert_eq!(made.store.ca_files, [PathBuf::from("/customCA/ca.crt")]);
+        assert_eq!(made.limits.pack_size, ByteSize::mib(32));
+        let policy = made.saving.policy.unwrap().to_string();
+        assert_eq!(policy, "keep 7 daily snapshots and all snapshots within 3w of the newest");
+        assert_eq!(made.saving.excludes, [b"*.tmp".to_vec(), b"/data/cache".to_vec()]);
+        assert_eq!(made.saving.read_rate, Some(ByteSize::mib(20)));
+        assert_eq!((made.restoring.previous, made.restoring.delete), (2, true));
+        assert_eq!(made.restoring.as_of.unwrap().to_rfc3339(), "2024-03-01T12:00:00.999999999+00:00");
+    }
+
+    #[test]
+    fn what_is_empty_counts_as_not_set() {
+        let empty = ["FORGET_OPTIONS", "RESTORE_AS_OF", "SELECT_PREVIOUS", "RESTORE_OPTIONS", "RCLONE_VOLVAULT_STRICT"];
+        let made = job(&empty.map(|name| (name, ""))).unwrap();
+        assert_eq!((made.restoring, made.strict), (Restoring::default(), false));
+        assert!(made.saving.policy.is_none());
+    }
+
+    #[test]
+    fn a_source_of_a_shared_repository_is_named_or_known_by_its_pod() {
+        let pod = ("HOSTNAME", "volsync-dst-app-q9d4z");
+        assert_eq!(job(&[pod]).unwrap().host, "volsync");
+        assert_eq!(job(&[pod, ("RCLONE_VOLVAULT_SHARED", "true")]).unwrap().host, "app");
+        let named = ("RCLONE_VOLVAULT_SOURCE_ID", " team/app \n");
+        assert_eq!(job(&[pod, named]).unwrap().host, "team/app");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_and_named() {
+        for (name, value) in [
+            ("FORGET_OPTIONS", "--keep-last 0"),
+            ("FORGET_OPTIONS", "--prune"),
+            ("RESTORE_AS_OF", "yesterday"),
+            ("SELECT_PREVIOUS", "-1"),
+            ("RESTORE_OPTIONS", "--include x"),
+            ("RESTIC_REPOSITORY", "ftp:x"),
+            ("RESTIC_COMPRESSION", "best"),
+            ("RCLONE_VOLVAULT_STRICT", "perhaps"),
+            ("RCLONE_VOLVAULT_READ_RATE", "fast"),
+            ("RCLONE_VOLVAULT_SOURCE_ID", "a\u{7}"),
+            ("RCLONE_VOLVAULT_STRIKT", "1"),
+        ] {
+            let error = job(&[(name, value)]).unwrap_err();
+            assert!(error.chain().contains(name), "{name}={value}: {}", error.chain());
+        }
+        let error = job(&[("RESTIC_PASSWORD", "key32:hunter2")]).unwrap_err();
+        assert!(!error.chain().contains("hunter2"), "{}", error.chain());
+    }
+}

@@ -1,0 +1,80 @@
+//! The actions of a job, one after the other, on a repository that is opened once.
+
+use std::cell::OnceCell;
+
+use tokio::runtime::Handle;
+
+use super::failure::Failure;
+use super::job::{Action, Job};
+use super::log::Log;
+use crate::clock::SharedClock;
+use crate::events::{Stop, Watch};
+use crate::repo::Repository;
+use crate::storage::Store;
+
+/// Whether the job goes on after an action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flow {
+    /// With the next action.
+    On,
+    /// There is nothing to do: the job is over, and well.
+    End,
+}
+
+/// A job that is being done.
+pub(super) struct Run<'a> {
+    pub(super) job: &'a Job,
+    pub(super) log: &'a Log,
+    pub(super) clock: SharedClock,
+    pub(super) runtime: Handle,
+    pub(super) stop: &'a Stop,
+    pub(super) store: OnceCell<Store>,
+    pub(super) repository: OnceCell<Repository>,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(job: &'a Job, log: &'a Log, (clock, runtime): (SharedClock, Handle), stop: &'a Stop) -> Self {
+        Self { job, log, clock, runtime, stop, store: OnceCell::new(), repository: OnceCell::new() }
+    }
+
+    /// Does one action.
+    pub(super) fn act(&self, action: Action) -> Result<Flow, Failure> {
+        self.go_on()?;
+        let flow = match action {
+            Action::Unlock => {
+                self.unlock();
+                Flow::On
+            }
+            Action::Backup => self.backup()?,
+            Action::Prune => {
+                self.prune()?;
+                Flow::On
+            }
+            Action::Restore => {
+                self.restore()?;
+                Flow::On
+            }
+        };
+        self.go_on().map(|()| flow)
+    }
+
+    /// VolSync asks for it when a user does: the run of a mover that locks may have been killed.
+    fn unlock(&self) {
+        self.log.say("=== Starting unlock ===");
+        self.log.say("successfully removed 0 locks: no run ever locks the repository");
+    }
+
+    fn go_on(&self) -> Result<(), Failure> {
+        if self.stop.requested() { Err(Failure::stopped()) } else { Ok(()) }
+    }
+
+    /// Runs `work` and shows how far it is.
+    pub(super) fn watched<R>(&self, work: impl FnOnce(&Watch<'_>) -> R) -> R {
+        self.log.watched(self.clock.as_ref(), self.stop, work)
+    }
+
+    /// `, 12 requests`: appended to a line that the operator keeps.
+    pub(super) fn requests(&self) -> String {
+        self.store.get().map(|store| format!(", {} requests", store.requests().total())).unwrap_or_default()
+    }
+}

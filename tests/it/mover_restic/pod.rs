@@ -1,0 +1,219 @@
+//! A pod as VolSync makes it: its environment, its arguments, and its operator's view of the log.
+
+use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use regex::Regex;
+
+use crate::command::write;
+use crate::support::s3::{ACCESS_KEY, S3Server, SECRET_KEY};
+
+/// What VolSync 0.16 keeps of the log of a restic mover that succeeded (`internal/controller/mover/restic/builder.go`).
+const KEPT: [&str; 17] = [
+    r"^\s*([pP]rocessed)\s.+([fF]iles)",
+    r"^\s*([sS]napshot)\s.+([sS]aved)",
+    r"^\s*(No eligible)",
+    r"(No data)",
+    r"(Directory is empty)",
+    r"^\s*([cC]reated)",
+    r"^\s*([rR]epository)\s.+([oO]pened)",
+    r"^\s*([rR]estoring)",
+    r"^\s*([nN]o parent snapshot)",
+    r"^\s*([uU]sing parent snapshot)",
+    r"^\s*([aA]dded to the repository)",
+    r"^\s*([sS]uccessfully)",
+    r"(RESTORE_OPTIONS)",
+    r"([iI]nitialize [dD]ir)",
+    r"^\s*([fF]atal)",
+    r"^\s*(ERROR)",
+    r"^\s*([rR]estic completed in)",
+];
+
+/// Bytes of the log that VolSync keeps.
+const KEPT_MAX: usize = 1024;
+/// A line that its reader (`bufio.Scanner`) gives up on.
+const LINE_MAX: usize = 64 << 10;
+
+/// A raw key, as `RESTIC_PASSWORD` may hold one.
+pub(crate) const KEY: &str = "key32:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+/// A volume, a repository, and the variables of a pod.
+pub(crate) struct Pod {
+    dir: tempfile::TempDir,
+    variables: BTreeMap<String, String>,
+    user: Option<u32>,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    /// All lines.
+    pub(crate) log: String,
+    /// What stands in `status.latestMoverStatus.logs` afterwards.
+    pub(crate) kept: String,
+}
+
+impl Pod {
+    /// With a repository on a volume of its own, as VolSync mounts one by `moverVolumes`.
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("data")).unwrap();
+        let mut pod = Self { dir, variables: BTreeMap::new(), user: None };
+        let repository = pod.at("repository").display().to_string();
+        let data = pod.data().display().to_string();
+        for (name, value) in [
+            ("FORGET_OPTIONS", "--keep-last 1"),
+            ("DATA_DIR", &data),
+            // Not there: nothing depends on it.
+            ("RESTIC_CACHE_DIR", "/cache"),
+            ("RESTORE_AS_OF", ""),
+            ("SELECT_PREVIOUS", "0"),
+            ("RESTORE_OPTIONS", ""),
+            ("PRIVILEGED_MOVER", "0"),
+            ("RESTIC_REPOSITORY", &repository),
+            ("RESTIC_PASSWORD", KEY),
+            ("HOSTNAME", "volsync-src-app-x7k2p"),
+            ("KUBERNETES_SERVICE_HOST", "10.0.0.1"),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+        ] {
+            pod.set(name, value);
+        }
+        pod
+    }
+
+    /// With a repository in a bucket.
+    pub(crate) fn on(s3: &S3Server, bucket: &str, prefix: &str) -> Self {
+        let mut pod = Self::new();
+        pod.set("RESTIC_REPOSITORY", &format!("s3:{}/{bucket}/{prefix}", s3.endpoint));
+        pod.set("AWS_ACCESS_KEY_ID", ACCESS_KEY);
+        pod.set("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
+        pod
+    }
+
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.variables.insert(name.to_owned(), value.to_owned());
+    }
+
+    pub(crate) fn unset(&mut self, name: &str) {
+        self.variables.remove(name);
+    }
+
+    /// From now on it runs as this user, who owns nothing.
+    pub(crate) fn run_as(&mut self, user: u32) {
+        self.user = Some(user);
+    }
+
+    pub(crate) fn at(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The volume.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.at("data")
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        write(&self.data().join(name), text.as_bytes());
+    }
+
+    pub(crate) fn read(&self, name: &str) -> Option<String> {
+        std::fs::read_to_string(self.data().join(name)).ok()
+    }
+
+    /// Leaves nothing in the volume, as a new one has it.
+    pub(crate) fn empty(&self) {
+        std::fs::remove_dir_all(self.data()).unwrap();
+        std::fs::create_dir(self.data()).unwrap();
+    }
+
+    pub(crate) fn command(&self, actions: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_volvault"));
+        command.arg0("/mover-restic/entry.sh").args(actions);
+        self.surround(&mut command);
+        command
+    }
+
+    /// Gives `command` the pod's environment and no other.
+    pub(crate) fn surround(&self, command: &mut Command) {
+        command.env_clear().envs(&self.variables).current_dir("/").stdin(Stdio::null());
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
+    }
+
+    pub(crate) fn start(&self, actions: &[&str], log: &Path) -> Child {
+        let log = std::fs::File::create(log).unwrap();
+        self.command(actions).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
+    }
+
+    /// Runs it to its end.
+    pub(crate) fn run(&self, actions: &[&str]) -> Ran {
+        Ran::new(&self.command(actions).output().unwrap())
+    }
+
+    /// Runs what must succeed.
+    pub(crate) fn done(&self, actions: &[&str]) -> Ran {
+        let ran = self.run(actions);
+        assert_eq!(ran.code, 0, "{actions:?}: {}", ran.log);
+        ran
+    }
+
+    /// The command of a person who looks at the repository.
+    pub(crate) fn look(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_volvault"));
+        command.args(arguments);
+        self.surround(&mut command);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Ids of all snapshots in the repository.
+    pub(crate) fn snapshots(&self) -> Vec<serde_json::Value> {
+        serde_json::from_str(&self.look(&["snapshots", "--json"])).unwrap()
+    }
+}
+
+impl Ran {
+    fn new(output: &Output) -> Self {
+        let code = output.status.code().expect("it was not killed");
+        let log = String::from_utf8([output.stdout.as_slice(), &output.stderr].concat()).expect("the log is text");
+        for line in log.lines() {
+            assert!(line.len() < LINE_MAX, "a line of {} bytes", line.len());
+        }
+        let kept = if code == 0 { filtered(&log) } else { log.clone() };
+        if code == 0 {
+            assert!(kept.len() <= KEPT_MAX, "the operator cuts this off: {kept}");
+        }
+        Self { code, log, kept: tail(&kept).to_owned() }
+    }
+
+    /// Whether each line that is kept begins as it should.
+    pub(crate) fn assert_kept(&self, expected: &[&str]) {
+        let lines: Vec<&str> = self.kept.lines().collect();
+        let alike = lines.len() == expected.len()
+            && lines.iter().zip(expected).all(|(line, pattern)| Regex::new(pattern).unwrap().is_match(line));
+        assert!(alike, "kept: {lines:#?}\nexpected: {expected:#?}");
+    }
+
+    pub(crate) fn assert_says(&self, pattern: &str) {
+        let found = self.log.lines().any(|line| Regex::new(pattern).unwrap().is_match(line));
+        assert!(found, "{pattern} is missing in: {}", self.log);
+    }
+}
+
+/// The lines that VolSync's filter keeps.
+pub(crate) fn filtered(log: &str) -> String {
+    let patterns = KEPT.map(|pattern| Regex::new(pattern).unwrap());
+    let kept = log.lines().filter(|line| patterns.iter().any(|pattern| pattern.is_match(line)));
+    kept.collect::<Vec<_>>().join("\n")
+}
+
+/// The last bytes, which VolSync keeps.
+fn tail(text: &str) -> &str {
+    let start = (text.len().saturating_sub(KEPT_MAX)..=text.len()).find(|at| text.is_char_boundary(*at));
+    &text[start.unwrap_or(0)..]
+}
