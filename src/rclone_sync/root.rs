@@ -38,7 +38,7 @@ pub struct Root {
     /// BLAKE3 of the whole text of the root before this one.
     #[serde(default, with = "optional_hash", skip_serializing_if = "Option::is_none")]
     pub parent: Option<ObjectHash>,
-    /// When it was published, by the pusher's clock.
+    /// When its push began to read the source, by the pusher's clock: what changed later may not be in it.
     pub time: DateTime<Utc>,
     /// Who published it.
     pub pusher: Pusher,

@@ -20,6 +20,7 @@ use volvault::rclone_sync::root::{ROOT_MAX, Root};
 use volvault::rclone_sync::{Destination, Means, Places};
 use volvault::storage::{Location, Pin, Store};
 
+use crate::support::faults::{FaultPlan, FaultStore, When};
 use crate::support::hasty;
 use crate::support::s3::S3ServerThread;
 use crate::support::vault::{Ear, Seen, assert_same, noise, on_disk};
@@ -386,4 +387,129 @@ fn a_prefix_that_another_tool_has_filled_is_taken_over_without_sending_it_again(
     assert_eq!((published(&report), report.tally.transfers), (1, 10));
     field.assert_like_source(&mirror.places);
     assert_eq!(field.push(&field.at(connect(), "s3")).requests.total(), 1);
+}
+
+#[test]
+fn every_name_of_a_file_can_be_read_by_itself_whatever_becomes_of_the_others() {
+    let field = Field::new();
+    let two = Two::new();
+    let mirror = field.destination(&two);
+    let source = field.source();
+    field.write("a", &noise(20_000, 1));
+    for name in ["b", "c", "d/e"] {
+        std::fs::create_dir_all(source.join("d")).unwrap();
+        std::fs::hard_link(source.join("a"), source.join(name)).unwrap();
+    }
+    assert_eq!(published(&field.push(&mirror)), 1);
+    field.assert_like_source(&mirror.places);
+    let (root, _) = root_of(&mirror.places).unwrap();
+    assert_eq!((root.totals.files, root.totals.bytes), (4, 20_000));
+    std::fs::remove_file(source.join("a")).unwrap();
+    assert_eq!(published(&field.push(&mirror)), 2);
+    field.assert_like_source(&mirror.places);
+    std::fs::remove_file(source.join("b")).unwrap();
+    field.write("b", b"something else");
+    assert_eq!(published(&field.push(&mirror)), 3);
+    field.assert_like_source(&mirror.places);
+    assert_eq!(root_of(&mirror.places).unwrap().0.totals.bytes, 20_014);
+}
+
+#[test]
+fn a_file_keeps_the_key_that_it_shares_with_a_link() {
+    let field = Field::new();
+    let two = Two::new();
+    let mirror = field.destination(&two);
+    let source = field.source();
+    std::os::unix::fs::symlink("somewhere", source.join("x")).unwrap();
+    assert_eq!(published(&field.push(&mirror)), 1);
+    std::fs::remove_file(source.join("x")).unwrap();
+    field.write("x.rclonelink", b"a file of that name");
+    assert_eq!(published(&field.push(&mirror)), 2);
+    field.assert_like_source(&mirror.places);
+    std::os::unix::fs::symlink("elsewhere", source.join("x")).unwrap();
+    assert_eq!(published(&field.push(&mirror)), 3);
+    assert_eq!(plain(&mirror.places, "x.rclonelink"), b"a file of that name");
+    std::fs::remove_file(source.join("x")).unwrap();
+    assert_eq!(published(&field.push(&mirror)), 4);
+    field.assert_like_source(&mirror.places);
+}
+
+#[test]
+fn a_renamed_file_is_copied_by_the_store() {
+    let field = Field::new();
+    let two = Two::new();
+    let mirror = field.destination(&two);
+    field.write("old name", &noise(100_000, 3));
+    field.push(&mirror);
+    rustix::fs::rename(field.source().join("old name"), field.source().join("new name")).unwrap();
+    let report = field.push(&mirror);
+    assert_eq!((published(&report), report.tally.renamed, report.tally.transfers), (2, 1, 0));
+    assert!(report.requests.bytes_up < 10_000, "{}", report.requests);
+    field.assert_like_source(&mirror.places);
+}
+
+#[test]
+fn a_change_in_the_tick_of_the_clock_in_which_a_file_was_read_is_seen() {
+    let field = Field::new();
+    let two = Two::new();
+    let mirror = field.destination(&two);
+    field.write("file", b"first");
+    let path = field.source().join("file");
+    let time = std::fs::metadata(&path).unwrap().modified().unwrap();
+    field.push(&mirror);
+    field.write("file", b"later");
+    std::fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+    assert_eq!(published(&field.push(&mirror)), 2);
+    field.assert_like_source(&mirror.places);
+}
+
+#[test]
+fn what_was_not_compared_by_content_keeps_its_time() {
+    let field = Field::new();
+    let two = Two::new();
+    let mirror = field.destination(&two);
+    let path = field.source().join("file");
+    let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+    let at = |time| std::fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+    field.write("file", b"first");
+    at(old);
+    field.push(&mirror);
+    field.write("file", b"later");
+    at(old + std::time::Duration::from_secs(5));
+    let report = field.push_with(&mirror, &PushOptions { size_only: true, ..field.options() });
+    assert_eq!(report.result.unwrap(), Pushed::Unchanged { generation: 1 });
+    assert_eq!(published(&field.push(&mirror)), 2);
+    field.assert_like_source(&mirror.places);
+    // The same time again, so that only the content tells.
+    field.write("file", b"third");
+    at(old + std::time::Duration::from_secs(5));
+    assert_eq!(field.push(&mirror).result.unwrap(), Pushed::Unchanged { generation: 2 });
+    let sure = field.push_with(&mirror, &PushOptions { checksum: true, ..field.options() });
+    assert_eq!(published(&sure), 3);
+    field.assert_like_source(&mirror.places);
+    let sure = field.push_with(&mirror, &PushOptions { checksum: true, ..field.options() });
+    assert_eq!((sure.result.unwrap(), sure.requests.total()), (Pushed::Unchanged { generation: 3 }, 1));
+}
+
+#[test]
+fn many_destinations_are_pushed_to_at_once_and_a_dead_one_stops_no_other() {
+    let field = Field::new();
+    field.fill(300);
+    let (left, right) = (Two::new(), Two::new());
+    let dead: Arc<dyn ObjectStore> = FaultStore::new(Arc::new(InMemory::new()), FaultPlan::kill(20, When::Before));
+    let dead = Two { data: dead, control: Arc::new(InMemory::new()) };
+    let destinations = [
+        field.at(field.places(&left), "left"),
+        field.at(field.places(&dead), "dead"),
+        field.at(field.places(&right), "right"),
+    ];
+    let (report, problems) = field.push_all(&destinations, &field.options());
+    assert_eq!((report.problems, problems), (0, Vec::new()));
+    let names: Vec<_> = report.destinations.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["left", "dead", "right"]);
+    assert!(report.destinations[1].result.is_err());
+    for (number, two) in [(0, &left), (2, &right)] {
+        assert_eq!(published(&report.destinations[number]), 1);
+        field.assert_like_source(&field.places(two));
+    }
 }

@@ -8,7 +8,7 @@ use crate::id::ObjectHash;
 
 use super::super::key::key_of;
 use super::read::{EXTENTS_KEPT, changed, steady};
-use super::send::{Sender, Wanted, attributes, content_of, stored};
+use super::send::{Sender, Wanted, attributes, stored};
 
 impl Sender<'_> {
     /// A file that is sent as a whole, whatever of it has changed.
@@ -65,7 +65,7 @@ impl Sender<'_> {
             }
         };
         if let Node::File(file) = &mut entry.node {
-            file.content = content_of(wanted.link, content);
+            file.content = content;
         }
         Ok(entry)
     }

@@ -10,7 +10,7 @@ use super::super::tally::Tally;
 use super::hold::Hold;
 use super::last::{Last, Look, Memory};
 use super::pipeline::{self, Delta};
-use super::plan::{Plan, entries, judge_again, plan};
+use super::plan::{Plan, entries, plan, racy_from};
 use super::publish::{Published, Publishing};
 use super::report::{DestinationReport, Pushed};
 use super::send::Sender;
@@ -67,13 +67,13 @@ impl<'a> One<'a> {
     fn round(&mut self, hold: &Hold<'a>) -> Result<Pushed> {
         let (shared, destination) = (self.shared, self.destination);
         let Look { last, is_in_doubt } = hold.memory(|memory| memory.look(destination))?;
-        let last = last.as_ref();
+        let (last, begin) = (last.as_ref(), shared.options.means.clock.now().to_utc());
         self.before = last.map(|last| last.root.generation);
         hold.goes_by(last);
         let mut standing = (is_in_doubt || last.is_none()).then(|| Standing::list(destination)).transpose()?;
         let is_directory = matches!(destination.places.data.location(), Location::Local(_));
         let plan = plan(shared, last, standing.as_mut(), is_directory)?;
-        plan.judge(shared)?;
+        plan.judge(shared, &plan.seen)?;
         self.expect(&plan);
         if plan.is_empty()
             && let Some(last) = last
@@ -85,13 +85,13 @@ impl<'a> One<'a> {
             let requests = FIXED_REQUESTS + plan.objects + plan.deletes.div_ceil(1000);
             return Ok(Pushed::Planned { generation, requests, bytes: plan.bytes });
         }
-        let publishing = Publishing { destination, options: shared.options, hold, last };
+        let publishing = Publishing { destination, options: shared.options, hold, last, begin };
         if !plan.in_the_way.is_empty() {
             hold.ensure()?;
             publishing.delete(&plan.in_the_way)?;
         }
         let (delta, plan) = self.send(hold, last, plan, standing.as_mut())?;
-        judge_again(&delta.seen, &plan, shared.options)?;
+        plan.judge(shared, &delta.seen)?;
         if delta.written.entries + delta.written.removed == 0
             && let Some(last) = last
         {
@@ -120,10 +120,10 @@ impl<'a> One<'a> {
         let writer = SegmentWriter::create(&path)?;
         let (moved, mut needed) = (std::mem::take(&mut plan.moved), std::mem::take(&mut plan.needed));
         let sender = Sender::new(shared, self.destination, hold, &moved);
-        let mut old = Some(entries(last)?);
+        let (mut old, racy_from) = (Some(entries(last)?), racy_from(last));
         let mut feed = |hear: &mut dyn FnMut(_) -> Result<bool>| {
             let old = old.take().ok_or_else(|| Error::bug("the source is surveyed once"))?;
-            survey(shared, old, (standing.as_deref_mut(), &mut needed), hear)
+            survey(shared, old, (standing.as_deref_mut(), &mut needed), racy_from, hear)
         };
         let delta =
             pipeline::run(&mut feed, &|difference| sender.work(difference), shared.options.transfers, (writer, totals));
@@ -144,12 +144,11 @@ impl<'a> One<'a> {
         published: &Published,
     ) -> Result<Pushed> {
         // What was in the way is gone already, and something else may have its name now.
-        publishing.delete(delta.gone.iter().filter(|key| !plan.in_the_way.contains(*key)))?;
+        publishing.delete_gone(delta.gone.iter().filter(|key| !plan.in_the_way.contains(*key)), self.shared)?;
         publishing.delete(&plan.orphans)?;
         let seen = &delta.seen.tally;
         self.tally.deleted_files = seen.deleted_files + plan.orphans.len() as u64;
         (self.tally.deleted_dirs, self.tally.deleted_bytes) = (seen.deleted_dirs, seen.deleted_bytes);
-        self.tally.metadata_updates = seen.metadata_updates;
         publishing.hold.memory(|memory| {
             let Some(manifest) = &published.manifest else { return Ok(()) };
             memory.save(&published.text, &published.pin, manifest)

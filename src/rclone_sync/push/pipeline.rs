@@ -9,11 +9,12 @@ use std::sync::Mutex;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::catalog::{Content, Entry, LinkGroup, Node};
+use crate::catalog::{Entry, LinkGroup, Node};
 use crate::error::{Error, ErrorKind, Result};
 
 use super::super::root::Totals;
 use super::super::segment::{Change, SegmentWriter, Written};
+use super::compare::group_of;
 use super::shared::lock;
 use super::survey::{Difference, Seen};
 
@@ -210,7 +211,7 @@ impl Order {
 /// What an entry adds to the totals; a file of several names counts once.
 fn weight(entry: &Entry) -> (u64, u64, u64) {
     match &entry.node {
-        Node::File(file) if matches!(file.content, Content::Object(_)) => (1, 1, file.size),
+        Node::File(file) if entry.link.is_none_or(|group| group == group_of(&entry.path)) => (1, 1, file.size),
         Node::File(_) => (1, 1, 0),
         _ => (1, 0, 0),
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::catalog::{Node, Pathed as _};
+use crate::catalog::{Node, Pathed as _, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::TreePath;
 use crate::volume::EntryKind;
@@ -13,6 +13,9 @@ use super::options::PushOptions;
 use super::shared::Shared;
 use super::standing::Standing;
 use super::survey::{Difference, OldEntries, Seen, What, survey};
+
+/// See [`racy_from`].
+const RACY_SECONDS: i64 = 2;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -47,7 +50,7 @@ pub(super) fn plan(
     let mut needed = HashSet::new();
     let mut solid: Option<TreePath> = None;
     let pass = (standing.as_deref_mut(), &mut needed);
-    plan.seen = survey(shared, entries(last)?, pass, &mut |difference| {
+    plan.seen = survey(shared, entries(last)?, pass, racy_from(last), &mut |difference| {
         if is_directory {
             plan.make_room(&difference, &mut solid);
         }
@@ -65,6 +68,13 @@ pub(super) fn plan(
 /// The entries of the last generation, if there is one.
 pub(super) fn entries(last: Option<&Last>) -> Result<OldEntries> {
     last.map_or_else(|| Ok(Box::new(std::iter::empty()) as OldEntries), Last::entries)
+}
+
+/// From which time on the last generation is not trusted to have seen the last change of a file: a little before that push began. Clocks of
+/// file systems go in steps of 4 ms to 2 s.
+pub(super) fn racy_from(last: Option<&Last>) -> Option<Timestamp> {
+    let begin = last?.root.time;
+    Some(Timestamp { seconds: begin.timestamp() - RACY_SECONDS, nanos: begin.timestamp_subsec_nanos() })
 }
 
 impl Plan {
@@ -105,25 +115,21 @@ impl Plan {
         self.differences == 0 && self.orphans.is_empty()
     }
 
-    /// Refuses what looks like an accident, before anything is written.
-    pub(super) fn judge(&self, shared: &Shared<'_>) -> Result<()> {
+    /// Refuses what looks like an accident, before anything is written; and once more with what the second pass has `seen`, before it is published:
+    /// the source may have vanished since.
+    pub(super) fn judge(&self, shared: &Shared<'_>, seen: &Seen) -> Result<()> {
         let options: &PushOptions = shared.options;
         let source = shared.source.display();
-        if self.seen.unreadable {
+        if seen.unreadable {
             return Err(Error::new(ErrorKind::Local, format!("{source} cannot be read; the mirror is left as it is")));
         }
-        let before = self.seen.before + self.orphans.len() as u64;
-        if self.seen.present == 0 && before > 0 && !options.allow_empty {
+        let orphans = self.orphans.len() as u64;
+        if seen.present == 0 && seen.before + orphans > 0 && !options.allow_empty {
             let text = format!("{source} is empty and the mirror is not: nothing was removed");
             return Err(refused(text, "if it is to be emptied, say --allow-empty"));
         }
-        judge_deletes(self.seen.tally.deleted_files + self.orphans.len() as u64, options)
+        judge_deletes(seen.tally.deleted_files + orphans, options)
     }
-}
-
-/// The same for what the second pass has found: files may have gone since.
-pub(super) fn judge_again(seen: &Seen, plan: &Plan, options: &PushOptions) -> Result<()> {
-    judge_deletes(seen.tally.deleted_files + plan.orphans.len() as u64, options)
 }
 
 fn judge_deletes(deletes: u64, options: &PushOptions) -> Result<()> {

@@ -3,12 +3,14 @@
 //! push that is cut off before the swap has published nothing, and one that is cut off after it has left only objects that the next push deletes.
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Attributes, Condition, Pin};
 
 use super::super::destination::Destination;
-use super::super::layout::{ROOT, root_key};
+use super::super::key::path_of_key;
+use super::super::layout::{LINK_END, ROOT, root_key};
 use super::super::manifest::store_segment;
 use super::super::merge::Merge;
 use super::super::root::{Flags, ROOT_MAX, Root};
@@ -17,6 +19,7 @@ use super::hold::Hold;
 use super::last::Last;
 use super::options::PushOptions;
 use super::pipeline::Delta;
+use super::shared::Shared;
 
 /// Keys deleted by one request, where the store can.
 const DELETES: usize = 1000;
@@ -37,6 +40,8 @@ pub(super) struct Publishing<'a> {
     pub(super) options: &'a PushOptions,
     pub(super) hold: &'a Hold<'a>,
     pub(super) last: Option<&'a Last>,
+    /// When the source was begun to be read.
+    pub(super) begin: DateTime<Utc>,
 }
 
 impl Publishing<'_> {
@@ -45,11 +50,12 @@ impl Publishing<'_> {
         self.hold.ensure()?;
         let places = &self.destination.places;
         store_segment(places, &delta.written)?;
-        let now = self.options.means.clock.now().to_utc();
+        // Not the time of the swap: what the source changed after this may not be in the generation.
+        let begin = self.begin;
         let (mut root, manifest) = match self.last {
             None => {
                 let base = delta.written.at(1);
-                (Root::first(base, self.hold.pusher(), now, delta.totals), Some(delta.written.clone()))
+                (Root::first(base, self.hold.pusher(), begin, delta.totals), Some(delta.written.clone()))
             }
             Some(last) => {
                 let generation = last.root.generation + 1;
@@ -62,7 +68,7 @@ impl Publishing<'_> {
             }
         };
         root.pusher = self.hold.pusher();
-        root.time = now;
+        root.time = begin;
         root.totals = delta.totals;
         root.flags = Flags { facl: self.options.facl, packs: self.options.pack_small };
         let text = root.encode()?;
@@ -99,6 +105,19 @@ impl Publishing<'_> {
             },
             answer => answer,
         }
+    }
+
+    /// Deletes the objects of entries that went. A link and a file may have had the same key in turn: whoever is there now keeps it.
+    pub(super) fn delete_gone<'k>(&self, keys: impl Iterator<Item = &'k String>, shared: &Shared<'_>) -> Result<()> {
+        let is_taken = |key: &String| {
+            let Some(link) = key.strip_suffix(LINK_END) else { return false };
+            let is_there = |key: &str, is_wanted: fn(&std::fs::Metadata) -> bool| {
+                let path = path_of_key(key).map(|path| shared.source.join(path.as_os_str()));
+                path.is_ok_and(|path| std::fs::symlink_metadata(path).is_ok_and(|meta| is_wanted(&meta)))
+            };
+            is_there(key, std::fs::Metadata::is_file) || is_there(link, std::fs::Metadata::is_symlink)
+        };
+        self.delete(keys.filter(|key| !is_taken(key)))
     }
 
     /// Deletes what the new generation does not name. What stays is found by the next push.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use crate::catalog::{Content, Entry, FileNode, Node, ObjectAt, StoredObject, Timestamp};
+use crate::catalog::{Content, Entry, FileNode, LinkGroup, Node, ObjectAt, StoredObject, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Action, Event, Progress};
 use crate::id::ObjectHash;
@@ -17,7 +17,7 @@ use super::super::key::key_of;
 use super::super::layout::LINK_END;
 use super::super::segment::Change;
 use super::super::tally::Tally;
-use super::compare::Link;
+use super::compare::{Link, keeps_time};
 use super::hold::Hold;
 use super::moved::Moved;
 use super::pipeline::Done;
@@ -28,6 +28,9 @@ use super::survey::{Difference, What};
 
 /// Attempts to replace an object that is another one each time that it is looked at.
 const TRIES: u32 = 4;
+
+/// Largest object that S3 copies by one request.
+const COPY_MAX: u64 = 5 << 30;
 
 /// What all jobs of one destination share.
 pub(super) struct Sender<'a> {
@@ -48,6 +51,7 @@ pub(super) struct Sent {
     renamed: AtomicU64,
     copies: AtomicU64,
     copied_bytes: AtomicU64,
+    described: AtomicU64,
     errors: AtomicU64,
 }
 
@@ -81,7 +85,7 @@ impl<'a> Sender<'a> {
 
     /// Does a job. Fails only when the destination does.
     pub(super) fn work(&self, difference: Difference) -> Result<Done> {
-        let Difference { what, old, gone, there } = difference;
+        let Difference { what, old, gone, there, displaced } = difference;
         let entry = match &what {
             What::Remove => {
                 let Some(old) = old else { return Err(Error::bug("what is removed was there")) };
@@ -89,7 +93,7 @@ impl<'a> Sender<'a> {
                 let change = Some(Change::Remove(old.path.clone()));
                 return Ok(Done { change, old: Some(old), gone, ..Done::default() });
             }
-            What::Describe { found, link, kept } => self.described(found, *link, kept.as_ref()),
+            What::Describe { found, link, kept } => self.described(found, *link, kept.as_ref(), old.as_deref()),
             What::Read { found, link, kept } if found.stat.kind == EntryKind::File => {
                 let expected = expected(old.as_deref(), &there, gone.is_some());
                 self.file(&Wanted { found, link: *link, kept: kept.as_ref(), expected, there: &there })
@@ -103,41 +107,64 @@ impl<'a> Sender<'a> {
         let lost = link.filter(|link| link.first).map(|link| link.group);
         match entry {
             Ok(Some(entry)) => Ok(self.done(entry, old, gone)),
-            Ok(None) => {
-                self.sent.errors.fetch_add(1, Ordering::Relaxed);
-                Ok(Done { lost, ..Done::default() })
-            }
+            Ok(None) => Ok(self.failed(lost, old.filter(|_| displaced))),
             // A name or a file that this store does not take; everything else says something about the store.
             Err(error) if error.kind() == ErrorKind::Invalid => {
-                self.sent.errors.fetch_add(1, Ordering::Relaxed);
                 self.shared.problem("push", &format!("{} to {}", found.display(), self.destination.name), &error);
-                Ok(Done { lost, ..Done::default() })
+                Ok(self.failed(lost, old.filter(|_| displaced)))
             }
             Err(error) => Err(error),
         }
     }
 
+    /// The old entry stays, unless what it names is not in the store any more: nobody could ever read it.
+    fn failed(&self, lost: Option<LinkGroup>, unreadable: Option<Box<Entry>>) -> Done {
+        self.sent.errors.fetch_add(1, Ordering::Relaxed);
+        let change = unreadable.as_ref().map(|old| Change::Remove(old.path.clone()));
+        Done { lost, change, old: unreadable, ..Done::default() }
+    }
+
     fn done(&self, entry: Entry, old: Option<Box<Entry>>, gone: Option<String>) -> Done {
-        if old.as_deref().is_some_and(|old| is_same(old, &entry)) {
-            return Done::default();
+        match old.as_deref() {
+            Some(old) if is_same(old, &entry) => return Done::default(),
+            Some(old) if is_same_content(old, &entry) => self.count_described(),
+            Some(_) => self.item(Action::Modified, &entry),
+            None => self.item(Action::New, &entry),
         }
-        self.item(if old.is_some() { Action::Modified } else { Action::New }, &entry);
         Done { change: Some(Change::Put(Box::new(entry))), old, gone, ..Done::default() }
     }
 
+    fn count_described(&self) {
+        self.sent.described.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Tells of a file or a link: what has no content of its own is told of by nobody.
     fn item(&self, action: Action, entry: &Entry) {
         let watch = self.shared.watch;
+        let size = match &entry.node {
+            Node::File(file) => file.size,
+            Node::Symlink { .. } => 0,
+            Node::Directory | Node::Fifo | Node::CharDevice { .. } | Node::BlockDevice { .. } => return,
+        };
         if watch.observer.wants_items() {
-            let size = if let Node::File(file) = &entry.node { file.size } else { 0 };
             watch.observer.on(&Event::Item { action, path: &entry.path, size });
         }
     }
 
-    fn described(&self, found: &Found, link: Option<Link>, kept: Option<&FileNode>) -> Result<Option<Entry>> {
+    fn described(
+        &self,
+        found: &Found,
+        link: Option<Link>,
+        kept: Option<&FileNode>,
+        old: Option<&Entry>,
+    ) -> Result<Option<Entry>> {
         let mut entry = if found.stat.kind == EntryKind::File {
             let Some(kept) = kept else { return Err(Error::bug("a file is described without its content")) };
-            let file = FileNode { content: content_of(link, kept.content.clone()), ..kept.clone() };
-            Entry { path: found.path.clone(), meta: metadata(self.shared, found), node: Node::File(file), link: None }
+            let mut meta = metadata(self.shared, found);
+            if let Some(old) = old.filter(|_| keeps_time(self.shared.options, found.stat.kind)) {
+                (meta.mtime, meta.ctime) = (old.meta.mtime, old.meta.mtime);
+            }
+            Entry { path: found.path.clone(), meta, node: Node::File(kept.clone()), link: None }
         } else {
             let Some(entry) = describe(self.shared, found) else { return Ok(None) };
             entry
@@ -152,7 +179,8 @@ impl<'a> Sender<'a> {
         entry.link = link.map(|link| link.group);
         let Node::Symlink { target } = &entry.node else { return Err(Error::bug("a link is described as a link")) };
         let is_there = *there == There::AsNamed && old.is_some_and(|old| old.node == entry.node);
-        if !is_there {
+        // A file of that name has the object for itself; the link is in the manifest all the same.
+        if !is_there && !self.shared.has_file(&found.path, LINK_END) {
             let key = key_of(&found.path) + LINK_END;
             let bytes = Bytes::copy_from_slice(target);
             self.put(&key, &bytes, &attributes(entry.meta.mtime), Expected::Anything)?;
@@ -185,7 +213,6 @@ impl<'a> Sender<'a> {
                 if size == 0 { Content::Empty } else { Content::Object(Arc::new(object)) }
             }
         };
-        let content = content_of(wanted.link, content);
         let file = FileNode { size, content, extents: small.extents.clone(), incomplete: false };
         let link = wanted.link.map(|link| link.group);
         Ok(Entry { path: wanted.found.path.clone(), meta: small.meta.clone(), node: Node::File(file), link })
@@ -236,21 +263,22 @@ impl<'a> Sender<'a> {
 
     /// Copies the content inside the store, if it lies there under a name that is about to go. None if it has to be sent.
     pub(super) fn rename(&self, key: &str, hash: &ObjectHash, mtime: Timestamp, size: u64) -> Result<Option<Pin>> {
-        let Some(origin) = self.moved.find(hash, mtime) else { return Ok(None) };
+        let Some(origin) = self.moved.find(hash, mtime).filter(|_| size <= COPY_MAX) else { return Ok(None) };
         self.hold.ensure()?;
         let places = &self.destination.places;
         let copied = places.block(places.data.copy_pinned(&origin.key, &origin.pin, key, &attributes(mtime)));
         match copied {
+            // A store that overlooks the condition has copied whatever lay there.
+            Ok(pin) if origin.pin.md5().is_some() && pin.md5().is_some() && origin.pin.md5() != pin.md5() => Ok(None),
             Ok(pin) => {
                 self.sent.renamed.fetch_add(1, Ordering::Relaxed);
                 self.sent.copies.fetch_add(1, Ordering::Relaxed);
                 self.sent.copied_bytes.fetch_add(size, Ordering::Relaxed);
                 Ok(Some(pin))
             }
-            Err(error) if matches!(error.kind(), ErrorKind::Changed | ErrorKind::Unsupported | ErrorKind::NotFound) => {
-                Ok(None)
-            }
-            Err(error) => Err(error),
+            Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Denied) => Err(error),
+            // Whatever a store has against a copy, it has nothing against the file.
+            Err(_) => Ok(None),
         }
     }
 
@@ -296,6 +324,7 @@ impl<'a> Sender<'a> {
         tally.renamed += read(&self.sent.renamed);
         tally.server_side_copies += read(&self.sent.copies);
         tally.server_side_copy_bytes += read(&self.sent.copied_bytes);
+        tally.metadata_updates += read(&self.sent.described);
         tally.errors += read(&self.sent.errors);
     }
 }
@@ -318,7 +347,7 @@ fn expected(old: Option<&Entry>, there: &There, is_elsewhere: bool) -> Expected 
         (There::AsNamed, Some(Node::File(FileNode { content: Content::Object(object), .. }))) => {
             Expected::This(pin_of(object))
         }
-        // Empty files and further names have objects that nobody has pinned.
+        // Empty files have objects that nobody has pinned.
         (There::AsNamed, Some(Node::File(_))) => Expected::Anything,
         (There::Missing | There::AsNamed, _) => Expected::Nothing,
     }
@@ -326,11 +355,6 @@ fn expected(old: Option<&Entry>, there: &There, is_elsewhere: bool) -> Expected 
 
 pub(super) fn pin_of(object: &StoredObject) -> Pin {
     Pin { etag: Some(object.etag.to_string()), version: object.version.as_deref().map(str::to_owned) }
-}
-
-/// Only the first name of a file has its content.
-pub(super) fn content_of(link: Option<Link>, content: Content) -> Content {
-    if link.is_some_and(|link| !link.first) { Content::Empty } else { content }
 }
 
 pub(super) fn attributes(mtime: Timestamp) -> Attributes {
@@ -344,6 +368,14 @@ pub(super) fn stored(destination: &str, hash: ObjectHash, pin: &Pin, blocks: boo
     };
     let version = pin.version.as_deref().map(Into::into);
     Ok(StoredObject { hash, etag: etag.into(), version, at: ObjectAt::Plain, blocks })
+}
+
+/// Whether only the description is new.
+fn is_same_content(old: &Entry, new: &Entry) -> bool {
+    match (&old.node, &new.node) {
+        (Node::File(old), Node::File(new)) => old.size == new.size && old.content == new.content,
+        (old, new) => old == new,
+    }
 }
 
 /// Whether two entries say the same; names of owners are this machine's and do not count.

@@ -25,6 +25,9 @@ const SLOT: usize = 512;
 /// Problems and notes that are remembered, so that each is told once; about 200 bytes each.
 const TOLD_MAX: usize = 100_000;
 
+/// Where a pull keeps what it has fetched: such a directory is the target of one.
+pub(super) const PULL_STAGE: &[u8] = b".volvault-pull";
+
 /// See the module.
 pub(super) struct Shared<'a> {
     pub(super) source: &'a Path,
@@ -86,6 +89,13 @@ impl<'a> Shared<'a> {
     /// Whether a file of this path would lie among the control objects of a destination.
     pub(super) fn is_reserved(&self, path: &TreePath) -> bool {
         self.destinations.iter().any(|destination| destination.places.is_reserved(path))
+    }
+
+    /// Whether the source has a regular file at `path` with this ending.
+    pub(super) fn has_file(&self, path: &TreePath, end: &str) -> bool {
+        let mut name = self.source.join(path.as_os_str()).into_os_string();
+        name.push(end);
+        std::fs::symlink_metadata(name).is_ok_and(|meta| meta.is_file())
     }
 
     /// The content of a file below the size of a big one.

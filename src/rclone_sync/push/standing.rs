@@ -12,7 +12,7 @@ use crate::volume::EntryKind;
 
 use super::super::destination::Destination;
 use super::super::key::path_of_key;
-use super::super::layout::LINK_END;
+use super::super::layout::{CONTROL, LINK_END};
 use super::options::PushOptions;
 
 /// Permissions as `getfacl` writes them, beside the files.
@@ -51,6 +51,9 @@ impl Standing {
         let mut pages = places.data.list_objects("")?;
         while let Some(page) = places.block(pages.next())? {
             for object in page {
+                if is_control(&object.key) {
+                    continue;
+                }
                 let modified = object.modified;
                 let time = Timestamp { seconds: modified.timestamp(), nanos: modified.timestamp_subsec_nanos() };
                 objects.insert(object.key, (Stood { size: object.size, pin: object.pin, time }, false));
@@ -87,6 +90,13 @@ impl Standing {
         orphans.sort_unstable();
         orphans
     }
+}
+
+/// Whether this lies in the control area of a mirror: in ours, where the mirror is a whole bucket, or in that of another mirror below it.
+fn is_control(key: &str) -> bool {
+    let mut names = key.split('/');
+    names.any(|name| name.ends_with(CONTROL))
+        && matches!(names.next(), Some("root" | "roots" | "segments" | "blocks" | "packs" | "stage" | "push" | "probe"))
 }
 
 /// Whether a file of this key would be part of the push. Keys that no file has, such as those of directory markers, are left alone.

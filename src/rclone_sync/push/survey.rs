@@ -6,7 +6,7 @@ use std::iter::Peekable;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::catalog::{Entry, FileNode, LinkGroup, Node};
+use crate::catalog::{Entry, FileNode, LinkGroup, Node, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Event;
 use crate::path::TreePath;
@@ -14,12 +14,12 @@ use crate::volume::rules::RuleOptions;
 use crate::volume::{EntryKind, Found, Rules, Source, WalkItem, WalkOptions, walk};
 
 use super::super::tally::Tally;
-use super::compare::{Link, Side, Verdict, judge, key_for, object_key, same_description};
-use super::shared::Shared;
+use super::compare::{Link, Side, Verdict, group_of, judge, key_for, object_key, same_description};
+use super::shared::{PULL_STAGE, Shared};
 use super::standing::{Standing, There};
 
-/// What file systems keep for themselves at the top of a volume; rclone's movers leave it out, too.
-const LOST_AND_FOUND: &[u8] = b"lost+found";
+/// At the top of a source: what file systems keep for themselves (rclone's movers leave it out, too), and what a pull has not finished.
+const LEFT_OUT: [&[u8]; 2] = [b"lost+found", PULL_STAGE];
 
 /// Something to be done.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub(super) struct Difference {
     pub(super) gone: Option<String>,
     /// What is known of the object at the key of the new entry.
     pub(super) there: There,
+    /// The object of the old entry is not in the store any more.
+    pub(super) displaced: bool,
 }
 
 /// What is to be done at a path.
@@ -65,6 +67,7 @@ pub(super) struct Survey<'a> {
     solid: Option<TreePath>,
     /// Directories that the source has no more, but that hold what the filter leaves out: they stay, too.
     needed: &'a mut HashSet<TreePath>,
+    racy_from: Option<Timestamp>,
     tally: Tally,
     /// Entries of the source, its root aside.
     present: u64,
@@ -89,6 +92,7 @@ pub(super) fn survey(
     shared: &Shared<'_>,
     old: OldEntries,
     (standing, needed): (Option<&mut Standing>, &mut HashSet<TreePath>),
+    racy_from: Option<Timestamp>,
     hear: &mut Hear<'_>,
 ) -> Result<Seen> {
     let mut survey = Survey {
@@ -96,6 +100,7 @@ pub(super) fn survey(
         old: old.peekable(),
         standing,
         needed,
+        racy_from,
         solid: None,
         groups: HashMap::new(),
         shield: None,
@@ -170,10 +175,7 @@ impl Survey<'_> {
             self.needed.extend(std::iter::successors(old.path.parent(), TreePath::parent));
         }
         if shielded || left_out || old.path.is_root() || self.needed.contains(&old.path) {
-            if let (Some(standing), Some(key)) = (&mut self.standing, &gone) {
-                standing.keep(key);
-            }
-            return Ok(true);
+            return self.stays(old, gone.as_deref(), hear);
         }
         match &old.node {
             Node::Directory => self.tally.deleted_dirs += 1,
@@ -183,7 +185,20 @@ impl Survey<'_> {
             }
             _ => self.tally.deleted_files += 1,
         }
-        hear(Difference { what: What::Remove, old: Some(Box::new(old)), gone, there: There::AsNamed })
+        let there = There::AsNamed;
+        hear(Difference { what: What::Remove, old: Some(Box::new(old)), gone, there, displaced: false })
+    }
+
+    /// An entry that the source does not speak of any more, but that is not removed either; unless a push that was cut off has replaced what it
+    /// names: nobody could ever read it.
+    fn stays(&mut self, old: Entry, key: Option<&str>, hear: &mut Hear<'_>) -> Result<bool> {
+        let (there, displaced) = self.meet(key, Some(&old));
+        if !displaced {
+            return Ok(true);
+        }
+        let text = "the mirror has lost what it had of it, and the source cannot be asked";
+        self.shared.problem("push", &old.path.display(), &Error::new(ErrorKind::Changed, text));
+        hear(Difference { what: What::Remove, old: Some(Box::new(old)), gone: None, there, displaced })
     }
 
     fn found(&mut self, found: Found, hear: &mut Hear<'_>) -> Result<bool> {
@@ -205,9 +220,10 @@ impl Survey<'_> {
         let link = self.link_of(&found);
         let key = key_for(&found.path, found.stat.kind);
         let (there, displaced) = self.meet(key.as_deref(), old.as_ref());
-        let side = Side { stat: &found.stat, link, displaced };
+        let side = Side { stat: &found.stat, link, displaced, racy_from: self.racy_from };
         let Some(old) = old else {
-            return hear(Difference { what: Self::new_entry(found, link), old: None, gone: None, there });
+            let what = Self::new_entry(found, link);
+            return hear(Difference { what, old: None, gone: None, there, displaced });
         };
         let verdict = judge(&old, &side, self.shared.options);
         let gone = object_key(&old).filter(|old| key.as_ref() != Some(old));
@@ -216,17 +232,15 @@ impl Survey<'_> {
             Verdict::New => Self::new_entry(found, link),
             Verdict::Read => What::Read { kept: kept(&old), found, link },
             Verdict::Content => {
-                let same = same_description(&old, &side)
-                    && content_fits(&old, link)
+                let same = same_description(&old, &side, self.shared.options)
                     && (found.xattrs().0.as_ref() == old.meta.xattrs.as_ref());
                 if same {
                     return Ok(true);
                 }
-                self.tally.metadata_updates += 1;
                 What::Describe { kept: kept(&old), found, link }
             }
         };
-        hear(Difference { what, old: Some(Box::new(old)), gone, there })
+        hear(Difference { what, old: Some(Box::new(old)), gone, there, displaced })
     }
 
     fn new_entry(found: Found, link: Option<Link>) -> What {
@@ -253,7 +267,7 @@ impl Survey<'_> {
             return false;
         }
         let is_dir = found.stat.kind == EntryKind::Directory;
-        let reserved = path.as_bytes() == LOST_AND_FOUND || self.shared.is_reserved(path);
+        let reserved = LEFT_OUT.contains(&path.as_bytes()) || self.shared.is_reserved(path);
         let filter = &self.shared.options.filter;
         if reserved || (is_dir && !filter.may_descend(path)) {
             self.hidden = Some(path.clone());
@@ -271,8 +285,7 @@ impl Survey<'_> {
         let mut first = false;
         let group = *self.groups.entry((stat.device, stat.inode)).or_insert_with(|| {
             first = true;
-            let hash = blake3::hash(found.path.as_bytes());
-            LinkGroup { device: 0, inode: hash.as_bytes().first_chunk().map_or(0, |head| u64::from_le_bytes(*head)) }
+            group_of(&found.path)
         });
         Some(Link { group, first })
     }
@@ -291,16 +304,5 @@ fn kept(old: &Entry) -> Option<FileNode> {
     match &old.node {
         Node::File(file) => Some(file.clone()),
         _ => None,
-    }
-}
-
-/// Whether the old entry has content exactly if it must: the first name of a file does, the others do not.
-fn content_fits(old: &Entry, link: Option<Link>) -> bool {
-    use crate::catalog::Content;
-    match &old.node {
-        Node::File(file) if file.size > 0 => {
-            matches!(file.content, Content::Object(_)) == link.is_none_or(|link| link.first)
-        }
-        _ => true,
     }
 }
