@@ -65,3 +65,41 @@ impl Debug {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_waits_until_the_file_is_removed_or_it_is_told_to_stop() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        for told in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let debug = Debug { directory: dir.path().to_owned(), program: "/usr/bin/volvault".into() };
+            let (stop, marker) = (Stop::new(), dir.path().join(MARKER));
+            std::thread::scope(|scope| {
+                let out = Box::new(std::io::sink());
+                let waiting = scope.spawn(|| debug.wait(&["backup".to_owned()], out, (runtime.handle(), &stop)));
+                while !marker.exists() {
+                    assert!(!waiting.is_finished());
+                    std::thread::yield_now();
+                }
+                assert_eq!(std::fs::read_link(dir.path().join(COPY)).unwrap(), Path::new("/usr/bin/volvault"));
+                if told {
+                    stop.request();
+                } else {
+                    std::fs::remove_file(&marker).unwrap();
+                }
+                waiting.join().unwrap().unwrap();
+            });
+        }
+    }
+
+    #[test]
+    fn the_copy_in_tmp_works_although_debugging_is_asked_for() {
+        let asked: Environment = [("DEBUG_MOVER", "1")].into_iter().collect();
+        assert!(waits_for_debugging(Path::new("/mover-restic/entry.sh"), &asked));
+        assert!(!waits_for_debugging(Path::new("/tmp/entry.sh"), &asked));
+        assert!(!waits_for_debugging(Path::new("/mover-restic/entry.sh"), &Environment::default()));
+    }
+}

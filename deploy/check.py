@@ -1,0 +1,133 @@
+#!/usr/bin/env python3
+"""Checks the manifests of deploy/: Kubernetes' own kinds against their published schemas, strictly; VolSync's against the fields of its API (0.16); and,
+given the program, runs each container as its manifest says, with the Secret beside it: first what saves, then what restores.
+
+    deploy/check.py [BINARY]        needs: pip install -r deploy/requirements.txt
+"""
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import kubernetes_validate
+import yaml
+
+HERE = pathlib.Path(__file__).resolve().parent
+KUBERNETES = ["1.28", "1.32", "1.35", "1.37"]
+QUANTITY, TEXT, NUMBER, TRUTH, OBJECT, LIST = str, str, int, bool, dict, list
+
+VOLUME = {"copyMethod": TEXT, "capacity": QUANTITY, "storageClassName": TEXT, "accessModes": LIST, "volumeSnapshotClassName": TEXT}
+MOVER = {
+    "moverSecurityContext": OBJECT, "moverServiceAccount": TEXT, "moverPodLabels": OBJECT, "moverResources": OBJECT,
+    "moverAffinity": OBJECT, "moverVolumes": LIST,
+}
+CACHE = {"cacheCapacity": QUANTITY, "cacheStorageClassName": TEXT, "cacheAccessModes": LIST}
+COMMON = {**VOLUME, **MOVER, **CACHE, "repository": TEXT, "customCA": {"secretName": TEXT, "configMapName": TEXT, "key": TEXT}}
+RETAIN = {"hourly": NUMBER, "daily": NUMBER, "weekly": NUMBER, "monthly": NUMBER, "yearly": NUMBER, "within": TEXT, "last": TEXT}
+TRIGGER = {"schedule": TEXT, "manual": TEXT}
+FIELDS = {
+    "ReplicationSource": {
+        "sourcePVC": TEXT, "trigger": TRIGGER, "paused": TRUTH,
+        "restic": {**COMMON, "pruneIntervalDays": NUMBER, "retain": RETAIN, "unlock": TEXT},
+    },
+    "ReplicationDestination": {
+        "trigger": TRIGGER, "paused": TRUTH,
+        "restic": {**COMMON, "destinationPVC": TEXT, "cleanupTempPVC": TRUTH, "cleanupCachePVC": TRUTH, "previous": NUMBER,
+                   "restoreAsOf": TEXT, "enableFileDeletion": TRUTH},
+    },
+}
+# Values of the Helm chart that are set here.
+CHART = {"restic": {"repository": TEXT, "tag": TEXT, "image": TEXT}}
+
+
+def unknown(value, fields, path):
+    """What of `value` is not among `fields`."""
+    if not isinstance(fields, dict):
+        return [] if isinstance(value, fields) else [f"{path}: {value!r} is no {fields.__name__}"]
+    found = []
+    for name, inner in value.items():
+        if name not in fields:
+            found.append(f"{path}.{name}: no such field")
+        else:
+            found += unknown(inner, fields[name], f"{path}.{name}")
+    return found
+
+
+def check(document, where):
+    kind = document.get("kind")
+    if document.get("apiVersion") == "volsync.backube/v1alpha1" and kind in FIELDS:
+        shape = {"apiVersion": TEXT, "kind": TEXT, "metadata": OBJECT, "spec": FIELDS[kind]}
+        return unknown(document, shape, f"{where}: {kind}")
+    if kind is None:
+        return unknown(document, CHART, f"{where}: values")
+    found = []
+    for version in KUBERNETES:
+        try:
+            kubernetes_validate.validate(document, version, strict=True)
+        except kubernetes_validate.ValidationError as error:
+            found.append(f"{where}: {kind}, Kubernetes {version}: {'.'.join(map(str, error.path))}: {error.message}")
+    return found
+
+
+def documents():
+    for path in sorted(HERE.glob("*/*.yaml")):
+        for document in yaml.safe_load_all(path.read_text()):
+            yield path.relative_to(HERE), document
+
+
+def container(document):
+    """The only container of a job."""
+    spec = document["spec"]["jobTemplate"]["spec"] if document["kind"] == "CronJob" else document["spec"]
+    [one] = spec["template"]["spec"]["containers"]
+    return one
+
+
+def run(binary, found):
+    """Does what the jobs of deploy/kubernetes say, on directories in the place of the volume and the bucket."""
+    jobs = {d["metadata"]["name"]: container(d) for _, d in documents() if d.get("kind") in ("CronJob", "Job")}
+    [secret] = [d for p, d in documents() if d.get("kind") == "Secret" and p.parts[0] == "kubernetes"]
+    with tempfile.TemporaryDirectory() as work:
+        data = pathlib.Path(work, "data")
+        data.mkdir()
+        (data / "file").write_text("saved")
+        for name in ["app-backup", "app-prune", "app-restore"]:
+            job = jobs[name]
+            [source] = job["envFrom"]
+            assert source["secretRef"]["name"] == secret["metadata"]["name"], f"{name}: another Secret"
+            variables = {**secret["stringData"], **{e["name"]: e["value"] for e in job["env"]}}
+            assert variables["DATA_DIR"] == "/data", f"{name}: DATA_DIR is not where the volume is"
+            variables |= {"DATA_DIR": str(data), "RESTIC_REPOSITORY": str(pathlib.Path(work, "repository"))}
+            if name == "app-restore":
+                (data / "file").write_text("changed since")
+            ran = subprocess.run([binary, *job["args"]], env=variables, capture_output=True, text=True, check=False)
+            if ran.returncode != 0:
+                found.append(f"{name}: exit code {ran.returncode}: {ran.stdout}{ran.stderr}")
+        if (data / "file").read_text() != "saved":
+            found.append("app-restore: the file is not as it was saved")
+
+
+def refuses_what_is_wrong():
+    """The check itself: a mistyped field of each sort is found."""
+    source = {"apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationSource", "metadata": {}, "spec": {"restic": {"retian": {}}}}
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "x"}, "spec": {"template": {"spec": {"containers": [], "restartPolcy": "Never"}}}}
+    return [f"not found: {wrong}" for wrong in (source, job, {"restik": {}}) if not check(wrong, "wrong")]
+
+
+def main():
+    found, count = refuses_what_is_wrong(), 0
+    for where, document in documents():
+        found += check(document, where)
+        count += 1
+    if count < 8:
+        found.append(f"only {count} documents were found")
+    if len(sys.argv) > 1:
+        run(os.path.abspath(sys.argv[1]), found)
+    for line in found:
+        print(line)
+    print(f"{count} documents, {len(found)} mistakes")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
