@@ -3,6 +3,7 @@
 //! One generation at a time is published, by the swap of one small object, the root; a reader gets exactly one generation or an error, never a mix.
 //! This room never knows of repositories. Layout and protocol: `docs/mirror.md`.
 
+pub mod adopt;
 pub mod amounts;
 pub mod blocks;
 pub mod bwlimit;

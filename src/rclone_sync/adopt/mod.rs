@@ -1,0 +1,266 @@
+//! Makes the first generation of a prefix that rclone or other tools wrote, without storing a byte of it again: the objects are
+//! listed, each is read once for its hash, and the manifest is published beside them.
+//!
+//! What listings do not say comes from where it is: the time of a file from the object's metadata (a request each, unless the time
+//! of storing will do), owners, modes and ACLs from `permissions.facl` if the prefix has one. A push from the tree itself needs no
+//! adoption: it compares MD5 sums with the listing and sends what differs.
+//!
+//! Objects come in the order of their keys, which is not that of the catalogue: runs of them are sorted in memory, written to local
+//! files and merged. Order of writes: the manifest, the copy of the root in the history, the root. A run that is cut off before
+//! the root has changed nothing that anybody reads. No object of the prefix is written or deleted, so no claim is taken: a root that
+//! somebody else has published meanwhile is not replaced.
+
+mod object;
+mod runs;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use std::io::{BufReader, Write};
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use futures::stream::{self, StreamExt};
+
+use self::object::{Adopted, Reading};
+use self::runs::Runs;
+use super::destination::{Destination, Means};
+use super::facl::{FACL, Records};
+use super::layout::{ROOT, root_key};
+use super::manifest::store_segment;
+use super::root::{Flags, Pusher, Root, Totals};
+use super::segment::{SegmentWriter, Written};
+use crate::catalog::{Entry, Metadata, Node, Timestamp};
+use crate::error::{Attempt, Error, ErrorKind, Result};
+use crate::events::{Progress, Watch};
+use crate::path::TreePath;
+use crate::storage::{Attributes, Condition, ObjectInfo};
+
+/// Bytes of an object in memory at once, for each transfer.
+const PIECE: u64 = 8 << 20;
+
+/// Where the times of files come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Times {
+    /// From the metadata that rclone stores: one request more for each object.
+    Metadata,
+    /// The time at which the object was stored, as the listing has it.
+    Stored,
+}
+
+/// How a prefix is adopted.
+#[derive(Debug, Clone)]
+pub struct AdoptOptions {
+    /// What the run has from outside.
+    pub means: Means,
+    /// Where times come from.
+    pub times: Times,
+    /// Owner and group of what nothing else is said of.
+    pub owner: (u32, u32),
+    /// Objects read at once.
+    pub transfers: usize,
+}
+
+impl AdoptOptions {
+    /// The defaults: times as rclone stored them, everything belongs to root.
+    pub fn new(means: Means) -> Self {
+        Self { means, times: Times::Metadata, owner: (0, 0), transfers: 16 }
+    }
+}
+
+/// What was adopted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AdoptReport {
+    /// Entries of the generation, directories among them.
+    pub entries: u64,
+    /// Files.
+    pub files: u64,
+    /// Their bytes. All were read, and none stored.
+    pub bytes: u64,
+    /// Objects that are no part of it, told as problems: keys that no file can have, files below files, second objects of a path.
+    pub left_out: u64,
+    /// Whether owners, modes and ACLs came from `permissions.facl`.
+    pub facl: bool,
+}
+
+/// Publishes generation 1 of a mirror that has objects but no manifest.
+///
+/// # Errors
+/// `Invalid` for a mirror that has a manifest already, `Changed` when an object is written meanwhile, those of the store and of
+/// local files.
+pub fn adopt(mirror: &Destination, options: &AdoptOptions, watch: &Watch<'_>) -> Result<AdoptReport> {
+    let location = mirror.places.data.location();
+    Adoption { mirror, options, watch }.run().attempt(|| format!("adopt {location}"))
+}
+
+struct Adoption<'a> {
+    mirror: &'a Destination,
+    options: &'a AdoptOptions,
+    watch: &'a Watch<'a>,
+}
+
+impl Adoption<'_> {
+    fn run(&self) -> Result<AdoptReport> {
+        self.refuse_a_mirror()?;
+        let scratch = Scratch::make(&self.options.means)?;
+        let mut report = AdoptReport::default();
+        let permissions = self.permissions(&scratch)?;
+        report.facl = permissions.is_some();
+        let objects = self.objects(&scratch, &mut report)?;
+        let mut writer = SegmentWriter::create(&scratch.0.join("base"))?;
+        let directory = self.metadata(0o755, time_of(self.options.means.clock.now().to_utc()));
+        let mut tree = tree::Tree::new(directory, permissions);
+        if let Some(top) = tree.top()? {
+            writer.put(&top)?;
+        }
+        let mut doubles = objects.added();
+        for entry in objects.sorted()? {
+            self.refuse_to_go_on()?;
+            doubles = doubles.saturating_sub(1);
+            if let Err((path, why)) = tree.put(entry?, &mut |entry| writer.put(entry))? {
+                report.left_out += 1;
+                self.watch.problem("adopt", &path.display(), &why);
+            }
+        }
+        if doubles > 0 {
+            report.left_out += doubles;
+            let why = Error::invalid(format!("{doubles} objects mean a file that another object means, too"));
+            self.watch.problem("adopt", "files and links or markers of the same name", &why);
+        }
+        let written = writer.finish()?;
+        (report.entries, report.files, report.bytes) = (written.entries, written.files, written.bytes);
+        self.publish(&written, report.facl)?;
+        Ok(report)
+    }
+
+    fn refuse_a_mirror(&self) -> Result<()> {
+        let places = &self.mirror.places;
+        match places.block(places.control.info(ROOT))? {
+            None => Ok(()),
+            Some(_) => Err(Error::invalid("it is a mirror already, with a manifest of its own")
+                .with_hint("push to it or pull from it; nothing needs to be adopted")),
+        }
+    }
+
+    fn refuse_to_go_on(&self) -> Result<()> {
+        if self.watch.stop.requested() {
+            return Err(Error::new(ErrorKind::Interrupted, "stopped before anything was published"));
+        }
+        Ok(())
+    }
+
+    /// All objects, as entries in runs.
+    fn objects(&self, scratch: &Scratch, report: &mut AdoptReport) -> Result<Runs> {
+        let places = &self.mirror.places;
+        let reading = Reading { places, options: self.options, adoption: self };
+        let mut runs = Runs::new(scratch.0.join("objects"));
+        let mut pages = places.data.list_objects("")?;
+        while let Some(page) = places.block(pages.next())? {
+            let page: Vec<ObjectInfo> = page.into_iter().filter(|object| object.key != FACL).collect();
+            Progress::add(&self.watch.progress.files_total, page.len() as u64);
+            Progress::add(&self.watch.progress.bytes_total, page.iter().map(|object| object.size).sum());
+            let read =
+                stream::iter(page).map(|object| reading.adopt(object)).buffer_unordered(self.options.transfers.max(1));
+            let read: Vec<Result<Adopted>> = places.block(read.collect());
+            self.refuse_to_go_on()?;
+            for adopted in read {
+                match adopted? {
+                    Adopted::Entry(entry) => runs.add(*entry)?,
+                    Adopted::LeftOut { key, why } => {
+                        report.left_out += 1;
+                        self.watch.problem("adopt", &key, &why);
+                    }
+                }
+            }
+        }
+        Ok(runs)
+    }
+
+    /// What `permissions.facl` says, as directories with that metadata; none when there is no such object.
+    fn permissions(&self, scratch: &Scratch) -> Result<Option<runs::Sorted>> {
+        let places = &self.mirror.places;
+        let Some((info, _)) = places.block(places.data.info(FACL))? else { return Ok(None) };
+        let path = scratch.0.join(FACL);
+        let said = || format!("write {}", path.display());
+        let mut file = std::fs::File::create(&path).attempt(said)?;
+        let mut at = 0;
+        while at < info.size {
+            self.refuse_to_go_on()?;
+            let end = info.size.min(at + PIECE);
+            let piece = places.block(places.data.get_pinned(FACL, at..end, info.size, &info.pin))?;
+            file.write_all(&piece).attempt(said)?;
+            at = end;
+        }
+        let file = std::fs::File::open(&path).attempt(|| format!("read {}", path.display()))?;
+        let mut runs = Runs::new(scratch.0.join("permissions"));
+        for record in Records::new(BufReader::new(file)) {
+            let record = record?;
+            let mut meta = self.metadata(0, Timestamp::default());
+            record.apply(&mut meta);
+            runs.add(Entry { path: record.path, meta, node: Node::Directory, link: None })?;
+        }
+        runs.sorted().map(Some)
+    }
+
+    /// What an entry has before anything is said of it.
+    fn metadata(&self, mode: u16, mtime: Timestamp) -> Metadata {
+        let (uid, gid) = self.options.owner;
+        let xattrs = Vec::new().into();
+        Metadata { mode, uid, gid, user: None, group: None, mtime, ctime: mtime, inode: 0, xattrs }
+    }
+
+    /// See the module for the order.
+    fn publish(&self, written: &Written, facl: bool) -> Result<()> {
+        let (places, means) = (&self.mirror.places, &self.options.means);
+        store_segment(places, written)?;
+        let pusher = Pusher { id: means.id.clone(), host: means.host.clone(), program: means.program.clone() };
+        let totals = Totals { entries: written.entries, files: written.files, bytes: written.bytes };
+        let mut root = Root::first(written.at(1), pusher, means.clock.now().to_utc(), totals);
+        root.flags = Flags { facl, ..Flags::default() };
+        let text = Bytes::from(root.encode()?);
+        let json = Attributes { content_type: Some("application/json".to_owned()), ..Attributes::default() };
+        places.block(places.control.put_with(&root_key(1), text.clone(), &json, Condition::Any))?;
+        let json = Attributes { no_cache: true, ..json };
+        let swapped = places.block(places.control.put_with(ROOT, text.clone(), &json, Condition::New));
+        match swapped {
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                self.refuse_a_mirror()?;
+                places.block(places.control.put_with(ROOT, text, &json, Condition::Any)).map(drop)
+            }
+            Err(error) if error.kind() == ErrorKind::Changed => {
+                Err(Error::new(ErrorKind::Unavailable, "somebody else has published this mirror meanwhile")
+                    .with_source(error))
+            }
+            swapped => swapped.map(drop),
+        }
+    }
+}
+
+/// A point in time as entries have it.
+fn time_of(time: chrono::DateTime<chrono::Utc>) -> Timestamp {
+    Timestamp { seconds: time.timestamp(), nanos: time.timestamp_subsec_nanos().min(999_999_999) }
+}
+
+/// A directory of this run, gone with it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn make(means: &Means) -> Result<Self> {
+        let name = blake3::hash(means.id.as_bytes()).to_hex();
+        let path = means.scratch.join(format!("volvault-adopt-{}", name.get(..16).unwrap_or_default()));
+        std::fs::create_dir_all(&means.scratch).attempt(|| format!("make {}", means.scratch.display()))?;
+        // Made here and by nobody else: what others can foresee they can put links into.
+        std::fs::create_dir(&path).attempt(|| format!("make {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Best effort: it lies where temporary files do.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// An object that cannot be part of the tree, and why.
+type LeftOut = (TreePath, Error);
