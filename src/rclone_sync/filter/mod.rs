@@ -50,7 +50,7 @@ pub struct FilterOptions {
     pub exclude_if_present: Vec<String>,
     /// `--min-size`.
     pub min_size: Option<ByteSize>,
-    /// `--max-size`.
+    /// `--max-size`: files of exactly this size are left out, as rclone 1.75 does.
     pub max_size: Option<ByteSize>,
     /// `--max-age`, as the point in time that it means.
     pub modified_from: Option<Timestamp>,
@@ -151,7 +151,7 @@ impl Filter {
         }
         let ((least, most), (from, until)) = (self.size, self.modified);
         let in_range = least.is_none_or(|least| size >= least.bytes())
-            && most.is_none_or(|most| size <= most.bytes())
+            && most.is_none_or(|most| size < most.bytes())
             && from.is_none_or(|from| mtime >= from)
             && until.is_none_or(|until| mtime <= until);
         in_range
