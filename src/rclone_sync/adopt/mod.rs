@@ -26,7 +26,7 @@ use self::object::{Adopted, Reading};
 use self::runs::Runs;
 use super::destination::{Destination, Means};
 use super::facl::{FACL, Records};
-use super::layout::{ROOT, root_key};
+use super::layout::{PUSH, ROOT, root_key};
 use super::manifest::store_segment;
 use super::root::{Flags, Pusher, Root, Totals};
 use super::segment::{SegmentWriter, Written};
@@ -135,6 +135,10 @@ impl Adoption<'_> {
 
     fn refuse_a_mirror(&self) -> Result<()> {
         let places = &self.mirror.places;
+        if places.block(places.control.info(PUSH))?.is_some() {
+            return Err(Error::new(ErrorKind::Unavailable, "a push is under way there, or one was cut off")
+                .with_hint("let it end; if it was cut off, run it again: it adopts what is there by itself"));
+        }
         match places.block(places.control.info(ROOT))? {
             None => Ok(()),
             Some(_) => Err(Error::invalid("it is a mirror already, with a manifest of its own")
