@@ -14,7 +14,7 @@ pub use text::{in_minutes, parse_time, parse_time_to_its_end};
 pub trait Clock: Send + Sync + fmt::Debug {
     /// The time of day, with the machine's UTC offset.
     fn now(&self) -> DateTime<FixedOffset>;
-    /// Time since an arbitrary moment; never goes back.
+    /// Time since an arbitrary moment; never goes back, and goes on while the machine sleeps.
     fn elapsed(&self) -> Duration;
 }
 
@@ -23,16 +23,13 @@ pub type SharedClock = Arc<dyn Clock>;
 
 /// The machine's clock.
 #[derive(Debug)]
-pub struct SystemClock {
-    start: std::time::Instant,
-}
+pub struct SystemClock;
 
 impl SystemClock {
     /// The machine's clock.
     #[expect(clippy::new_ret_no_self, reason = "a clock is always used shared")]
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
     pub fn new() -> SharedClock {
-        Arc::new(Self { start: std::time::Instant::now() })
+        Arc::new(Self)
     }
 }
 
@@ -43,7 +40,10 @@ impl Clock for SystemClock {
     }
 
     fn elapsed(&self) -> Duration {
-        self.start.elapsed()
+        // Not `Instant`, whose clock stands still while the machine sleeps: whoever wakes up has to see that others went on.
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let since_start = |seconds, nanoseconds| Some(Duration::new(seconds, u32::try_from(nanoseconds).ok()?));
+        u64::try_from(time.tv_sec).ok().and_then(|seconds| since_start(seconds, time.tv_nsec)).unwrap_or_default()
     }
 }
 

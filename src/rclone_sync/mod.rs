@@ -7,6 +7,7 @@ pub mod adopt;
 pub mod amounts;
 pub mod blocks;
 pub mod bwlimit;
+pub mod claim;
 mod destination;
 pub mod diff;
 pub mod facl;

@@ -118,9 +118,13 @@ impl Files {
             let walked = blocking(move || files.walk(&folder, &|found| sender.blocking_send(Ok(found)).is_ok())).await;
             walked.err().map(Err)
         };
-        let listed = stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
-        let end = stream::once(tokio::spawn(walk)).filter_map(async |ended| ended.unwrap_or(None));
-        listed.chain(end).boxed()
+        // Spawned at the first poll: whoever only makes the listing may have no runtime.
+        let begin = async {
+            let walking = tokio::spawn(walk);
+            let listed = stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
+            listed.chain(stream::once(walking).filter_map(async |ended| ended.unwrap_or(None)))
+        };
+        stream::once(begin).flatten().boxed()
     }
 
     fn walk(&self, folder: &str, tell: &dyn Fn(ObjectInfo) -> bool) -> Result<()> {

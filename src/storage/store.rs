@@ -112,6 +112,24 @@ impl Store {
         Self::govern(connected, location, limits)
     }
 
+    /// The same place with requests that wait for no others, and not for bandwidth: for the few small ones whose time matters.
+    #[must_use]
+    pub fn in_own_lane(&self, patience: Patience) -> Self {
+        let shared = &self.governor.shared;
+        let lane = Shared {
+            patience: Arc::new(patience),
+            budget: Arc::new(Budget::new()),
+            counters: Arc::clone(&shared.counters),
+            flight: Flight::new(2, 2),
+            bandwidth: Bandwidth::new(None, None),
+            ordered: shared.ordered,
+            batch: shared.batch,
+            storage_class: shared.storage_class.clone(),
+        };
+        let governor = Governor { inner: Arc::clone(&self.governor.inner), shared: Arc::new(lane) };
+        Self { objects: Arc::new(governor.clone()), governor, ..self.clone() }
+    }
+
     fn govern(connected: Connected, location: Location, limits: Limits) -> Self {
         let shared = Shared {
             patience: Arc::new(limits.patience),

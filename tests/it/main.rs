@@ -14,6 +14,7 @@ mod generated;
 mod golden;
 mod governor;
 mod keys;
+mod mirror_claim;
 mod mirror_pull;
 mod mirror_push;
 mod mirror_store;
