@@ -1,4 +1,4 @@
-"""The catalogue: leaf pages, inner pages and chunk lists, section 9 of docs/format.md. No I/O here."""
+"""The catalogue: leaf pages, inner pages and chunk lists, section 9 of docs/format.md, and the objects that section 4 of docs/mirror.md adds. No I/O here."""
 
 from dataclasses import dataclass, field
 
@@ -6,6 +6,17 @@ from wire import Cursor
 
 DIRECTORY, FILE, SYMLINK, FIFO, CHARACTER, BLOCK = range(6)
 KINDS = "d-lpcb"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The object of a mirror that holds a file."""
+    hash: bytes
+    etag: bytes
+    version: bytes
+    pack: tuple                 # (name, offset)
+    staged: bool
+    blocks: bool
 
 
 @dataclass
@@ -31,6 +42,7 @@ class Entry:
     device: tuple = None
     extents: list = None        # (start, length)
     cut_short: bool = False
+    object: Stored = None       # only in mirrors
     unknown: list = field(default_factory=list)
 
     def stored(self):
@@ -57,8 +69,8 @@ def item(table, at, what):
     return table[number]
 
 
-def leaf_page(data, name):
-    """The entries of a leaf page."""
+def leaf_page(data, name, mirror=False):
+    """The entries of a leaf page, of a repository or of a mirror."""
     at = Cursor(data, name)
     if at.u8() != 1:
         at.fail("not a leaf page")
@@ -67,7 +79,7 @@ def leaf_page(data, name):
     sets = [[(at.text(), at.text()) for _ in range(at.count(2))] for _ in range(at.count(1))]
     entries, before = [], b""
     for n in range(at.count(1)):
-        entry = record(at.part(f"record {n}"), before, blobs, names, sets)
+        entry = record(at.part(f"record {n}"), before, (blobs, names, sets), mirror)
         if entries and order(before) >= order(entry.path):
             at.fail(f"{entry.path!r} stands after {before!r}")
         entries.append(entry)
@@ -76,7 +88,8 @@ def leaf_page(data, name):
     return entries
 
 
-def record(at, before, blobs, names, sets):
+def record(at, before, tables, mirror):
+    blobs, names, sets = tables
     shared = at.varint()
     if shared > len(before):
         at.fail("more bytes shared than the path before has")
@@ -96,6 +109,8 @@ def record(at, before, blobs, names, sets):
         if tag <= last:
             at.fail("the fields are not in order")
         last = tag
+        if tag in ((2, 3, 4) if mirror else (16,)):
+            at.fail(f"field {tag} in a {'mirror' if mirror else 'repository'}")
         read_field(entry, tag, at.part(f"field {tag}"), blobs)
     return entry
 
@@ -124,10 +139,22 @@ def read_field(entry, tag, at, blobs):
             end += gap + length
     elif tag == 9:
         entry.cut_short = at.u8() == 1
+    elif tag == 16:
+        entry.object = stored_object(at)
     else:
         entry.unknown.append(tag)
         return
     at.end()
+
+
+def stored_object(at):
+    digest, flags = at.take(32), at.u8()
+    if flags & ~31 or flags & 3 == 3:
+        at.fail(f"flags {flags:#x} of an object")
+    etag = b'"' + at.take(16).hex().encode() + b'"' if flags & 16 else at.text()
+    version = at.text() if flags & 8 else None
+    pack = (at.take(32).hex(), at.varint()) if flags & 3 == 2 else None
+    return Stored(digest, etag, version, pack, flags & 3 == 1, bool(flags & 4))
 
 
 def many(at, read):

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Vectors worked out by hand from docs/format.md; needs no repository. Prints one line a test, exit code 1 on a fault."""
 
+import os
 import sys
 import traceback
 
@@ -9,6 +10,7 @@ from blake3 import blake3
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 import catalogue
+import mirror
 from packs import Filter, Pack, padded_length
 from sealed import CONFIG, DATA, Credential, Keys, header_head, open_slot, open_small, slot_name
 from wire import Cursor, FormatError
@@ -169,9 +171,62 @@ def filters():
     assert not Filter(plain[:24] + prints, "filter").may_hold(b"\xff" * 8)
 
 
+def mirror_keys():
+    for path, key in [(b"a/b c", "a/b c"), (b"a\xffb", "a\u201bFFb"), (b"\xe4\xbd", "\u201bE4\u201bBD"), ("a\uff0fb".encode(), "a\u201b\uff0fb"),
+                      ("\uff0e/\uff0e\uff0e".encode(), "\u201b\uff0e/\u201b\uff0e\u201b\uff0e"), ("\u201bFF".encode(), "\u201b\u201bFF")]:
+        assert mirror.key_of(path) == key, (path, mirror.key_of(path))
+
+
+def a_segment():
+    """One removed path and one file, put together by the page's rules."""
+    stored = "aa" * 32 + "1e" + "bc" * 16 + "02" + b"v1".hex() + "dd" * 32 + "ac02"     # in a pack, with blocks, version and an MD5 as ETag
+    record = bytes.fromhex("0001" + b"b".hex() + "01" "8003" "0000" "0000" "0000" "0000" "00" "00" "010107" + "10" + f"{len(stored) // 2:02x}" + stored)
+    page = bytes.fromhex("01" "00" "00" "00" "01") + bytes([len(record)]) + record
+    raw = bytes.fromhex("01" "00" "01" + b"a".hex()) + page
+
+    def frame(raw):
+        packed = zstandard.ZstdCompressor().compress(raw)
+        return len(packed).to_bytes(4, "little") + len(raw).to_bytes(4, "little") + packed
+
+    data = b"vvmirr1\n" + frame(raw)
+    table = bytes([1, 1, 1]) + bytes([len(data) - 16]) + b"\x02\x01a"
+    data += bytes(8)
+    data += frame(table) + len(data).to_bytes(8, "little") + b"vvmirrE\n"
+    return data, {"hash": blake3(data).hexdigest(), "size": len(data), "entries": 1, "removed": 1}
+
+
+def mirror_segments():
+    data, named = a_segment()
+    (gone, nothing), (path, entry) = mirror.segment(data, named, "segment")
+    assert (gone, nothing, path, entry.size, entry.object.etag) == (b"a", None, b"b", 7, b'"' + b"bc" * 16 + b'"')
+    assert (entry.object.version, entry.object.pack, entry.object.blocks) == (b"v1", ("dd" * 32, 300), True)
+    for at in range(len(data)):
+        for wrong in (data[:at], data[:at] + bytes([data[at] ^ 1]) + data[at + 1:]):
+            assert refused(mirror.segment, wrong, named, "segment"), f"byte {at}"
+
+
+def golden_mirror():
+    golden = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../golden")
+    found = mirror.Mirror(f"{golden}/mirror-v1/data")
+    with open(f"{golden}/mirror-v1.txt", encoding="ascii") as file:
+        assert mirror.listing(found) == file.read()
+    entries = found.entries(found.root())
+    assert found.check_contents(entries) == sum(entry.kind == catalogue.FILE for entry in entries) - 1    # one is too big to be frozen
+    (big,) = [entry for entry in entries if entry.object and entry.object.blocks]
+    content = blake3((6).to_bytes(8, "little")).digest(length=big.size)
+    assert blake3(content).digest() == big.object.hash
+    digest = big.object.hash.hex()
+    average, listed = mirror.block_list(found.read(f"blocks/{digest[:2]}/{digest}"), big.size, "blocks")
+    assert mirror.blocks(content, average) == listed
+    newest = found.root()
+    for delta, older in zip(newest["history"] + newest["deltas"], (1, 2, 3)):
+        assert delta["onto"] == mirror.content_id(found.root(f"roots/{older:012}"))
+
+
 def main():
     failed = 0
-    for test in (varints, zigzags, keys, paddings, packs, small_objects, slots, leaf_pages, inner_pages, orders, filters):
+    for test in (varints, zigzags, keys, paddings, packs, small_objects, slots, leaf_pages, inner_pages, orders, filters,
+                 mirror_keys, mirror_segments, golden_mirror):
         try:
             test()
             print(f"ok     {test.__name__}")
