@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::repo::{BlobWriter, Session, Snapshot, Status};
 
 use super::assemble::Outcome;
-use super::options::{BackupOptions, BackupReport};
+use super::options::{BackupOptions, BackupReport, Skip};
 use super::parent::Parent;
 
 /// What was saved, and how.
@@ -50,9 +50,13 @@ pub(super) fn finish(
         session.end("empty");
         return Err(Error::invalid("there is nothing to save: the snapshot would be empty"));
     }
-    let unchanged = status == Status::Complete
-        && options.skip_if_unchanged
-        && parent.only_root().is_some_and(|old| same_pages(old, &root));
+    let may_skip = match options.skip {
+        Skip::Never => false,
+        Skip::Failing => outcome.problems > 0,
+        Skip::Unchanged => true,
+    };
+    let unchanged =
+        status == Status::Complete && may_skip && parent.only_root().is_some_and(|old| same_pages(old, &root));
     if options.dry_run || unchanged {
         session.end("skipped");
         return Ok(answer);

@@ -16,7 +16,7 @@ mod read;
 mod seal;
 mod stream;
 
-pub use options::{BackupOptions, BackupReport, ParentChoice};
+pub use options::{BackupOptions, BackupReport, ParentChoice, Skip};
 pub use stream::{Stream, run_stream};
 
 use chrono::{DateTime, FixedOffset};

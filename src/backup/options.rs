@@ -22,9 +22,20 @@ pub enum ParentChoice {
     Snapshot(String),
 }
 
+/// When a run writes no snapshot because nothing differs from its parent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Skip {
+    /// Never: a snapshot also says when the volume was looked at.
+    #[default]
+    Never,
+    /// When files could not be read: whoever runs a failed job again and again would get a snapshot each time.
+    Failing,
+    /// Always.
+    Unchanged,
+}
+
 /// What to save and how.
 #[derive(Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an independent switch of the command line")]
 pub struct BackupOptions {
     /// What to save.
     pub sources: Vec<Source>,
@@ -50,8 +61,8 @@ pub struct BackupOptions {
     pub read_rate: Option<ByteSize>,
     /// Do everything but store.
     pub dry_run: bool,
-    /// Write no snapshot when nothing differs from the parent.
-    pub skip_if_unchanged: bool,
+    /// When to write no snapshot although all was done.
+    pub skip: Skip,
 }
 
 /// Room in a snapshot for the texts that it is given. Besides them it has the root of its catalogue and the names of sparse bundles, 400 KiB

@@ -65,6 +65,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environm
     }
     if let Command::Mover(args) = &cli.command {
         let MoverKind::Restic { actions } = &args.kind;
+        if arguments.iter().skip(1).any(|word| word.as_encoded_bytes().starts_with(b"-")) {
+            let error = crate::Error::invalid("`volvault mover` takes no options")
+                .with_hint("the environment says everything: see `volvault mover --help`");
+            return exit::report(&Console::of_process(early), &error);
+        }
         return movers::restic(actions, Demands::Needed, environment, clock);
     }
     let settings = match Settings::new(&cli.global, environment) {

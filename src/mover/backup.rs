@@ -9,7 +9,7 @@ use super::content::{self, LOST_AND_FOUND};
 use super::failure::Failure;
 use super::job::STRICT;
 use super::run::{Flow, Run};
-use crate::backup::{self, BackupOptions, BackupReport, ParentChoice};
+use crate::backup::{self, BackupOptions, BackupReport, ParentChoice, Skip};
 use crate::clock::in_minutes;
 use crate::error::Result;
 use crate::repo::{Repository, Status, Summary};
@@ -71,7 +71,7 @@ impl Run<'_> {
             ignore_inode: saving.ignore_inode,
             read_rate: saving.read_rate,
             dry_run: false,
-            skip_if_unchanged: false,
+            skip: Skip::Failing,
         })
     }
 
@@ -94,9 +94,10 @@ impl Run<'_> {
         self.log.say(&format!("Added to the repository: {added} ({stored} stored)"));
         let (files, bytes) = (summary.total_files_processed, ByteSize(summary.total_bytes_processed));
         self.log.say(&format!("processed {files} files, {bytes} in {}{}", in_minutes(took), self.requests()));
-        if let Some(id) = report.snapshot {
-            let partial = if report.status == Status::Partial { "partial " } else { "" };
-            self.log.say(&format!("{partial}snapshot {} of {} saved", id.short(), self.job.host));
-        }
+        let Some(id) = report.snapshot else {
+            return self.log.say("no snapshot was made: it would hold what the parent holds");
+        };
+        let partial = if report.status == Status::Partial { "partial " } else { "" };
+        self.log.say(&format!("{partial}snapshot {} of {} saved", id.short(), self.job.host));
     }
 }

@@ -127,7 +127,7 @@ fn skip_if_unchanged_writes_no_snapshot_and_a_dry_run_writes_nothing() {
     assert!(report.snapshot.is_none() && report.summary.data_added > 0);
     assert_eq!(vault.objects_listed(), before);
     backup(&repo, &options_for(dir.path())).unwrap();
-    let skip = backup::BackupOptions { skip_if_unchanged: true, ..options_for(dir.path()) };
+    let skip = backup::BackupOptions { skip: backup::Skip::Unchanged, ..options_for(dir.path()) };
     assert!(backup(&repo, &skip).unwrap().snapshot.is_none());
     write(dir.path(), "new", b"new");
     assert!(backup(&repo, &skip).unwrap().snapshot.is_some());

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use crate::support::nobody::NOBODY;
 use crate::support::s3::{CA_FILE, S3Server, S3ServerThread};
 use crate::support::vault::on_disk;
+use crate::support::web::Proxy;
 use pod::{KEY, Pod, filtered};
 
 /// What the operator keeps of a first run (`internal/controller/mover/restic/logfilter_test.go`).
@@ -230,6 +231,10 @@ fn the_command_does_the_same_without_variables_that_mean_nothing() {
     let mut pod = filled();
     pod.unset("PRIVILEGED_MOVER");
     pod.unset("RESTIC_CACHE_DIR");
+    let mut with_option = std::process::Command::new(env!("CARGO_BIN_EXE_volvault"));
+    with_option.args(["mover", "-r", "/elsewhere", "restic", "backup"]);
+    pod.surround(&mut with_option);
+    assert_eq!(with_option.status().unwrap().code(), Some(1), "an option would mean nothing");
     let log = pod.look(&["mover", "restic", "backup", "prune"]);
     assert!(
         log.contains("snapshot ") && log.trim_end().lines().last().unwrap().starts_with("Restic completed"),
@@ -271,6 +276,24 @@ fn a_custom_authority_is_trusted_beside_the_systems() {
     pod.empty();
     pod.done(&["restore"]);
     assert_eq!(pod.read("a").as_deref(), Some("first"));
+}
+
+/// The operator hands its own proxy on.
+#[test]
+fn a_proxy_is_used_and_passed_by_for_hosts_that_are_excepted() {
+    let s3 = S3ServerThread::start();
+    let address = s3.server.endpoint.trim_start_matches("http://").to_owned();
+    let proxy = Proxy::start([("s3.volvault.test:80", &*address), ("s3.volvault.test", &*address)]);
+    let mut pod = Pod::on(&s3.server, "bucket", "app");
+    pod.write("a", "first");
+    pod.set("HTTP_PROXY", &proxy.endpoint);
+    pod.set("http_proxy", &proxy.endpoint);
+    pod.set("NO_PROXY", "127.0.0.1");
+    pod.done(&["backup"]);
+    assert_eq!(proxy.passed(), Vec::<String>::new());
+    pod.set("RESTIC_REPOSITORY", "s3:http://s3.volvault.test/bucket/app");
+    pod.done(&["backup"]).assert_says("^using parent snapshot");
+    assert!(!proxy.passed().is_empty());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::backup::{self, BackupOptions, BackupReport, Stream};
+use crate::backup::{self, BackupOptions, BackupReport, Skip, Stream};
 use crate::cli::App;
 use crate::cli::args::BackupArgs;
 use crate::cli::exit::Outcome;
@@ -80,7 +80,7 @@ fn options(settings: &BackupSettings, sources: Vec<Source>, rules: RuleOptions) 
         ignore_inode: settings.ignore_inode,
         read_rate: None,
         dry_run: settings.dry_run,
-        skip_if_unchanged: settings.skip_if_unchanged,
+        skip: if settings.skip_if_unchanged { Skip::Unchanged } else { Skip::Never },
     })
 }
 

@@ -61,6 +61,27 @@ fn a_pod_that_is_told_to_stop_leaves_a_partial_snapshot_and_nothing_to_unlock() 
     assert_eq!(content(crate::support::vault::on_disk(&data)), content(saved));
 }
 
+/// A node is lost, a pod is killed for its memory: there is no last word.
+#[test]
+fn after_a_pod_was_killed_the_next_one_needs_nothing() {
+    let mut pod = Pod::new();
+    for n in 0..40u64 {
+        crate::command::write(&pod.data().join(format!("{n:02}")), &noise(100_000, n));
+    }
+    pod.set("RCLONE_VOLVAULT_READ_RATE", "400k");
+    let log = pod.at("log");
+    for _ in 0..2 {
+        let mut child = pod.start(&["backup"], &log);
+        pause(Duration::from_secs(3));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    pod.unset("RCLONE_VOLVAULT_READ_RATE");
+    pod.done(&["backup", "prune"]);
+    pod.look(&["check", "--read-data"]);
+    assert_eq!(pod.snapshots().len(), 1);
+}
+
 #[test]
 fn files_that_cannot_be_read_are_named_and_fail_the_job_after_the_rest_was_saved() {
     let mut pod = Pod::new();
@@ -76,6 +97,8 @@ fn files_that_cannot_be_read_are_named_and_fail_the_job_after_the_rest_was_saved
     ran.assert_says("^ERROR: 1 file could not be read and saved; nothing was forgotten$");
     assert!(ran.kept.contains("moverSecurityContext"), "the way out is kept: {}", ran.kept);
     assert_eq!(pod.snapshots().len(), 2);
+    assert_eq!(pod.run(&["backup", "prune"]).code, 3, "the operator tries again");
+    assert_eq!(pod.snapshots().len(), 2, "which makes no snapshot each time");
     assert!(!ran.log.contains("=== Starting prune ==="), "a failed action is the last one");
 }
 

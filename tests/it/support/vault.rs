@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use tokio::runtime::Runtime;
-use volvault::backup::{self, BackupOptions, BackupReport, ParentChoice};
+use volvault::backup::{self, BackupOptions, BackupReport, ParentChoice, Skip};
 use volvault::catalog::{Content, Entry, Extent, Node};
 use volvault::clock::SystemClock;
 use volvault::events::{Event, Observer, Progress, Stop, Watch};
@@ -111,7 +111,7 @@ pub(crate) fn options_for(dir: &Path) -> BackupOptions {
         ignore_inode: false,
         read_rate: None,
         dry_run: false,
-        skip_if_unchanged: false,
+        skip: Skip::Never,
     }
 }
 
