@@ -23,7 +23,7 @@ use clap::Parser;
 use tokio::runtime::{Handle, Runtime};
 
 use args::{Cli, Command, MoverKind};
-use exit::Outcome;
+use exit::{Codes, Outcome};
 use output::Console;
 use settings::{OutputSettings, Settings};
 use signals::Signals;
@@ -61,20 +61,25 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environm
     if matches!(cli.command, Command::Version) {
         let console = Console::of_process(early);
         commands::version::run(&console);
-        return console.finish().map_or_else(|error| exit::report(&console, &error), |()| 0);
+        return console.finish().map_or_else(|error| exit::report(&console, &error, Codes::Restic), |()| 0);
     }
     if let Command::Mover(args) = &cli.command {
         let MoverKind::Restic { actions } = &args.kind;
         if arguments.iter().skip(1).any(|word| word.as_encoded_bytes().starts_with(b"-")) {
             let error = crate::Error::invalid("`volvault mover` takes no options")
                 .with_hint("the environment says everything: see `volvault mover --help`");
-            return exit::report(&Console::of_process(early), &error);
+            return exit::report(&Console::of_process(early), &error, Codes::Restic);
         }
         return movers::restic(actions, Demands::Needed, environment, clock);
     }
-    let settings = match Settings::new(&cli.global, environment) {
+    let codes = Codes::of(&cli.command);
+    let settings = match codes {
+        Codes::Restic => Settings::new(&cli.global, environment),
+        Codes::Rclone => Settings::without_repository(&cli.global, environment),
+    };
+    let settings = match settings {
         Ok(settings) => settings,
-        Err(error) => return exit::report(&Console::of_process(early), &error),
+        Err(error) => return exit::report(&Console::of_process(early), &error, codes),
     };
     let console = Console::of_process(settings.output);
     let result = execute(&cli.command, &settings, &console, (environment, clock));
@@ -85,7 +90,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environm
         }
         Err(error) => {
             console.flush();
-            exit::report(&console, &error)
+            exit::report(&console, &error, codes)
         }
     }
 }
@@ -137,6 +142,7 @@ fn dispatch(app: &App<'_>, command: &Command) -> Result<Outcome> {
         Command::Key(args) => commands::key::run(app, args),
         Command::Cat(args) => commands::cat::run(app, args),
         Command::Repo(args) => commands::repo::run(app, args),
+        Command::Mirror(args) => commands::mirror::run(app, args),
         // Both were dealt with before there were settings.
         Command::Mover(_) => Ok(Outcome::Complete),
         Command::Version => {
@@ -166,11 +172,12 @@ fn refuse(error: &clap::Error, arguments: &[OsString]) -> u8 {
         let _ = error.print();
         return 0;
     }
+    let codes = Codes::of_words(arguments);
     if arguments.iter().any(|word| word == "--json") {
         let console = Console::of_process(OutputSettings { json: true, ..OutputSettings::default() });
         let text = error.to_string();
-        return exit::report(&console, &crate::Error::invalid(text.trim_start_matches("error: ").trim_end()));
+        return exit::report(&console, &crate::Error::invalid(text.trim_start_matches("error: ").trim_end()), codes);
     }
     let _ = error.print();
-    exit::FAILURE
+    codes.of_usage()
 }

@@ -55,7 +55,7 @@ impl App<'_> {
                     }
                 }
             }
-            Place::Default(_) | Place::Given(_) | Place::File(_) => self.open_with(limits),
+            Place::Default(_) | Place::Given(_) | Place::File(_) | Place::Nowhere => self.open_with(limits),
         }
     }
 
@@ -103,6 +103,7 @@ impl App<'_> {
         match &self.settings.place {
             Place::Given(location) => Ok(location.clone()),
             Place::Default(place) => Ok(Location::Local(place.repository.clone())),
+            Place::Nowhere => Err(Error::bug("a command without a repository asks for it")),
             Place::File(path) => {
                 let said = || format!("read the repository's location from {}", shown(path));
                 let text = std::fs::read_to_string(path).attempt(said)?;

@@ -10,10 +10,13 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::output::json::mirror::MirrorStatus;
 use super::output::json::{BackupItem, BackupStatus, ItemError, Message, PlainError, RestoreItem, RestoreStatus};
-use super::output::{Console, Overlay, text};
+use super::output::{Console, Overlay, mirror, text};
 use crate::clock::{Clock, in_minutes};
 use crate::events::{Action, Event, Observer, Progress, Stop, Watch};
+use crate::path::escape;
+use crate::rclone_sync::Tally;
 use crate::size::ByteSize;
 
 mod pace;
@@ -31,6 +34,13 @@ pub(crate) enum Kind {
     Check,
     /// A prune.
     Prune,
+    /// A push or a pull of a mirror.
+    Mirror {
+        /// Whether nothing is written.
+        dry_run: bool,
+        /// How often the statistics are printed where there is no bar; `None` for never.
+        every: Option<Duration>,
+    },
 }
 
 /// How a run is shown, and how often.
@@ -82,6 +92,7 @@ fn style(console: &Console, kind: Kind, terminal: bool) -> Style {
         _ if settings.json && matches!(kind, Kind::Check | Kind::Prune) => Style::Nothing,
         _ if settings.json => Style::Json(asked.unwrap_or(OFTEN)),
         _ if terminal => Style::Bar(asked.unwrap_or(OFTEN)),
+        _ if let Kind::Mirror { every, .. } = kind => every.map_or(Style::Nothing, Style::Lines),
         _ => Style::Lines(asked.unwrap_or(SELDOM)),
     }
 }
@@ -135,6 +146,7 @@ impl Ticker<'_> {
             match &bar {
                 Some(bar) => show(bar, &sentence(self.kind, &counts, elapsed, &pace), &counts),
                 None if matches!(self.style, Style::Json(_)) => self.status(&counts, elapsed, &pace),
+                None if matches!(self.kind, Kind::Mirror { .. }) => self.console.warn(&block(&counts, elapsed)),
                 None => self.console.warn(&sentence(self.kind, &counts, elapsed, &pace)),
             }
         }
@@ -175,9 +187,32 @@ impl Ticker<'_> {
                 total_bytes: counts.bytes_total,
                 bytes_restored: counts.bytes_done,
             }),
+            Kind::Mirror { .. } => self.console.json(&MirrorStatus {
+                message_type: "status",
+                seconds_elapsed: elapsed.as_secs(),
+                percent_done,
+                total_transfers: counts.files_total,
+                transfers: counts.files_done,
+                total_bytes: counts.bytes_total,
+                bytes: counts.bytes_done,
+                error_count: counts.errors,
+            }),
             Kind::Check | Kind::Prune => {}
         }
     }
+}
+
+/// rclone's statistics, as far as they are known while a run goes on.
+fn block(counts: &Counts, elapsed: Duration) -> String {
+    let tally = Tally {
+        transfers: counts.files_done,
+        transfers_total: counts.files_total,
+        bytes: counts.bytes_done,
+        bytes_total: counts.bytes_total,
+        errors: counts.errors,
+        ..Tally::default()
+    };
+    mirror::stats(&tally, elapsed, mirror::ErrorNote::Retry)
 }
 
 fn show(bar: &ProgressBar, sentence: &str, counts: &Counts) {
@@ -189,7 +224,7 @@ fn show(bar: &ProgressBar, sentence: &str, counts: &Counts) {
 /// `[0:10] 42.31%  1234 files 2.345 GiB, total 2000 files 5.543 GiB, 0 errors, 45.200 MiB/s ETA 0:13`
 fn sentence(kind: Kind, counts: &Counts, elapsed: Duration, pace: &Pace) -> String {
     let things = match kind {
-        Kind::Backup => "files",
+        Kind::Backup | Kind::Mirror { .. } => "files",
         Kind::Restore => "files/dirs",
         Kind::Check | Kind::Prune => "objects",
     };
@@ -250,6 +285,12 @@ impl Observer for Listener<'_> {
                 }
             }
             Event::Item { action, path, size } if settings.json => self.item_json(*action, &json_path(path), *size),
+            Event::Item { path, .. } if path.is_root() && matches!(self.kind, Kind::Mirror { .. }) => {}
+            Event::Item { action, path, size } if let Kind::Mirror { dry_run, .. } = self.kind => {
+                let level = if *action == Action::Unchanged { 2 } else { 1 };
+                let happened = mirror::happened(*action, *size, dry_run);
+                self.console.detail(level, &format!("{}: {happened}", escape(path.as_bytes())));
+            }
             Event::Item { action, path, size } => {
                 let size = if *size > 0 { format!(" ({})", ByteSize(*size)) } else { String::new() };
                 self.console.detail(2, &format!("{:<9} {}{size}", word(*action), path.display()));
@@ -258,7 +299,8 @@ impl Observer for Listener<'_> {
     }
 
     fn wants_items(&self) -> bool {
-        self.console.settings().verbosity >= 2
+        let least = if matches!(self.kind, Kind::Mirror { .. }) { 1 } else { 2 };
+        self.console.settings().verbosity >= least
     }
 }
 
@@ -299,7 +341,9 @@ impl Listener<'_> {
                 metadata_size_in_repo: 0,
                 total_files: 0,
             }),
-            Kind::Restore => self.console.json(&RestoreItem { message_type: "verbose_status", action, item, size }),
+            Kind::Restore | Kind::Mirror { .. } => {
+                self.console.json(&RestoreItem { message_type: "verbose_status", action, item, size });
+            }
             Kind::Check | Kind::Prune => {}
         }
     }

@@ -42,8 +42,7 @@ pub fn root(places: &Places, generation: Option<u64>) -> Result<Root> {
         Ok(text) => Root::decode(&text).attempt(|| format!("read the root of the mirror at {location}"))?,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return Err(Error::new(ErrorKind::NotFound, format!("there is no mirror at {location}"))
-                .with_hint("make one with `volvault mirror push`, or with `volvault mirror adopt` from what another tool wrote")
-                .with_source(error));
+                .with_hint("make one with `volvault mirror push`"));
         }
         Err(error) => return Err(error),
     };

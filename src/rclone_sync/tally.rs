@@ -1,5 +1,7 @@
 //! What a run moved, compared and removed: the numbers behind rclone's block of statistics.
 
+use std::ops::AddAssign;
+
 /// Counts of one run; push has one for each destination.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -33,4 +35,24 @@ pub struct Tally {
     pub metadata_updates: u64,
     /// Files that could not be moved.
     pub errors: u64,
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.transfers += other.transfers;
+        self.transfers_total += other.transfers_total;
+        self.bytes += other.bytes;
+        self.bytes_total += other.bytes_total;
+        self.checks += other.checks;
+        self.checks_total += other.checks_total;
+        self.listed += other.listed;
+        self.deleted_files += other.deleted_files;
+        self.deleted_dirs += other.deleted_dirs;
+        self.deleted_bytes += other.deleted_bytes;
+        self.renamed += other.renamed;
+        self.server_side_copies += other.server_side_copies;
+        self.server_side_copy_bytes += other.server_side_copy_bytes;
+        self.metadata_updates += other.metadata_updates;
+        self.errors += other.errors;
+    }
 }

@@ -49,8 +49,9 @@ impl Mirror {
         manifest::store_segment(&places, &written).unwrap();
         let blocks = blocks_key(&ObjectHash::new(*blake3::hash(b"first").as_bytes()));
         runtime.block_on(places.control.put(&blocks, b"list".as_slice().into())).unwrap();
+        let totals = Totals { entries: written.entries, files: written.files, bytes: written.bytes };
         let time = "2026-11-20T17:00:00Z".parse().unwrap();
-        let root = Root::first(written.at(1), Pusher::default(), time, Totals::default());
+        let root = Root::first(written.at(1), Pusher::default(), time, totals);
         let text: bytes::Bytes = root.encode().unwrap().into();
         for key in [ROOT.to_owned(), root_key(1)] {
             runtime.block_on(places.control.put(&key, text.clone())).unwrap();

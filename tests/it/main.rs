@@ -15,6 +15,7 @@ mod golden;
 mod governor;
 mod keys;
 mod mirror_claim;
+mod mirror_command;
 mod mirror_golden;
 mod mirror_pull;
 mod mirror_push;

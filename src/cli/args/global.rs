@@ -38,8 +38,9 @@ pub struct GlobalArgs {
     #[arg(long, global = true, help_heading = OUTPUT)]
     pub json: bool,
     /// At the end, print how many requests the store was sent, by kind
-    #[arg(long, global = true, help_heading = OUTPUT)]
-    pub stats: bool,
+    // As text and not as a switch, because `mirror` takes a value with it, as rclone does.
+    #[arg(long, global = true, num_args = 0, default_missing_value = "", help_heading = OUTPUT)]
+    pub stats: Option<String>,
 
     /// Compress new data: auto, off, fastest, better or max [env: .._COMPRESSION] [default: auto]
     #[arg(long, global = true, value_name = "MODE", help_heading = REPOSITORY)]

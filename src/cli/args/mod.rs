@@ -8,6 +8,7 @@ mod copy;
 mod forget;
 mod global;
 mod look;
+mod mirror;
 mod mover;
 mod prune;
 mod repair;
@@ -23,6 +24,10 @@ pub use copy::CopyArgs;
 pub use forget::ForgetArgs;
 pub use global::GlobalArgs;
 pub use look::{FilterArgs, LsArgs, SnapshotsArgs};
+pub use mirror::{
+    AcceptedArgs, GenerationsArgs, MirrorArgs, MirrorCommand, MirrorDiffArgs, MirrorFilterArgs, MirrorLsArgs, PullArgs,
+    PushArgs, RemoteArgs, TransferArgs, VerifyArgs,
+};
 pub use mover::{MoverArgs, MoverKind};
 pub use prune::{PruneArgs, PruneOptionArgs};
 pub use repair::{ApplyArgs, RepairArgs, RepairCommand};
@@ -32,7 +37,7 @@ pub use upkeep::{CacheArgs, CountArg, StatsArgs, TagArgs, UnlockArgs};
 /// The text below the help of the whole command.
 const AFTER_HELP: &str = "\
 Exit status: 0 success; 1 failure; 3 backup: some files could not be read, the snapshot was made without them; forget: some snapshots were not removed; \
-10 there is no repository; 12 wrong password or key; 130 interrupted.
+10 there is no repository; 12 wrong password or key; 130 interrupted. `mirror` has rclone's, see there.
 
 Every option NAME that restic reads from RESTIC_NAME is also read from VOLVAULT_NAME; options come first, then VOLVAULT_*, \
 then RESTIC_*. Without -r a repository below $XDG_DATA_HOME/volvault is used and, for init and backup, made.";
@@ -92,6 +97,8 @@ pub enum Command {
     Cat(CatArgs),
     /// Look at the place where a repository lies, or is to lie
     Repo(RepoArgs),
+    /// Publish a directory as plain files in many stores, and pull it to many machines
+    Mirror(Box<MirrorArgs>),
     /// Do one unattended job that the environment describes, as in a pod of Kubernetes
     Mover(MoverArgs),
     /// Accepted for restic's sake: there are no locks
@@ -254,6 +261,7 @@ mod tests {
                 "key",
                 "cat",
                 "repo",
+                "mirror",
                 "mover",
                 "unlock",
                 "cache",
@@ -281,6 +289,7 @@ mod tests {
                 "  key        Manage the passwords and keys that open the repository",
                 "  cat        Print an internal record of the repository as JSON",
                 "  repo       Look at the place where a repository lies, or is to lie",
+                "  mirror     Publish a directory as plain files in many stores, and pull it to many machines",
                 "  mover      Do one unattended job that the environment describes, as in a pod of Kubernetes",
                 "  unlock     Accepted for restic's sake: there are no locks",
                 "  cache      Accepted for restic's sake: there is no cache",
@@ -327,6 +336,17 @@ mod tests {
             "ls latest /etc --recursive -l",
             "--no-lock --retry-lock 5m --no-cache --cache-dir /cache --cacert ca.pem --insecure-tls -o s3.region=x cat config",
             "--limit-upload 100 --limit-download 200 --pack-size 32 --compression max --no-extra-verify --key-hint x -p f init",
+            "mirror push /data s3:http://minio:9000/b/p remote:b/p /mnt/nas --checksum --max-delete 10 --transfers 10 -n",
+            "mirror push /data d --quorum 1 -x --filter -*.tmp -f +*.c --exclude-from f --bwlimit 10M:off --stats 1m -v",
+            "mirror push --links -M --create-empty-src-dirs --fast-list --retries 5 /data d",
+            "mirror pull s3://b/p /data --generation 7 --backup-dir /old --stats=10s --wait 2m --state-dir s",
+            "mirror pull s3://b/p /data --trust-target --strict --allow-empty --max-delete -1 -u -c --delete-excluded",
+            "mirror verify a --read",
+            "mirror ls a dir --generation 3 -l",
+            "mirror diff a /data --include *.c",
+            "mirror diff a --from 3 --to 4",
+            "mirror generations a",
+            "backup --stats site",
             "version --json",
         ] {
             let words: Vec<&str> = line.split(' ').collect();
@@ -350,6 +370,10 @@ mod tests {
             "repair --from x index",
             "tag --set a --add b",
             "backup --frobnicate x",
+            "backup --stats=1m x",
+            "mirror push /data",
+            "mirror pull a b --checksum --size-only",
+            "mirror diff a /data --from 3",
         ] {
             let words: Vec<&str> = line.split(' ').collect();
             assert!(parse(&words).is_err(), "{line}");

@@ -113,7 +113,7 @@ fn print(app: &App<'_>, args: &LsArgs, of: (&Session<'_>, &Snapshot), view: &Vie
 }
 
 /// `-rw-r--r--     0     0   1234 2024-03-01 10:00:00 /path -> target`
-fn long(entry: &Entry, path: &TreePath, human_readable: bool) -> String {
+pub(super) fn long(entry: &Entry, path: &TreePath, human_readable: bool) -> String {
     let size = match &entry.node {
         Node::File(file) => file.size,
         Node::Directory | Node::Symlink { .. } | Node::Fifo | Node::CharDevice { .. } | Node::BlockDevice { .. } => 0,
@@ -130,7 +130,7 @@ fn long(entry: &Entry, path: &TreePath, human_readable: bool) -> String {
     format!("{permissions} {:5} {:5} {size:>6} {time} {}{target}", meta.uid, meta.gid, path.display())
 }
 
-fn node(entry: &Entry, path: &TreePath) -> Messaged<NodeInfo> {
+pub(super) fn node(entry: &Entry, path: &TreePath) -> Messaged<NodeInfo> {
     let meta = &entry.meta;
     let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let value = NodeInfo {

@@ -10,6 +10,7 @@ pub(super) mod forget;
 pub(super) mod init;
 pub(super) mod key;
 pub(super) mod ls;
+pub(super) mod mirror;
 pub(super) mod prune;
 pub(super) mod repair;
 pub(super) mod repo;

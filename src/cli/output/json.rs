@@ -3,6 +3,7 @@
 //! Members that restic does not have (`status` of a snapshot, `requests`) come last and are left out when there is
 //! nothing to say.
 
+pub(crate) mod mirror;
 mod prune;
 
 use serde::Serialize;

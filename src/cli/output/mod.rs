@@ -1,6 +1,7 @@
 //! What the user sees: results on standard output, everything else on standard error.
 
 pub(crate) mod json;
+pub(crate) mod mirror;
 pub(crate) mod snapshots;
 pub(crate) mod table;
 pub(crate) mod text;

@@ -8,6 +8,7 @@ mod check;
 mod credential;
 mod find;
 mod forget;
+mod mirror;
 mod prune;
 mod restore;
 
@@ -29,6 +30,7 @@ pub(crate) use check::read_data;
 pub(crate) use credential::CredentialSource;
 pub(crate) use find::{Chosen, Latest, choose, filter};
 pub(crate) use forget::forget_options;
+pub(crate) use mirror::{FilterSettings, RemoteSettings, TransferSettings, count, duration, switch};
 pub(crate) use prune::prune_options;
 pub(crate) use restore::{RestoreSettings, Wanted};
 
@@ -41,6 +43,8 @@ pub(crate) enum Place {
     File(PathBuf),
     /// Nothing was given: below the user's data directory.
     Default(DefaultPlace),
+    /// The command has nothing to do with repositories.
+    Nowhere,
 }
 
 /// The repository that is used when none was named, and the key made for it.
@@ -107,6 +111,22 @@ impl Settings {
             output: output(args, environment)?,
         })
     }
+
+    /// The settings of a command that has nothing to do with repositories: what is said of one is not looked at.
+    ///
+    /// # Errors
+    /// `Invalid` for a value that makes no sense.
+    pub(crate) fn without_repository(args: &GlobalArgs, environment: &Environment) -> Result<Self> {
+        Ok(Self {
+            place: Place::Nowhere,
+            credential: CredentialSource::Unset,
+            store: store(args, environment)?,
+            compression: Compression::Auto,
+            pack_size: None,
+            extra_verify: true,
+            output: output(args, environment)?,
+        })
+    }
 }
 
 fn output(args: &GlobalArgs, environment: &Environment) -> Result<OutputSettings> {
@@ -120,7 +140,7 @@ fn output(args: &GlobalArgs, environment: &Environment) -> Result<OutputSettings
         quiet: args.quiet,
         verbosity: args.verbose,
         updates_per_second,
-        stats: args.stats,
+        stats: args.stats.is_some(),
     })
 }
 

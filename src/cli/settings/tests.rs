@@ -20,6 +20,7 @@ fn shown(place: &Place) -> String {
         Place::Given(location) => location.to_string(),
         Place::File(path) => format!("in {}", path.display()),
         Place::Default(place) => format!("default {} {}", place.repository.display(), place.key.display()),
+        Place::Nowhere => "nowhere".to_owned(),
     }
 }
 
@@ -51,6 +52,8 @@ fn without_a_home_there_is_no_default_repository() {
     let cli = Cli::try_parse_from(["volvault", "version"]).unwrap();
     let error = Settings::new(&cli.global, &Environment::default()).unwrap_err();
     assert!(error.hint().unwrap().contains("VOLVAULT_REPOSITORY"));
+    let settings = Settings::without_repository(&cli.global, &Environment::default()).unwrap();
+    assert_eq!(shown(&settings.place), "nowhere");
 }
 
 #[test]

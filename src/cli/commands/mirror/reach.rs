@@ -1,0 +1,121 @@
+//! From the words for a mirror to its stores.
+
+use std::ffi::OsStr;
+use std::time::Duration;
+
+use crate::cli::App;
+use crate::cli::settings::RemoteSettings;
+use crate::environment::host_name;
+use crate::error::{Attempt, Error, Result};
+use crate::path::escape;
+use crate::rclone_sync::bwlimit::Timetable;
+use crate::rclone_sync::{Destination, Means, Places};
+use crate::storage::{Bandwidth, Location, StoreOptions};
+
+/// What a run calls itself in the mirrors that it writes.
+const PROGRAM: &str = concat!("volvault ", env!("CARGO_PKG_VERSION"));
+
+/// A timetable is written in minutes.
+const TABLE_READ_EVERY: Duration = Duration::from_secs(15);
+
+/// Finds mirrors by their names.
+pub(super) struct Reach<'a> {
+    app: &'a App<'a>,
+    settings: &'a RemoteSettings,
+    /// How stores are reached unless a remote says otherwise.
+    store: StoreOptions,
+}
+
+impl<'a> Reach<'a> {
+    /// As the settings say.
+    ///
+    /// # Errors
+    /// None yet.
+    pub(super) fn new(app: &'a App<'a>, settings: &'a RemoteSettings) -> Result<Self> {
+        Self::limited(app, settings, None)
+    }
+
+    /// The same; all stores together keep to the bandwidth that rclone's `--bwlimit` describes.
+    ///
+    /// # Errors
+    /// The same, and `Invalid` for what describes none.
+    pub(super) fn limited(app: &'a App<'a>, settings: &'a RemoteSettings, bwlimit: Option<&str>) -> Result<Self> {
+        let mut store = app.settings.store.clone();
+        store.bandwidth = bwlimit.map(|text| bandwidth(app, text)).transpose()?;
+        Ok(Self { app, settings, store })
+    }
+
+    /// Where a location is, and how it is reached.
+    ///
+    /// # Errors
+    /// `Invalid` for what is none.
+    pub(super) fn locate(&self, text: &OsStr) -> Result<(Location, StoreOptions)> {
+        let Some(words) = text.to_str() else { return Ok((Location::Local(text.into()), self.store.clone())) };
+        if words.trim().is_empty() {
+            return Err(Error::invalid("a location is empty"));
+        }
+        let location: Location = words.parse()?;
+        Ok((location, self.store.clone()))
+    }
+
+    /// The mirror there. No request is made.
+    pub(super) fn places(&self, text: &OsStr) -> Result<Places> {
+        let (location, options) = self.locate(text)?;
+        // What is remembered of a directory must not depend on where a run was started.
+        let location = match location {
+            Location::Local(path) => {
+                Location::Local(std::path::absolute(&path).attempt(|| format!("find {}", path.display()))?)
+            }
+            other @ (Location::S3 { .. } | Location::Gcs { .. } | Location::Azure { .. } | Location::Memory) => other,
+        };
+        self.connect(&location, &options)
+    }
+
+    /// The mirror there, for a run.
+    pub(super) fn destination(&self, text: &OsStr) -> Result<Destination> {
+        let places = self.places(text)?;
+        let name = escape(text.as_encoded_bytes());
+        Ok(Destination { name, places, state: self.settings.state.clone() })
+    }
+
+    /// Both stores of a mirror.
+    pub(super) fn connect(&self, location: &Location, options: &StoreOptions) -> Result<Places> {
+        let connected = Places::connect(location, options, self.app.clock.clone());
+        self.app.runtime.block_on(connected).attempt(|| format!("reach the mirror at {location}"))
+    }
+}
+
+/// A limit that changes as the timetable says, until the program ends.
+fn bandwidth(app: &App<'_>, text: &str) -> Result<Bandwidth> {
+    let table = text.parse::<Timetable>().attempt(|| format!("option --bwlimit {text:?}"))?;
+    let constant = table.is_constant();
+    let clock = app.clock.clone();
+    let rates = move || table.rates_at(clock.now().naive_local());
+    let now = rates();
+    let bandwidth = Bandwidth::new(now.up, now.down);
+    if constant {
+        return Ok(bandwidth);
+    }
+    let changing = bandwidth.clone();
+    app.runtime.spawn(async move {
+        loop {
+            tokio::time::sleep(TABLE_READ_EVERY).await;
+            let now = rates();
+            changing.set(now.up, now.down);
+        }
+    });
+    Ok(bandwidth)
+}
+
+/// What every run has from outside.
+pub(super) fn means(app: &App<'_>) -> Result<Means> {
+    let mut id = [0u8; 16];
+    getrandom::fill(&mut id).map_err(|error| Error::bug("get random bytes").with_source(error.to_string()))?;
+    Ok(Means {
+        clock: app.clock.clone(),
+        host: host_name(),
+        program: PROGRAM.to_owned(),
+        id: hex::encode(id),
+        scratch: std::env::temp_dir(),
+    })
+}
