@@ -45,5 +45,5 @@ pub use stat::{EntryKind, Stat};
 pub use target::{Made, Replace, Target};
 pub use target_file::TargetFile;
 pub use target_look::TargetReader;
-pub use target_stage::TargetLock;
+pub use target_stage::{DirHandle, TargetLock};
 pub use walk::{AHEAD_MAX, WalkItem, WalkOptions, walk};

@@ -1,13 +1,14 @@
 //! What a staged change of a [`Target`] needs besides making and removing: one writer at a time, moves out of the tree,
 //! directories that go only when they are empty, content that stays on the disk.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FlockOperation};
 use rustix::io::Errno;
 
-use super::resolve::os;
-use super::stat::stat_at;
+use super::resolve::{PASS, open_beneath, os, proc_path};
+use super::stat::{Stat, stat_at, stat_fd};
 use super::target::Target;
 use super::target_file::TargetFile;
 use super::target_look::TargetReader;
@@ -21,7 +22,28 @@ const PIECE: usize = 256 << 10;
 #[derive(Debug)]
 pub struct TargetLock(#[expect(dead_code, reason = "held open: closing it gives the lock back")] Option<OwnedFd>);
 
+/// An open directory, and a path by which programs that want one reach it, whatever is moved or replaced meanwhile.
+#[derive(Debug)]
+pub struct DirHandle(OwnedFd);
+
+impl DirHandle {
+    /// Where a file of the directory is found as long as this lives. Needs `/proc`.
+    pub fn path(&self, name: &str) -> PathBuf {
+        Path::new(&proc_path(self.0.as_fd())).join(name)
+    }
+
+    /// What the directory is.
+    pub fn stat(&self) -> Result<Stat> {
+        os(stat_fd(self.0.as_fd()), || "stat an open directory".to_owned())
+    }
+}
+
 impl Target {
+    /// Opens a directory of the target, to reach files in it by path.
+    pub fn dir_handle(&self, path: &TreePath) -> Result<DirHandle> {
+        os(open_beneath(self.handle(), path.as_bytes(), PASS), || self.sentence("open directory", path)).map(DirHandle)
+    }
+
     /// Takes the lock of the directory itself; `None` when another process has it. Where the file system has no locks (some
     /// network file systems have none for directories) nothing is locked.
     pub fn lock(&self) -> Result<Option<TargetLock>> {

@@ -20,6 +20,7 @@ mod mirror_golden;
 mod mirror_pull;
 mod mirror_push;
 mod mirror_store;
+mod mirror_torture;
 mod mover_restic;
 mod probe;
 mod protocol;

@@ -4,14 +4,13 @@
 //! Order: directories and everything in them, each file in one step; then, if nothing failed, what is removed; then the metadata of
 //! directories, which all of that changes, the deepest first; then the disk. The root is last, after the stage in it is gone.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use crate::catalog::{Entry, LinkGroup, Node};
+use crate::catalog::{Entry, Joined, LinkGroup, Node, merge_join};
 use crate::error::{Error, Result};
 use crate::path::TreePath;
 use crate::volume::{EntryKind, Target};
 
-use super::super::Merge;
 use super::super::segment::Change;
 use super::context::Pull;
 use super::stage::{FETCH, HEADS, Plan, SET, Stage};
@@ -32,26 +31,48 @@ pub(super) struct Apply<'p, 'a> {
     pub(super) stage: Stage<'p>,
     pub(super) backup: Option<Target>,
     /// The first names of groups that get names; none where it failed. The path, and about 50 bytes for each.
-    heads: HashMap<LinkGroup, Option<TreePath>>,
+    heads: HashMap<LinkGroup, Head>,
+    /// Paths at which a directory makes room: they have to wait. About 100 bytes for each.
+    later: HashSet<TreePath>,
+    is_late: bool,
+    removes: bool,
     number: u64,
     pub(super) drifted: u64,
+}
+
+/// The first name of an inode that gets names.
+#[derive(Debug, Clone)]
+enum Head {
+    At(TreePath),
+    Failed,
+    /// It has to wait, and its names with it.
+    Later,
 }
 
 /// Carries out `plan`.
 pub(super) fn apply(pull: &Pull<'_>, stage: Stage<'_>, plan: &Plan) -> Result<Applied> {
     let backup = plan.backup.as_deref().map(|path| Target::open(path, true)).transpose()?;
     let (target, heads) = (pull.target()?, HashMap::new());
-    let mut apply = Apply { pull, target, stage, backup, heads, number: 0, drifted: 0 };
+    let mut apply = Apply {
+        pull,
+        target,
+        stage,
+        backup,
+        heads,
+        later: HashSet::new(),
+        is_late: false,
+        removes: plan.removes,
+        number: 0,
+        drifted: 0,
+    };
     apply.find_heads(plan)?;
-    let layers = [(SET, &plan.set), (FETCH, &plan.fetch)];
-    let layers = layers.map(|(name, segment)| stage.read(name, segment));
-    for change in Merge::of(layers.into_iter().collect::<Result<_>>()?) {
-        pull.check()?;
-        if let Change::Put(entry) = change? {
-            apply.put(&entry)?;
-        }
+    apply.put_all(plan)?;
+    if !apply.later.is_empty() {
+        // What takes the place of a directory with content: a removal, which comes after everything else.
+        apply.is_late = true;
+        apply.put_all(plan)?;
     }
-    if plan.removes && pull.counts.problems() == 0 && apply.drifted == 0 {
+    if apply.may_remove() {
         apply.remove_all(plan)?;
     }
     let root = apply.leave_directories(plan)?;
@@ -65,33 +86,72 @@ impl Apply<'_, '_> {
             if let Change::Put(entry) = change?
                 && let Some(group) = entry.link
             {
-                self.heads.insert(group, Some(entry.path));
+                self.heads.insert(group, Head::At(entry.path));
             }
         }
         Ok(())
     }
 
-    fn put(&mut self, entry: &Entry) -> Result<()> {
-        let done = match (&entry.node, entry.link) {
-            (Node::Directory, _) => self.make_directory(&entry.path),
-            (_, None) => self.install(entry),
-            (_, Some(group)) => match self.heads.get(&group) {
-                Some(Some(head)) if *head != entry.path => {
-                    let head = head.clone();
-                    self.link(&head, entry)
-                }
-                Some(None) => Err(Error::corrupt("the file that this is another name of could not be made")),
-                Some(Some(_)) | None => {
-                    let done = self.install(entry);
-                    self.heads.insert(group, done.is_ok().then(|| entry.path.clone()));
-                    done
-                }
-            },
-        };
-        match done {
-            Ok(()) => Ok(()),
-            Err(error) => self.pull.problem(&entry.path, error),
+    fn put_all(&mut self, plan: &Plan) -> Result<()> {
+        let (set, fetch) = (self.stage.read(SET, &plan.set)?, self.stage.read(FETCH, &plan.fetch)?);
+        for joined in merge_join(set, fetch) {
+            self.pull.check()?;
+            let (change, staged) = match joined? {
+                Joined::Left(change) => (change, false),
+                Joined::Right(change) => (change, true),
+                Joined::Both(..) => return Err(Error::bug("the plan has a path twice")),
+            };
+            if let Change::Put(entry) = change
+                && self.is_due(&entry)?
+                && let Err(error) = self.put(&entry, staged)
+            {
+                self.pull.problem(&entry.path, error)?;
+            }
         }
+        Ok(())
+    }
+
+    /// Whether an entry is to be put in this pass over the plan.
+    fn is_due(&mut self, entry: &Entry) -> Result<bool> {
+        if self.is_late {
+            return Ok(self.later.contains(&entry.path));
+        }
+        if matches!(entry.node, Node::Directory) {
+            return Ok(true);
+        }
+        let waits = matches!(entry.link.and_then(|group| self.heads.get(&group)), Some(Head::Later));
+        let stands = self.target.stat(&entry.path)?;
+        if waits || stands.is_some_and(|stat| stat.kind == EntryKind::Directory) {
+            self.later.insert(entry.path.clone());
+            if let Some(group) = entry.link {
+                self.heads.entry(group).or_insert(Head::Later);
+            }
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    fn put(&mut self, entry: &Entry, staged: bool) -> Result<()> {
+        let group = match (&entry.node, entry.link) {
+            (Node::Directory, _) => return self.make_directory(&entry.path),
+            (_, None) => return self.install(entry, staged),
+            (_, Some(group)) => group,
+        };
+        match self.heads.get(&group).cloned() {
+            Some(Head::At(head)) if head != entry.path => self.link(&head, entry),
+            Some(Head::Failed) => Err(Error::corrupt("the file that this is another name of could not be made")),
+            Some(Head::At(_) | Head::Later) | None => {
+                let done = self.install(entry, staged);
+                let head = if done.is_ok() { Head::At(entry.path.clone()) } else { Head::Failed };
+                self.heads.insert(group, head);
+                done
+            }
+        }
+    }
+
+    /// Whether anything may be removed: everything else has succeeded.
+    pub(super) fn may_remove(&self) -> bool {
+        self.removes && self.pull.counts.problems() == 0 && self.drifted == 0
     }
 
     fn make_directory(&mut self, path: &TreePath) -> Result<()> {

@@ -28,17 +28,26 @@ pub(super) struct Fetch<'f, 'a> {
     pub(super) stage: Stage<'f>,
     /// A permit for each byte.
     pub(super) room: Arc<Semaphore>,
+    /// Held by whoever has the block lists of a file in memory.
+    pub(super) lists: Mutex<()>,
     number: AtomicU64,
     changed: AtomicU64,
     halted: AtomicBool,
     failure: Mutex<Option<Error>>,
+    /// The first file that cannot be had.
+    failed: Mutex<Option<Error>>,
 }
+
+/// Files of a pack that are asked for together, at most.
+const BATCH_MAX: usize = 1024;
 
 /// How a fetch ended.
 #[derive(Debug)]
 pub(super) enum Fetched {
-    /// Everything is in the stage, but for what was reported.
+    /// Everything is in the stage.
     All,
+    /// Some files cannot be had; each was reported. The target is not touched: it would be a mixture.
+    Failed(Error),
     /// Objects are not those of the generation any more. What is staged stays.
     Changed(Error),
 }
@@ -49,10 +58,12 @@ pub(super) fn fetch(pull: &Pull<'_>, stage: Stage<'_>, plan: &Plan) -> Result<Fe
         pull,
         stage,
         room: Arc::new(Semaphore::new(usize::try_from(IN_FLIGHT).unwrap_or(usize::MAX))),
+        lists: Mutex::default(),
         number: AtomicU64::new(0),
         changed: AtomicU64::new(0),
         halted: AtomicBool::new(false),
         failure: Mutex::default(),
+        failed: Mutex::default(),
     };
     let threads = pull.options.transfers.clamp(1, 256);
     let (sender, receiver) = bounded(2 * threads);
@@ -72,34 +83,52 @@ pub(super) fn fetch(pull: &Pull<'_>, stage: Stage<'_>, plan: &Plan) -> Result<Fe
 }
 
 impl Fetch<'_, '_> {
-    fn feed(&self, plan: &Plan, sender: &Sender<Entry>) -> Result<()> {
+    fn feed(&self, plan: &Plan, sender: &Sender<Vec<Entry>>) -> Result<()> {
+        // The threads take what is queued until the queue is closed, so that nobody waits for ever.
+        let send = |batch: Vec<Entry>| {
+            if batch.is_empty() {
+                return Ok(());
+            }
+            sender.send(batch).map_err(|_| Error::bug("nobody fetches any more"))
+        };
+        let mut batch = Vec::new();
         for change in self.stage.read(FETCH, &plan.fetch)? {
             self.pull.check()?;
             if self.is_over() {
                 return Ok(());
             }
-            if let Change::Put(entry) = change? {
-                // The threads take what is queued until the queue is closed, so that nobody waits for ever.
-                sender.send(*entry).map_err(|_| Error::bug("nobody fetches any more"))?;
+            let Change::Put(entry) = change? else { continue };
+            if batch.len() >= BATCH_MAX || !content::goes_with(&batch, &entry) {
+                send(std::mem::take(&mut batch))?;
             }
+            batch.push(*entry);
         }
-        Ok(())
+        send(batch)
     }
 
-    fn work(&self, queue: &Receiver<Entry>) {
-        for entry in queue {
+    fn work(&self, queue: &Receiver<Vec<Entry>>) {
+        for batch in queue {
             if self.is_over() {
                 continue;
             }
-            match content::bring(self, &entry) {
+            let brought = match batch.as_slice() {
+                [entry] => content::bring(self, entry),
+                several => content::bring_packed(self, several),
+            };
+            match brought {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::Changed => {
                     self.changed.fetch_add(1, Ordering::SeqCst);
                     self.keep(error);
                 }
                 Err(error) => {
-                    if let Err(error) = self.pull.problem(&entry.path, error) {
-                        self.halt(error);
+                    let failed = error.repeat();
+                    let path = batch.first().map(|entry| entry.path.clone()).unwrap_or_default();
+                    match self.pull.problem(&path, error) {
+                        Ok(()) => {
+                            self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failed);
+                        }
+                        Err(error) => self.halt(error),
                     }
                 }
             }
@@ -126,7 +155,10 @@ impl Fetch<'_, '_> {
         match self.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) if halted => Err(error),
             Some(error) => Ok(Fetched::Changed(error)),
-            None => Ok(Fetched::All),
+            None => Ok(match self.failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+                Some(error) => Fetched::Failed(error),
+                None => Fetched::All,
+            }),
         }
     }
 

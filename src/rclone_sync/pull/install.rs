@@ -11,12 +11,13 @@ use super::stage::Stage;
 use super::verdict::{holds, object_of};
 
 impl Apply<'_, '_> {
-    /// Makes sure that `entry`, which is no directory and the first name of its inode, stands at its path.
-    pub(super) fn install(&mut self, entry: &Entry) -> Result<()> {
+    /// Makes sure that `entry`, which is no directory and the first name of its inode, stands at its path. Only with `staged` its
+    /// content comes from the stage: what else may lie there is of no plan.
+    pub(super) fn install(&mut self, entry: &Entry, staged: bool) -> Result<()> {
         let stat = self.target.stat(&entry.path)?;
         if let Some(object) = object_of(entry) {
             let place = Stage::content(entry, object)?;
-            if let Some(staged) = self.target.stat(&place)? {
+            if let Some(staged) = self.target.stat(&place)?.filter(|_| staged) {
                 self.pull.set_metadata(&place, &entry.meta, &staged)?;
                 return self.take_place(&place, entry, stat.as_ref());
             }
@@ -104,6 +105,10 @@ impl Apply<'_, '_> {
     /// What stands at `path` is about to be replaced. A file gets another name where replaced files go; a directory, which nothing
     /// replaces in one step, is moved there, or into the stage.
     pub(super) fn keep_old(&mut self, path: &TreePath, old: &Stat) -> Result<()> {
+        if old.kind == EntryKind::Directory && !self.may_remove() {
+            let text = format!("{path} is a directory that would be removed, and other entries failed");
+            return Err(Error::new(ErrorKind::Refused, text).with_hint("see the other problems first"));
+        }
         match &self.backup {
             Some(backup) => {
                 self.make_parents(path)?;

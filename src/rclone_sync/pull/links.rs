@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::catalog::{Entry, FileNode, LinkGroup, Node};
+use crate::catalog::{Content, Entry, FileNode, LinkGroup, Node};
 use crate::error::{Error, Result};
 use crate::volume::{EntryKind, Stat};
 
@@ -63,7 +63,9 @@ impl Links {
             return Err(Error::corrupt(format!("the mirror has this {kind} as another name of a {other}")));
         }
         if let Some(node) = head.orphan.take() {
-            entry.node = Node::File(*node);
+            if matches!(&entry.node, Node::File(own) if matches!(own.content, Content::Empty)) {
+                entry.node = Node::File(*node);
+            }
             return Ok(Role::First);
         }
         Ok(Role::Further { kept: head.kept })

@@ -10,6 +10,8 @@
 mod apply;
 mod content;
 mod context;
+mod delta;
+mod download;
 mod fetch;
 mod install;
 mod links;
@@ -62,7 +64,7 @@ pub fn pull(source: &Destination, target: &Path, options: &PullOptions, watch: &
     let _lock = opened.as_ref().map(|opened| lock(opened, target)).transpose()?;
     let before = (source.places.data.requests(), source.places.control.requests());
     let pull = Pull::new(&source.places, opened.as_ref(), options, watch);
-    let (memory, problem) = Memory::open(source, target);
+    let (memory, problem) = Memory::open(source, target, options);
     if let Some(error) = problem {
         pull.note(&format!("nothing is remembered of this mirror: {}", error.chain()));
     }

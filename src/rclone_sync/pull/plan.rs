@@ -87,7 +87,8 @@ impl<'a> PlanWriter<'a> {
             stage.create()?;
             // What an earlier plan said is not so any more.
             stage.unseal()?;
-            let create = |name| SegmentWriter::create(&stage.on_disk(name));
+            let handle = stage.handle()?;
+            let create = |name| SegmentWriter::create(&handle.path(name));
             self.writers = Some(Writers { fetch: create(FETCH)?, set: create(SET)?, heads: create(HEADS)? });
         }
         write(self.writers.as_mut().ok_or_else(|| Error::bug("the plan has no writers"))?)

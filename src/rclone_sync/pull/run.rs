@@ -24,11 +24,16 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest of these pauses.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
+/// So many generations that were replaced while they were fetched are worth a note.
+const NOTED: u64 = 10;
+
 /// One pull, step by step.
 pub(super) struct Run<'r, 'a> {
     pull: &'r Pull<'a>,
     memory: Memory,
     generation: Option<Generation>,
+    /// Generations that were replaced while they were fetched.
+    replaced: u64,
     waited: Duration,
     pause: Duration,
 }
@@ -47,7 +52,7 @@ enum Round {
 
 impl<'r, 'a> Run<'r, 'a> {
     pub(super) fn new(pull: &'r Pull<'a>, memory: Memory) -> Self {
-        Self { pull, memory, generation: None, waited: Duration::ZERO, pause: FIRST_PAUSE }
+        Self { pull, memory, generation: None, replaced: 0, waited: Duration::ZERO, pause: FIRST_PAUSE }
     }
 
     pub(super) fn run(mut self) -> Result<PullReport> {
@@ -111,6 +116,7 @@ impl<'r, 'a> Run<'r, 'a> {
 
     /// Survey, fetch, apply. A fetch that finds other objects than those of the generation begins anew with the next one.
     fn round(&mut self) -> Result<Round> {
+        let pull = self.pull;
         loop {
             let (surveyed, copy) = match self.survey() {
                 Err(error) if error.kind() == ErrorKind::Changed => {
@@ -133,8 +139,13 @@ impl<'r, 'a> Run<'r, 'a> {
                 return Ok(Round::Nothing);
             };
             let stage = Stage::of(self.pull.target()?);
-            match self.fetch_all(stage, &plan)? {
+            match fetch(pull, stage, &plan)? {
                 Fetched::All => {}
+                Fetched::Failed(error) => {
+                    let text =
+                        format!("{} files could not be fetched: the target stays as it was", pull.counts.problems());
+                    return Err(error.within(text));
+                }
                 Fetched::Changed(error) => {
                     self.wait(error)?;
                     continue;
@@ -167,10 +178,6 @@ impl<'r, 'a> Run<'r, 'a> {
             survey.find_heads(entries)?;
         }
         Ok((survey.finish(generation.number())?, copy))
-    }
-
-    fn fetch_all(&self, stage: Stage<'_>, plan: &Plan) -> Result<Fetched> {
-        fetch(self.pull, stage, plan)
     }
 
     /// Carries out a plan and removes its stage; the number of entries that somebody changed meanwhile.
@@ -213,6 +220,11 @@ impl<'r, 'a> Run<'r, 'a> {
         loop {
             self.pull.check()?;
             if let Some(newer) = newest(self.pull.places, Some(&seen as &Pin))? {
+                self.replaced += 1;
+                if self.replaced.is_multiple_of(NOTED) {
+                    let text = "generations follow each other faster than they can be fetched; this one is the";
+                    self.pull.note(&format!("{text} {}th that was begun", self.replaced + 1));
+                }
                 self.generation = Some(newer);
                 self.pause = FIRST_PAUSE;
                 return Ok(());
@@ -225,7 +237,7 @@ impl<'r, 'a> Run<'r, 'a> {
                     .with_hint("try again later; if no push is under way, push again"));
             }
             let pause = self.pause.min(options.wait.saturating_sub(self.waited));
-            self.pull.places.block(tokio::time::sleep(pause));
+            self.pull.places.block(async { tokio::time::sleep(pause).await });
             self.waited += pause;
             self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         }

@@ -10,6 +10,7 @@ use super::super::layout::{ROOT, root_key};
 use super::super::root::ROOT_MAX;
 use super::super::segment::{SegmentReader, SegmentWriter, Written};
 use super::super::{Destination, Merge, Places, Root, State, manifest};
+use super::options::PullOptions;
 use super::survey::Entries;
 
 /// A generation that the store has.
@@ -78,10 +79,11 @@ pub(super) struct Memory {
 
 impl Memory {
     /// What is remembered of this mirror and this target; with a state that cannot be had, nothing, and why.
-    pub(super) fn open(source: &Destination, target: &Path) -> (Self, Option<Error>) {
+    /// What is remembered was pulled with the same choice of files: with another one, the target may lack some.
+    pub(super) fn open(source: &Destination, target: &Path, options: &PullOptions) -> (Self, Option<Error>) {
         let Some(holder) = &source.state else { return (Self { state: None }, None) };
         let target = std::fs::canonicalize(target).unwrap_or_else(|_| target.to_owned());
-        let key = format!("pull {} {}", source.places.control.location(), target.display());
+        let key = format!("pull {} > {} ({})", source.places.control.location(), target.display(), choice(options));
         match State::open(holder, &key) {
             Ok(state) => (Self { state: Some(state) }, None),
             Err(error) => (Self { state: None }, Some(error)),
@@ -134,6 +136,13 @@ impl Memory {
             None => state.seen_again(&generation.pin),
         }
     }
+}
+
+/// A digest of which files a pull is about, and which of them it leaves alone.
+fn choice(options: &PullOptions) -> String {
+    let PullOptions { filter, update, ignore_existing, size_only, .. } = options;
+    let text = format!("{filter:?} {update} {ignore_existing} {size_only}");
+    blake3::hash(text.as_bytes()).to_hex().chars().take(16).collect()
 }
 
 /// Entries that are copied while they are read.

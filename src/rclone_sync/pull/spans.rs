@@ -5,9 +5,9 @@ use std::ops::Range;
 use crate::catalog::{Extent, FileNode};
 
 /// Largest range of one request: 8 MiB take 70 ms on a link of 1 Gbit/s, so that a round trip costs little beside.
-const SPAN_MAX: u64 = 8 << 20;
+pub(super) const SPAN_MAX: u64 = 8 << 20;
 /// Holes shorter than this are read over: about what a link moves in one round trip.
-const GAP_MAX: u64 = 256 << 10;
+pub(super) const GAP_MAX: u64 = 256 << 10;
 
 /// A range of an object, and the data in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,11 +22,27 @@ impl Span {
     }
 }
 
-/// The spans of a file, in order, one at a time.
-pub(super) fn spans(file: &FileNode) -> impl Iterator<Item = Span> + '_ {
+/// The data of a file, in order.
+pub(super) fn whole_file(file: &FileNode) -> impl Iterator<Item = Extent> + '_ {
     let whole = file.extents.is_none().then_some(Extent { offset: 0, len: file.size });
-    let listed = file.extents.as_deref().unwrap_or_default().iter().copied();
-    let mut pieces = listed.chain(whole).flat_map(cut).filter(|piece| piece.len > 0).peekable();
+    file.extents.as_deref().unwrap_or_default().iter().copied().chain(whole)
+}
+
+/// The data of a file within `range`.
+pub(super) fn clip(file: &FileNode, range: Extent) -> impl Iterator<Item = Extent> + '_ {
+    let end = range.offset.saturating_add(range.len);
+    let ends_before = |piece: &Extent| piece.offset.saturating_add(piece.len) <= range.offset;
+    let before = file.extents.as_deref().unwrap_or_default().partition_point(ends_before);
+    whole_file(file).skip(before).take_while(move |piece| piece.offset < end).filter_map(move |piece| {
+        let from = piece.offset.max(range.offset);
+        let to = piece.offset.saturating_add(piece.len).min(end);
+        (from < to).then(|| Extent { offset: from, len: to - from })
+    })
+}
+
+/// What is asked for to have all `pieces`, which are in order and apart: one span at a time.
+pub(super) fn spans(pieces: impl Iterator<Item = Extent>) -> impl Iterator<Item = Span> {
+    let mut pieces = pieces.flat_map(cut).filter(|piece| piece.len > 0).peekable();
     std::iter::from_fn(move || {
         let first = pieces.next()?;
         let mut span = Span { range: first.offset..first.offset + first.len, pieces: vec![first] };
@@ -61,7 +77,7 @@ mod tests {
     }
 
     fn ranges(file: &FileNode) -> Vec<Range<u64>> {
-        spans(file).map(|span| span.range).collect()
+        spans(whole_file(file)).map(|span| span.range).collect()
     }
 
     #[test]
@@ -73,6 +89,9 @@ mod tests {
         assert_eq!(ranges(&file(100 * M, Some(&[]))), []);
         let sparse = file(100 * M, Some(&[(0, 5000), (200_000, 10), (50 * M, 9 * M), (60 * M, 1)]));
         assert_eq!(ranges(&sparse), [0..200_010, 50 * M..58 * M, 58 * M..59 * M, 60 * M..60 * M + 1]);
-        assert_eq!(spans(&sparse).next().expect("a span").pieces.len(), 2);
+        assert_eq!(spans(whole_file(&sparse)).next().expect("a span").pieces.len(), 2);
+        let clipped: Vec<_> =
+            clip(&sparse, Extent { offset: 100, len: 200_000 }).map(|piece| (piece.offset, piece.len)).collect();
+        assert_eq!(clipped, [(100, 4900), (200_000, 10)]);
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::{Entry, StoredObject};
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::TreePath;
-use crate::volume::{EntryKind, Replace, Target};
+use crate::volume::{DirHandle, EntryKind, Replace, Stat, Target};
 
 use super::super::segment::{SegmentReader, SegmentRef};
 
@@ -73,9 +73,15 @@ impl<'a> Stage<'a> {
         TreePath::parse(format!("{STAGE}/{name}"))
     }
 
-    /// Where programs that want a path find a file of the stage. The stage is a real directory of our own.
-    pub(super) fn on_disk(self, name: &str) -> PathBuf {
-        self.target.path().join(STAGE).join(name)
+    /// The stage as a directory that is ours alone, through which its files are reached by path: whoever may write into the target
+    /// could put a link in its place.
+    pub(super) fn handle(self) -> Result<DirHandle> {
+        let handle = self.target.dir_handle(&Self::root()?)?;
+        if is_ours(&handle.stat()?) {
+            return Ok(handle);
+        }
+        Err(Error::new(ErrorKind::Denied, format!("{STAGE} in the target belongs to somebody else"))
+            .with_hint("remove it, and pull again"))
     }
 
     /// Makes the stage, or takes the one that an earlier run left. What somebody else put there is removed: they could write
@@ -83,7 +89,7 @@ impl<'a> Stage<'a> {
     pub(super) fn create(self) -> Result<()> {
         let root = Self::root()?;
         if let Some(stat) = self.target.stat(&root)?
-            && (stat.kind != EntryKind::Directory || stat.uid != own_uid() || stat.mode & 0o077 != 0)
+            && !is_ours(&stat)
         {
             self.target.remove(&root)?;
         }
@@ -134,8 +140,7 @@ impl<'a> Stage<'a> {
     /// The plan of a stage that is complete; `None` when there is none.
     pub(super) fn sealed(self) -> Result<Option<Plan>> {
         let root = Self::root()?;
-        let ours = |stat: &crate::volume::Stat| stat.kind == EntryKind::Directory && stat.uid == own_uid();
-        if !self.target.stat(&root)?.is_some_and(|stat| ours(&stat)) {
+        if !self.target.stat(&root)?.is_some_and(|stat| is_ours(&stat)) {
             return Ok(None);
         }
         let file = match self.target.read_file(&Self::at(READY)?) {
@@ -158,7 +163,7 @@ impl<'a> Stage<'a> {
 
     /// Reads a segment of the plan.
     pub(super) fn read(self, name: &str, segment: &SegmentRef) -> Result<SegmentReader> {
-        SegmentReader::of_file(&self.on_disk(name), segment)
+        SegmentReader::of_file(&self.handle()?.path(name), segment)
     }
 
     /// Removes the stage, what says that it is complete first.
@@ -177,6 +182,8 @@ impl<'a> Stage<'a> {
     }
 }
 
-fn own_uid() -> u32 {
-    rustix::process::geteuid().as_raw()
+/// Whether nobody else can have written into it.
+fn is_ours(stat: &Stat) -> bool {
+    let others = stat.mode & 0o077;
+    stat.kind == EntryKind::Directory && stat.uid == rustix::process::geteuid().as_raw() && others == 0
 }

@@ -167,7 +167,7 @@ impl<'p, 'a> Survey<'p, 'a> {
         match self.links.meet(&mut entry) {
             Ok(Role::First) => self.first(&entry, local),
             Ok(Role::Further { kept }) => self.further(&entry, local, kept),
-            Err(error) => pull.problem(&entry.path, error),
+            Err(error) => Err(error.within(format!("the manifest at {}", entry.path))),
         }
     }
 
@@ -200,6 +200,9 @@ impl<'p, 'a> Survey<'p, 'a> {
     }
 
     fn first(&mut self, entry: &Entry, local: Option<&Found>) -> Result<()> {
+        if lacks_content(entry) {
+            return Err(Error::corrupt(format!("the manifest has {} without its content", entry.path)));
+        }
         let mut verdict = judge(self.pull, entry, local)?;
         if let (Verdict::Same | Verdict::Describe, Some(found)) = (verdict, local) {
             if self.links.may_keep(&found.stat) {
@@ -320,6 +323,14 @@ fn rules(top: &Path) -> Result<Rules> {
 fn is_reserved(path: &TreePath) -> bool {
     let top = path.components().next();
     top == Some(STAGE.as_bytes()) || top == Some(LOST_AND_FOUND.as_bytes())
+}
+
+/// Whether a file has data and nobody knows which: it must not become a file of zeros.
+fn lacks_content(entry: &Entry) -> bool {
+    match &entry.node {
+        Node::File(file) => matches!(file.content, Content::Empty) && file.content_len() != Some(0),
+        _ => false,
+    }
 }
 
 /// Bytes of content that come over the net.

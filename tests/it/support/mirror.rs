@@ -13,8 +13,9 @@ use volvault::clock::SystemClock;
 use volvault::events::{Progress, Stop, Watch};
 use volvault::id::ObjectHash;
 use volvault::path::TreePath;
+use volvault::rclone_sync::blocks::{average_for, cut};
 use volvault::rclone_sync::key::key_of;
-use volvault::rclone_sync::layout::{ROOT, root_key};
+use volvault::rclone_sync::layout::{ROOT, blocks_key, pack_key, root_key};
 use volvault::rclone_sync::pull::{PullOptions, PullReport, pull};
 use volvault::rclone_sync::root::ROOT_MAX;
 use volvault::rclone_sync::{Destination, Means, Places, Pusher, Root, SegmentWriter, Totals, Written, manifest};
@@ -99,6 +100,11 @@ impl Mirror {
 
     /// Publishes the source as the next generation.
     pub(crate) fn publish(&self) -> u64 {
+        self.publish_with(false)
+    }
+
+    /// As [`Mirror::publish`], with the small files in a pack, too.
+    pub(crate) fn publish_with(&self, pack: bool) -> u64 {
         let places = self.places();
         let before = root(&places);
         let old: BTreeMap<TreePath, Entry> = before.as_ref().map_or_else(BTreeMap::new, |(root, _, _)| {
@@ -107,7 +113,10 @@ impl Mirror {
                 .map(|entry| (entry.path.clone(), entry))
                 .collect()
         });
-        let entries = self.entries(&places, &old);
+        let mut entries = self.entries(&places, &old);
+        if pack {
+            self.pack(&places, &mut entries);
+        }
         let new: BTreeMap<&TreePath, &Entry> = entries.iter().map(|entry| (&entry.path, entry)).collect();
         let mut delta = SegmentWriter::create(&self.at("delta")).unwrap();
         let mut paths: Vec<&TreePath> = old.keys().chain(new.keys().copied()).collect();
@@ -126,6 +135,21 @@ impl Mirror {
         }
         let (base, delta) = (base.finish().unwrap(), delta.finish().unwrap());
         swap(&places, before.as_ref(), &base, &delta)
+    }
+
+    fn pack(&self, places: &Places, entries: &mut [Entry]) {
+        let (mut bytes, mut members) = (Vec::new(), Vec::new());
+        for entry in &mut *entries {
+            if let Node::File(FileNode { content: Content::Object(object), size: 1..=4096, .. }) = &mut entry.node {
+                members.push((object, u64::try_from(bytes.len()).unwrap()));
+                bytes.extend(std::fs::read(self.source().join(entry.path.as_os_str())).unwrap());
+            }
+        }
+        let pack = ObjectHash::new(*blake3::hash(&bytes).as_bytes());
+        places.block(places.control.put(&pack_key(&pack), bytes.into())).unwrap();
+        for (object, offset) in members {
+            *object = Arc::new(StoredObject { at: ObjectAt::Packed { pack, offset }, ..StoredObject::clone(object) });
+        }
     }
 
     fn entries(&self, places: &Places, old: &BTreeMap<TreePath, Entry>) -> Vec<Entry> {
@@ -210,15 +234,21 @@ fn store(places: &Places, found: &Found, old: Option<&Entry>) -> Content {
     {
         return content.clone();
     }
+    let copy = bytes.clone();
     let pin = places
         .block(places.data.put_with(&key_of(&found.path), bytes.into(), &Attributes::default(), Condition::Any))
         .unwrap();
+    let average = average_for(found.stat.size);
+    if let Some(average) = average {
+        let list = cut(&mut copy.as_slice(), average, &mut |_, _, _| Ok(())).unwrap().list;
+        places.block(places.control.put(&blocks_key(&hash), list.encode().unwrap().into())).unwrap();
+    }
     let object = StoredObject {
         hash,
         etag: pin.etag.unwrap().into(),
         version: pin.version.map(Into::into),
         at: ObjectAt::Plain,
-        blocks: false,
+        blocks: average.is_some(),
     };
     Content::Object(Arc::new(object))
 }
