@@ -45,11 +45,14 @@ impl Run<'_> {
         for (name, error) in &unreadable {
             self.log.say(&format!("ignoring snapshot {}: {}", name.id.short(), error.chain()));
         }
+        let new = newest.as_ref().map(|snapshot| snapshot.id);
         snapshots.extend(newest);
         snapshots.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.time));
-        let plan = ForgetPlan::among(session, snapshots, options)?;
-        let kept = plan.groups.iter().map(|group| group.keep.len()).sum();
-        let report = maintenance::forget(session, &plan.removed(), &options.policy.to_string())?;
-        Ok((kept, report))
+        let all = snapshots.len();
+        let mut going = ForgetPlan::among(session, snapshots, options)?.removed();
+        // Where the clock went back, a policy may keep older snapshots in place of the one just made: it stays all the same.
+        going.retain(|id| Some(*id) != new);
+        let report = maintenance::forget(session, &going, &options.policy.to_string())?;
+        Ok((all - going.len(), report))
     }
 }
