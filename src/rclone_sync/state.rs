@@ -3,16 +3,18 @@
 //!
 //! A directory for each pair of mirror and local path holds `state.json` and the segment that it names. Order of writes: the segment under a name that
 //! holds its hash, synced; then `state.json`, replaced in one step; then older segments are removed. So a kill leaves the old state or the new.
+//! One run at a time has the directory open.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FlockOperation};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::root::Root;
 use super::segment::{SegmentReader, SegmentRef, Written};
-use crate::error::{Attempt, Error, Result};
+use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::path::escape;
 use crate::storage::Pin;
 use crate::volume::durable::{Publish, publish};
@@ -23,16 +25,16 @@ const FILE: &str = "state.json";
 const FILE_MAX: u64 = 256 << 10;
 /// Names of segments begin so.
 const MANIFEST: &str = "manifest-";
-/// Names of directories for what is being written begin so: one for each run, locked while it lives.
-const SCRATCH: &str = "scratch-";
-/// Runs at once, and what killed runs left that cannot be removed.
-const SCRATCHES: u32 = 1000;
+/// The directory for what is being written; what a killed run left in it is removed by the next.
+const SCRATCH: &str = "scratch";
+/// The file that the run that uses the directory holds a lock on.
+const LOCK: &str = "lock";
 
 /// The memory of one mirror.
 #[derive(Debug)]
 pub struct State {
     dir: PathBuf,
-    scratch: Scratch,
+    _lock: fs::File,
     key: String,
     kept: Option<Kept>,
     abilities: Option<serde_json::Value>,
@@ -73,6 +75,9 @@ struct KeptJson {
 impl State {
     /// The state of what `key` names (mirror and local path), below `holder`. The directory is made, with mode 0700: names of files are in it.
     /// What is there and cannot be read counts as nothing.
+    ///
+    /// # Errors
+    /// `Unavailable` while another run has it open.
     pub fn open(holder: &Path, key: &str) -> Result<Self> {
         use std::os::unix::fs::DirBuilderExt as _;
         let name: String = blake3::hash(key.as_bytes()).to_hex().chars().take(32).collect();
@@ -82,9 +87,14 @@ impl State {
             .mode(0o700)
             .create(&dir)
             .attempt(|| format!("make the state directory {}", shown(&dir)))?;
-        sweep(&dir);
-        let scratch = Scratch::make(&dir)?;
-        let mut state = Self { dir, scratch, key: key.to_owned(), kept: None, abilities: None };
+        let lock = lock(&dir)?;
+        let scratch = dir.join(SCRATCH);
+        match fs::remove_dir_all(&scratch) {
+            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => Err(cause),
+            _ => fs::create_dir(&scratch),
+        }
+        .attempt(|| format!("clear {}", shown(&scratch)))?;
+        let mut state = Self { dir, _lock: lock, key: key.to_owned(), kept: None, abilities: None };
         if let Some(json) = state.read() {
             state.abilities = json.abilities;
             state.kept = json.kept.and_then(|kept| state.check(kept));
@@ -109,7 +119,7 @@ impl State {
 
     /// A file of this run alone, gone with this value.
     pub fn scratch_file(&self, name: &str) -> PathBuf {
-        self.scratch.path.join(name)
+        self.dir.join(SCRATCH).join(name)
     }
 
     /// What the store was found to be able to do, in the finder's own words.
@@ -140,8 +150,10 @@ impl State {
 
     /// The root was seen again with another `ETag` or version; the generation is the same.
     pub fn seen_again(&mut self, pin: &Pin) -> Result<()> {
-        let Some(kept) = &mut self.kept else { return Ok(()) };
-        kept.pin = pin.clone();
+        match &mut self.kept {
+            Some(kept) if kept.pin != *pin => kept.pin = pin.clone(),
+            _ => return Ok(()),
+        }
         self.publish()
     }
 
@@ -203,52 +215,26 @@ impl State {
     }
 }
 
-/// A directory of one run, removed when it ends. Its lock tells the next run whether this one lives: names alone do not, because
-/// every process of a container has the number 1.
-#[derive(Debug)]
-struct Scratch {
-    path: PathBuf,
-    _lock: fs::File,
-}
-
-impl Scratch {
-    fn make(dir: &Path) -> Result<Self> {
-        let said = || format!("make a scratch directory in {}", shown(dir));
-        for number in 0..SCRATCHES {
-            let path = dir.join(format!("{SCRATCH}{number}"));
-            match fs::create_dir(&path) {
-                Err(cause) if cause.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(cause) => return Err(cause).attempt(said),
-                Ok(()) => {
-                    let lock = fs::File::open(&path).attempt(said)?;
-                    // A sweeper may hold it for a moment, and take the empty directory away: then the next number is ours.
-                    if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() && path.exists() {
-                        return Ok(Self { path, _lock: lock });
-                    }
-                }
-            }
-        }
-        Err(Error::new(crate::error::ErrorKind::Local, said()).with_hint("remove what killed runs have left there"))
-    }
-}
-
-impl Drop for Scratch {
+impl Drop for State {
     fn drop(&mut self) {
-        // What stays is swept by the next run.
-        let _ = fs::remove_dir_all(&self.path);
+        // What stays is removed by the next run.
+        let _ = fs::remove_dir_all(self.dir.join(SCRATCH));
     }
 }
 
-/// Removes what killed runs left. A failure costs space, and the next run tries again.
-fn sweep(dir: &Path) {
-    let Ok(entries) = fs::read_dir(dir) else { return };
-    for entry in entries.flatten() {
-        if entry.file_name().as_encoded_bytes().starts_with(SCRATCH.as_bytes())
-            && let Ok(lock) = fs::File::open(entry.path())
-            && rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok()
-        {
-            let _ = fs::remove_dir_all(entry.path());
-        }
+/// Takes the directory for one run. Whatever it holds is changed by one at a time: two runs at once would each take back what the other has
+/// noted before its first write.
+fn lock(dir: &Path) -> Result<fs::File> {
+    let said = || format!("lock the state directory {}", shown(dir));
+    let file = fs::File::create(dir.join(LOCK)).attempt(said)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(Errno::WOULDBLOCK) => Err(Error::new(
+            ErrorKind::Unavailable,
+            "another run for the same directory and the same mirror is under way",
+        )
+        .with_hint("wait for its end")),
+        Err(error) => Err(std::io::Error::from(error)).attempt(said),
     }
 }
 
@@ -309,41 +295,41 @@ mod tests {
         state.set_abilities(serde_json::json!({"pinned_reads": true})).expect("saved");
         for (entries, etag) in [(&["a", "b"][..], "one"), (&["a", "b", "c"], "two")] {
             let text = save(&mut state, entries, etag);
+            let before = state.kept().cloned();
+            drop(state);
             let again = State::open(dir.path(), "s3://b/p > /data").expect("opened");
-            assert_eq!(again.kept(), state.kept());
+            assert_eq!(again.kept(), before.as_ref());
             let kept = again.kept().expect("kept");
             assert_eq!((&kept.text, kept.pin.etag.as_deref()), (&text, Some(etag)));
             assert_eq!(names(&again), entries.iter().map(|name| format!("/{name}")).collect::<Vec<_>>());
             assert_eq!(again.abilities(), Some(&serde_json::json!({"pinned_reads": true})));
-            assert_eq!(fs::read_dir(&state.dir).expect("listed").count(), 4, "the older manifest is removed");
+            assert_eq!(fs::read_dir(&again.dir).expect("listed").count(), 4, "the older manifest is removed");
+            state = again;
         }
-        drop(state);
-        let mut state = State::open(dir.path(), "s3://b/p > /data").expect("opened");
-        assert_eq!(fs::read_dir(&state.dir).expect("listed").count(), 3, "one scratch directory");
         state.seen_again(&pin("three")).expect("saved");
         let other = State::open(dir.path(), "s3://b/q > /data").expect("opened");
         assert!(other.kept().is_none());
+        drop(state);
         let mut again = State::open(dir.path(), "s3://b/p > /data").expect("opened");
         assert_eq!(again.kept().and_then(|kept| kept.pin.etag.as_deref()), Some("three"));
         again.forget().expect("saved");
+        drop(again);
         assert!(State::open(dir.path(), "s3://b/p > /data").expect("opened").kept().is_none());
     }
 
     #[test]
-    fn runs_at_once_do_not_write_into_each_others_files() {
+    fn one_run_at_a_time_has_a_state_and_clears_what_a_killed_one_left() {
         let dir = tempfile::tempdir().expect("a directory");
-        let (mut one, mut two) =
-            (State::open(dir.path(), "k").expect("opened"), State::open(dir.path(), "k").expect("opened"));
-        assert_ne!(one.scratch(), two.scratch());
-        save(&mut one, &["a"], "one");
-        save(&mut two, &["a", "b"], "two");
-        assert_eq!(names(&State::open(dir.path(), "k").expect("opened")), ["/a", "/b"]);
-        let killed = one.scratch.path.clone();
-        drop((one, two));
-        fs::create_dir(&killed).expect("left by a killed run");
-        fs::File::create(killed.join("manifest")).expect("with a file in it");
+        let one = State::open(dir.path(), "k").expect("opened");
+        let error = State::open(dir.path(), "k").expect_err("busy");
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        drop(State::open(dir.path(), "another").expect("opened"));
+        let left = one.scratch();
+        drop(one);
+        fs::create_dir(left.parent().expect("it has one")).expect("left by a killed run");
+        fs::File::create(&left).expect("with a file in it");
         drop(State::open(dir.path(), "k").expect("opened"));
-        assert!(!killed.exists());
+        assert!(!left.exists());
     }
 
     #[test]
@@ -352,6 +338,7 @@ mod tests {
         let mut state = State::open(dir.path(), "k").expect("opened");
         save(&mut state, &["a", "b"], "one");
         let (json, manifest) = (state.dir.join(FILE), state.manifest_path(&state.kept().expect("kept").manifest));
+        drop(state);
         let (good_json, good) = (fs::read(&json).expect("read"), fs::read(&manifest).expect("read"));
         for at in 0..good_json.len() {
             publish(&json, &good_json[..at], Publish::Replace).expect("written");
@@ -365,7 +352,8 @@ mod tests {
         publish(&manifest, &flipped, Publish::Replace).expect("written");
         let state = State::open(dir.path(), "k").expect("opened");
         let read: Result<Vec<_>> = state.manifest().expect("kept").expect("opened").collect();
-        assert_eq!(read.expect_err("damaged").kind(), crate::error::ErrorKind::Corrupt);
+        assert_eq!(read.expect_err("damaged").kind(), ErrorKind::Corrupt);
+        drop(state);
         fs::remove_file(&manifest).expect("removed");
         assert!(State::open(dir.path(), "k").expect("opened").kept().is_none(), "no manifest");
     }
