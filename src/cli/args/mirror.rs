@@ -7,7 +7,8 @@ use clap::{Args, Subcommand};
 
 /// The text below the help of `mirror`.
 const AFTER_HELP: &str = "\
-A location is a directory, s3:http://HOST/BUCKET/PREFIX, s3://BUCKET/PREFIX, gs:BUCKET:/PREFIX or azure:CONTAINER:/PREFIX.
+A location is a directory, s3:http://HOST/BUCKET/PREFIX, s3://BUCKET/PREFIX, gs:BUCKET:/PREFIX, azure:CONTAINER:/PREFIX, or a remote of rclone: \
+NAME:BUCKET/PREFIX from its configuration or RCLONE_CONFIG_NAME_*, or :s3,KEY=VALUE:BUCKET/PREFIX.
 
 Exit status, as rclone's: 0 success; 1 failure; 2 wrong command line; 3 directory not found; 5 try again; 6 trying again does not help; \
 7 refused or fatal; 9 nothing was transferred (with --error-on-no-transfer); 130 interrupted.
@@ -38,12 +39,17 @@ pub enum MirrorCommand {
     Diff(Box<MirrorDiffArgs>),
     /// List the generations
     Generations(GenerationsArgs),
+    /// Make the first generation of what rclone or another tool stored there; every object is read once, none is stored again
+    Adopt(AdoptArgs),
 }
 
 /// How a mirror is reached.
 #[derive(Debug, Args)]
 #[expect(clippy::doc_markdown, reason = "the comments are the help text, which knows no markdown")]
 pub struct RemoteArgs {
+    /// Read remotes (NAME:BUCKET/PREFIX) from this rclone configuration [default: $RCLONE_CONFIG, ~/.config/rclone/rclone.conf]
+    #[arg(long, value_name = "FILE", help_heading = LOCATIONS)]
+    pub rclone_config: Option<PathBuf>,
     /// Keep what is known of mirrors in this directory; it may be lost [default: $XDG_STATE_HOME/volvault/mirror]
     #[arg(long, value_name = "DIR", help_heading = LOCATIONS)]
     pub state_dir: Option<PathBuf>,
@@ -288,6 +294,25 @@ pub struct MirrorDiffArgs {
     /// The generation, not the newest one
     #[arg(long, value_name = "N", visible_alias = "to")]
     pub generation: Option<u64>,
+}
+
+/// Options of `mirror adopt`.
+#[derive(Debug, Args)]
+pub struct AdoptArgs {
+    /// The location to adopt
+    pub location: OsString,
+    /// How it is reached.
+    #[command(flatten)]
+    pub remote: RemoteArgs,
+    /// Take the time at which an object was stored for that of the file; saves a request for each
+    #[arg(long)]
+    pub use_server_modtime: bool,
+    /// Read so many objects at once [default: 16]
+    #[arg(long, value_name = "N")]
+    pub transfers: Option<usize>,
+    /// Show what would be read, and do nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
 }
 
 /// Options of `mirror generations`.

@@ -25,8 +25,8 @@ pub use forget::ForgetArgs;
 pub use global::GlobalArgs;
 pub use look::{FilterArgs, LsArgs, SnapshotsArgs};
 pub use mirror::{
-    AcceptedArgs, GenerationsArgs, MirrorArgs, MirrorCommand, MirrorDiffArgs, MirrorFilterArgs, MirrorLsArgs, PullArgs,
-    PushArgs, RemoteArgs, TransferArgs, VerifyArgs,
+    AcceptedArgs, AdoptArgs, GenerationsArgs, MirrorArgs, MirrorCommand, MirrorDiffArgs, MirrorFilterArgs,
+    MirrorLsArgs, PullArgs, PushArgs, RemoteArgs, TransferArgs, VerifyArgs,
 };
 pub use mover::{MoverArgs, MoverKind};
 pub use prune::{PruneArgs, PruneOptionArgs};

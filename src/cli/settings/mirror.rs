@@ -18,6 +18,10 @@ const STATS_INTERVAL: Duration = Duration::from_mins(1);
 pub(crate) struct RemoteSettings {
     /// In this directory is kept what is known of mirrors; `None` when nothing can be kept.
     pub(crate) state: Option<PathBuf>,
+    /// rclone's configuration; `None` when there is no place where it could be.
+    pub(crate) rclone_config: Option<PathBuf>,
+    /// Whether that file was named, so that it has to be there.
+    pub(crate) is_named: bool,
 }
 
 /// Rules that choose files, in rclone's grammar.
@@ -102,7 +106,16 @@ impl RemoteSettings {
             let base = absolute("XDG_STATE_HOME").or_else(|| below_home(".local/state"))?;
             Some(base.join("volvault/mirror"))
         };
-        Self { state: args.state_dir.clone().or_else(state) }
+        let config = || {
+            let usual = absolute("XDG_CONFIG_HOME").or_else(|| below_home(".config"))?.join("rclone/rclone.conf");
+            let old = below_home(".rclone.conf").filter(|old| old.exists() && !usual.exists());
+            Some(old.unwrap_or(usual))
+        };
+        Self {
+            state: args.state_dir.clone().or_else(state),
+            rclone_config: args.rclone_config.clone().or_else(|| path("RCLONE_CONFIG")).or_else(config),
+            is_named: args.rclone_config.is_some(),
+        }
     }
 }
 

@@ -93,6 +93,21 @@ pub fn adopt(mirror: &Destination, options: &AdoptOptions, watch: &Watch<'_>) ->
     Adoption { mirror, options, watch }.run().attempt(|| format!("adopt {location}"))
 }
 
+/// What an adoption would read: objects, and their bytes. One request for each thousand objects.
+///
+/// # Errors
+/// Those of the store.
+pub fn survey(mirror: &Destination) -> Result<(u64, u64)> {
+    let places = &mirror.places;
+    let (mut objects, mut bytes) = (0, 0_u64);
+    let mut pages = places.data.list_objects("")?;
+    while let Some(page) = places.block(pages.next())? {
+        objects += page.len() as u64;
+        bytes = page.iter().fold(bytes, |bytes, object| bytes.saturating_add(object.size));
+    }
+    Ok((objects, bytes))
+}
+
 struct Adoption<'a> {
     mirror: &'a Destination,
     options: &'a AdoptOptions,

@@ -1,5 +1,6 @@
 //! `mirror`: a directory as plain files in one or many stores, in generations.
 
+mod adopt;
 mod diff;
 mod filter;
 mod look;
@@ -23,5 +24,6 @@ pub(in crate::cli) fn run(app: &App<'_>, args: &MirrorArgs) -> Result<Outcome> {
         MirrorCommand::Ls(args) => ls::run(app, args),
         MirrorCommand::Diff(args) => diff::run(app, args),
         MirrorCommand::Verify(args) => verify::run(app, args),
+        MirrorCommand::Adopt(args) => adopt::run(app, args),
     }
 }

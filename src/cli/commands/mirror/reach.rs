@@ -9,6 +9,7 @@ use crate::environment::host_name;
 use crate::error::{Attempt, Error, Result};
 use crate::path::escape;
 use crate::rclone_sync::bwlimit::Timetable;
+use crate::rclone_sync::rclone_conf::Remotes;
 use crate::rclone_sync::{Destination, Means, Places};
 use crate::storage::{Bandwidth, Location, StoreOptions};
 
@@ -24,13 +25,15 @@ pub(super) struct Reach<'a> {
     settings: &'a RemoteSettings,
     /// How stores are reached unless a remote says otherwise.
     store: StoreOptions,
+    /// rclone's remotes.
+    remotes: Remotes,
 }
 
 impl<'a> Reach<'a> {
     /// As the settings say.
     ///
     /// # Errors
-    /// None yet.
+    /// Those of rclone's configuration file.
     pub(super) fn new(app: &'a App<'a>, settings: &'a RemoteSettings) -> Result<Self> {
         Self::limited(app, settings, None)
     }
@@ -42,7 +45,8 @@ impl<'a> Reach<'a> {
     pub(super) fn limited(app: &'a App<'a>, settings: &'a RemoteSettings, bwlimit: Option<&str>) -> Result<Self> {
         let mut store = app.settings.store.clone();
         store.bandwidth = bwlimit.map(|text| bandwidth(app, text)).transpose()?;
-        Ok(Self { app, settings, store })
+        let remotes = Remotes::read(&configuration(settings)?, &app.environment.for_store())?;
+        Ok(Self { app, settings, store, remotes })
     }
 
     /// Where a location is, and how it is reached.
@@ -53,6 +57,16 @@ impl<'a> Reach<'a> {
         let Some(words) = text.to_str() else { return Ok((Location::Local(text.into()), self.store.clone())) };
         if words.trim().is_empty() {
             return Err(Error::invalid("a location is empty"));
+        }
+        // URLs and restic's forms with one in them are never remotes, whatever remotes are called.
+        let is_url = words
+            .split_once(':')
+            .is_some_and(|(_, rest)| ["//", "http:", "https:"].iter().any(|start| rest.starts_with(start)));
+        if let Some(remote) = if is_url { None } else { self.remotes.resolve(words, &self.store)? } {
+            for said in &remote.ignored {
+                self.app.console.warn(&format!("note: {said}"));
+            }
+            return Ok((remote.location, remote.options));
         }
         let location: Location = words.parse()?;
         Ok((location, self.store.clone()))
@@ -82,6 +96,15 @@ impl<'a> Reach<'a> {
     pub(super) fn connect(&self, location: &Location, options: &StoreOptions) -> Result<Places> {
         let connected = Places::connect(location, options, self.app.clock.clone());
         self.app.runtime.block_on(connected).attempt(|| format!("reach the mirror at {location}"))
+    }
+}
+
+/// The content of rclone's configuration file; empty when there is none and none was asked for.
+fn configuration(settings: &RemoteSettings) -> Result<Vec<u8>> {
+    let Some(path) = &settings.rclone_config else { return Ok(Vec::new()) };
+    match std::fs::read(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !settings.is_named => Ok(Vec::new()),
+        read => read.attempt(|| format!("read the rclone configuration {}", path.display())),
     }
 }
 
