@@ -143,6 +143,10 @@ impl Adoption<'_> {
             self.watch.problem("adopt", "files and links or markers of the same name", &why);
         }
         let written = writer.finish()?;
+        if written.entries == 0 {
+            return Err(Error::new(ErrorKind::NotFound, "there is nothing to adopt")
+                .with_hint("look at the location with `rclone ls`; an empty mirror is made by a push"));
+        }
         (report.entries, report.files, report.bytes) = (written.entries, written.files, written.bytes);
         self.publish(&written, report.facl)?;
         Ok(report)

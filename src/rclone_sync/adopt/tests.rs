@@ -122,9 +122,11 @@ fn what_cannot_be_in_a_tree_is_left_out_and_told() {
 }
 
 #[test]
-fn a_mirror_is_not_adopted_and_an_empty_prefix_is() {
+fn neither_a_mirror_nor_nothing_is_adopted() {
     let prefix = Prefix::new();
-    assert_eq!(prefix.adopt().unwrap(), AdoptReport::default());
+    assert_eq!(prefix.adopt().unwrap_err().kind(), ErrorKind::NotFound);
+    prefix.put("a", b"x", None, &[]);
+    prefix.adopt().unwrap();
     let error = prefix.adopt().unwrap_err();
     assert!(error.kind() == ErrorKind::Invalid && error.hint().is_some(), "{error:?}");
 }
