@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use crate::catalog::{Content, Entry, Node, Timestamp};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::storage::Pin;
 use crate::volume::EntryKind;
 
@@ -49,7 +49,13 @@ impl Standing {
         let places = &destination.places;
         let mut objects = HashMap::new();
         let mut pages = places.data.list_objects("")?;
-        while let Some(page) = places.block(pages.next())? {
+        loop {
+            let page = match places.block(pages.next()) {
+                // The directory or the bucket comes with the first write.
+                Err(error) if error.kind() == ErrorKind::NotFound && objects.is_empty() => break,
+                answer => answer?,
+            };
+            let Some(page) = page else { break };
             for object in page {
                 if is_control(&object.key) {
                     continue;
