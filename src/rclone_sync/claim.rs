@@ -7,7 +7,7 @@
 //! has to remove by hand. What the claim cannot do (a request that was on its way for longer) is caught by conditions on the objects.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use super::layout::{PUSH, Places};
 use super::root::Pusher;
 use crate::clock::SharedClock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::Stop;
 use crate::storage::{Attributes, Condition, Patience, Pin, Store};
 
 /// More is no claim.
@@ -134,6 +135,7 @@ struct Held {
     state: Mutex<State>,
     /// When the last acknowledged change was sent, in milliseconds of the clock.
     acknowledged: AtomicU64,
+    is_lost: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -147,15 +149,21 @@ struct State {
 impl Claim {
     /// Takes the claim: one request when nobody has it. `Unavailable` when somebody else is at work; one who died is found out in 45 seconds.
     pub fn take(places: &Places, claimant: &Claimant) -> Result<Self> {
+        Self::take_unless(places, claimant, &Stop::new())
+    }
+
+    /// As [`Claim::take`]; `Interrupted` if it is asked to stop while it waits.
+    pub fn take_unless(places: &Places, claimant: &Claimant, stop: &Stop) -> Result<Self> {
         let control = places.control.in_own_lane(patience());
-        let (mut taker, control_of_beats) = (Taker { control: &control, claimant, unfinished: false }, control.clone());
+        let mut taker = Taker { control: &control, claimant, stop, unfinished: false };
         let (state, sent) = places.block(taker.take())?;
         let found_unfinished = taker.unfinished;
         let held = Arc::new(Held {
-            control: control_of_beats,
+            control,
             claimant: claimant.clone(),
             state: Mutex::new(state),
             acknowledged: AtomicU64::new(sent),
+            is_lost: AtomicBool::new(false),
         });
         let beats = places.runtime().spawn(keep(Arc::clone(&held)));
         Ok(Self { held, places: places.clone(), beats, found_unfinished })
@@ -226,6 +234,9 @@ impl Held {
     }
 
     fn is_fresh(&self) -> bool {
+        if self.is_lost.load(Ordering::SeqCst) {
+            return false;
+        }
         let age = self.now().saturating_sub(self.acknowledged.load(Ordering::SeqCst));
         Duration::from_millis(age) < self.claimant.pace.doubt
     }
@@ -238,7 +249,7 @@ impl Held {
         }
         let next = Text { beat: state.text.beat.saturating_add(1), ..state.text.clone() };
         let sent = self.now();
-        match self.replace(&state.pin, &next).await {
+        match self.replace(&state, &next).await {
             Ok(pin) => {
                 (state.pin, state.text) = (pin, next);
                 self.acknowledged.store(sent, Ordering::SeqCst);
@@ -246,28 +257,30 @@ impl Held {
             }
             Err(error) if error.kind() == ErrorKind::Changed => {
                 state.is_over = true;
-                // Nothing is fresh any more.
-                self.acknowledged.store(0, Ordering::SeqCst);
+                self.is_lost.store(true, Ordering::SeqCst);
                 Err(lost().with_source(error))
             }
             Err(error) => Err(error),
         }
     }
 
-    async fn replace(&self, pin: &Pin, next: &Text) -> Result<Pin> {
+    async fn replace(&self, state: &State, next: &Text) -> Result<Pin> {
         let bytes = next.bytes()?;
         if self.claimant.conditional {
-            return self.control.put_with(PUSH, bytes, &attributes(), Condition::Match(pin)).await;
+            return self.control.put_with(PUSH, bytes, &attributes(), Condition::Match(&state.pin)).await;
         }
-        self.is_still(pin).await?;
+        self.is_still_ours(state).await?;
         self.control.put_with(PUSH, bytes, &attributes(), Condition::Any).await
     }
 
-    /// `Changed` if something else is there.
-    async fn is_still(&self, pin: &Pin) -> Result<()> {
-        match self.control.get_if_changed(PUSH, CLAIM_MAX, pin).await {
+    /// `Changed` if somebody else's claim is there. A change of ours whose answer was lost is ours.
+    async fn is_still_ours(&self, state: &State) -> Result<()> {
+        match self.control.get_if_changed(PUSH, CLAIM_MAX, &state.pin).await {
             Ok(None) => Ok(()),
-            Ok(Some(_)) => Err(lost()),
+            Ok(Some((bytes, _))) => match serde_json::from_slice::<Text>(&bytes) {
+                Ok(found) if found.nonce == state.text.nonce => Ok(()),
+                _ => Err(lost()),
+            },
             Err(error) if error.kind() == ErrorKind::NotFound => Err(lost()),
             Err(error) => Err(error),
         }
@@ -279,7 +292,7 @@ impl Held {
             return Ok(());
         }
         // Nobody takes over what has changed so recently. Otherwise somebody else may have it by now.
-        if !self.is_fresh() && self.is_still(&state.pin).await.is_err() {
+        if !self.is_fresh() && self.is_still_ours(&state).await.is_err() {
             return Ok(());
         }
         self.control.delete(PUSH).await
@@ -291,7 +304,7 @@ impl Held {
             return Ok(());
         }
         let last = Text { ended: true, beat: state.text.beat.saturating_add(1), ..state.text.clone() };
-        match self.replace(&state.pin, &last).await {
+        match self.replace(&state, &last).await {
             Err(error) if error.kind() == ErrorKind::Changed => Ok(()),
             outcome => outcome.map(drop),
         }
@@ -302,6 +315,7 @@ impl Held {
 struct Taker<'a> {
     control: &'a Store,
     claimant: &'a Claimant,
+    stop: &'a Stop,
     unfinished: bool,
 }
 
@@ -343,8 +357,11 @@ impl Taker<'_> {
             let condition = there.map_or(Condition::New, Condition::Match);
             return self.control.put_with(PUSH, bytes, &attributes(), condition).await;
         }
+        let (clock, settle) = (&self.claimant.clock, self.claimant.pace.settle);
+        let sent = clock.elapsed();
         let pin = self.control.put_with(PUSH, bytes, &attributes(), Condition::Any).await?;
-        tokio::time::sleep(self.claimant.pace.settle).await;
+        // Whoever saw nobody before this was there has put his own by then, unless his put takes longer than ours did, twice, and the pause.
+        tokio::time::sleep(settle + clock.elapsed().saturating_sub(sent) * 2).await;
         match read(self.control).await? {
             Some((Some(found), _)) if found == *text => Ok(pin),
             _ => Err(lost()),
@@ -361,6 +378,9 @@ impl Taker<'_> {
         let (pace, clock) = (&self.claimant.pace, &self.claimant.clock);
         let mut watched = Duration::ZERO;
         while watched < pace.dead {
+            if self.stop.requested() {
+                return Err(Error::new(ErrorKind::Interrupted, "wait for another push"));
+            }
             let before = clock.elapsed();
             tokio::time::sleep(pace.look).await;
             match self.control.get_if_changed(PUSH, CLAIM_MAX, pin).await {

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -35,7 +34,6 @@ pub struct PartUpload {
     way: Way,
     /// The sizes of the parts that are there.
     done: Mutex<BTreeMap<u32, u64>>,
-    copied: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -49,8 +47,7 @@ impl Store {
     /// Begins an object of `size` bytes.
     pub async fn upload(&self, key: &str, attributes: &Attributes, size: u64) -> Result<PartUpload> {
         let way = self.begin(key, attributes).await.map_err(|error| self.failed("begin to store", key, error))?;
-        let (done, copied) = (Mutex::default(), AtomicBool::new(false));
-        Ok(PartUpload { store: self.clone(), key: key.to_owned(), size, way, done, copied })
+        Ok(PartUpload { store: self.clone(), key: key.to_owned(), size, way, done: Mutex::default() })
     }
 
     async fn begin(&self, key: &str, attributes: &Attributes) -> object_store::Result<Way> {
@@ -127,7 +124,6 @@ impl PartUpload {
             Way::Seam { .. } => Err(StoreError::NotSupported { source: "parts cannot be copied here".into() }),
         };
         copied.map_err(|error| self.store.uncopied(source, error))?;
-        self.copied.store(true, Ordering::Relaxed);
         self.note(number, size)
     }
 
@@ -162,15 +158,20 @@ impl PartUpload {
                 Pin::of_put(&upload.lock().await.complete().await.map_err(failed)?)
             }
         };
-        // A server that takes a copy for something else is found out by the size.
-        if self.copied.load(Ordering::Relaxed) && matches!(self.way, Way::S3 { .. }) {
-            let found = self.store.info(&self.key).await?;
-            if found.as_ref().is_some_and(|(info, _)| pin.fits(&info.pin) && info.size != self.size) {
+        if self.store.location.is_remote() { self.verified(pin).await } else { Ok(pin) }
+    }
+
+    /// Looks at what became of the parts: servers that take a copy for something else are found out by the size, and that of rclone names another
+    /// tag as it finishes than at every read.
+    async fn verified(&self, pin: Pin) -> Result<Pin> {
+        match self.store.info(&self.key).await? {
+            Some((info, _)) if info.size == self.size => Ok(info.pin),
+            Some((info, _)) if pin.fits(&info.pin) => {
                 let attempt = self.store.attempt("store", &self.key);
-                return Err(Error::corrupt(attempt).with_source("the store made another object of the parts"));
+                Err(Error::corrupt(attempt).with_source("the store made another object of the parts"))
             }
+            Some(_) | None => Err(self.store.changed("store", &self.key)),
         }
-        Ok(pin)
     }
 
     /// After an answer that was lost the same request shows what came of it: S3 remembers uploads that it has just finished, and other
@@ -337,5 +338,5 @@ impl Store {
 /// Whether a store says that it does not copy, or does not copy this: too small or too big an object, or one that it keeps otherwise.
 fn cannot_copy(error: &StoreError) -> bool {
     matches!(error, StoreError::NotSupported { .. } | StoreError::NotImplemented { .. })
-        || refusal_of(error).is_some_and(|refusal| matches!(refusal.status, 400 | 405 | 501))
+        || refusal_of(error).is_some_and(|refusal| matches!(refusal.status, 400 | 405 | 411 | 501))
 }

@@ -27,7 +27,7 @@ use object_store::{Error as StoreError, Result};
 use super::connect::S3Access;
 use super::credentials::ForSdk;
 use super::pin::{Attributes, Condition, ObjectInfo, Pin};
-use super::sdk_failure::{failed, incomplete};
+use super::sdk_failure::{failed, incomplete, told};
 
 /// The governor gives up on answers, and knows how long they may take.
 const NO_LIMIT: Duration = Duration::from_hours(24);
@@ -68,8 +68,11 @@ impl S3Objects {
         for (name, value) in attributes.metadata() {
             request = request.metadata(name, value);
         }
-        let begun = request.send().boxed().await.map_err(|error| failed(key, error))?;
-        begun.upload_id.ok_or_else(|| incomplete("an upload without a name"))
+        match request.send().boxed().await {
+            Ok(begun) => begun.upload_id.ok_or_else(|| incomplete("an upload without a name")),
+            // rclone's server gives the element around the name another name, which the SDK does not read.
+            Err(error) => told(&error, "UploadId").ok_or_else(|| failed(key, error)),
+        }
     }
 
     /// Sends a part; says its tag.

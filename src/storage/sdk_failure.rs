@@ -8,6 +8,7 @@ use object_store::Error as StoreError;
 
 use super::failure::{NoAnswer, Refusal, WrongBody, generic};
 use super::sdk::ANSWER;
+use super::wire::element;
 
 /// A request about `key` that failed.
 pub(super) fn failed<E>(key: &str, error: SdkError<E, HttpResponse>) -> StoreError
@@ -28,6 +29,9 @@ where
     }
     let words = |text: Option<&str>| text.unwrap_or_default().chars().filter(|c| !c.is_control()).take(300).collect();
     let (code, message): (String, String) = (words(error.code()), words(error.message()));
+    if status < 300 && code.is_empty() {
+        return generic(WrongBody(format!("the answer cannot be read: {}", chain(&error))));
+    }
     // S3 answers 200 with an error in the body, where the work took long.
     let status = if status < 300 { 500 } else { status };
     let refusal = Refusal { status, code, message, after: None };
@@ -41,6 +45,13 @@ where
         412 => StoreError::Precondition { path, source },
         _ => generic(*source),
     }
+}
+
+/// The text of an element of an answer that was good, though the SDK could not read it.
+pub(super) fn told<E>(error: &SdkError<E, HttpResponse>, element_name: &str) -> Option<String> {
+    let response = error.raw_response().filter(|response| response.status().is_success())?;
+    let xml = std::str::from_utf8(response.body().bytes()?).ok()?;
+    Some(element(xml, element_name)).filter(|text| !text.is_empty())
 }
 
 /// An answer that lacks what it must have.

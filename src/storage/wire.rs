@@ -101,7 +101,7 @@ async fn beginning(body: HttpResponseBody) -> String {
 }
 
 /// The text of the first such element, at most 300 characters of it.
-fn element(xml: &str, name: &str) -> String {
+pub(super) fn element(xml: &str, name: &str) -> String {
     let (open, close) = (format!("<{name}>"), format!("</{name}>"));
     let text = xml.split_once(&open).and_then(|(_, rest)| rest.split_once(&close)).map_or("", |(text, _)| text);
     text.chars().filter(|c| !c.is_control()).take(300).collect()

@@ -9,6 +9,7 @@ use object_store::memory::InMemory;
 use tokio::runtime::Runtime;
 use volvault::ErrorKind;
 use volvault::clock::SystemClock;
+use volvault::events::Stop;
 use volvault::rclone_sync::claim::{Claim, Claimant, Pace, look};
 use volvault::rclone_sync::{Places, Pusher};
 use volvault::storage::{Attributes, Condition, Location, Store};
@@ -132,6 +133,18 @@ fn who_lost_the_claim_is_told_before_he_writes_and_leaves_the_new_one_alone() {
         assert_eq!(look(&places).unwrap().unwrap().pusher.id, "b");
         taken.release().unwrap();
     }
+}
+
+#[test]
+fn who_waits_for_a_dead_push_can_be_stopped() {
+    let runtime = runtime();
+    let places = places(&runtime, Arc::new(InMemory::new()));
+    drop(Claim::take(&places, &claimant("a")).unwrap());
+    let stop = Stop::new();
+    stop.request();
+    let error = Claim::take_unless(&places, &claimant("b"), &stop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Interrupted);
+    assert_eq!(look(&places).unwrap().unwrap().pusher.id, "a");
 }
 
 #[test]

@@ -102,12 +102,19 @@ async fn a_pinned_read_has_exactly_the_bytes_of_exactly_that_object(store: &Stor
 }
 
 async fn what_did_not_change_is_not_sent_again(store: &Store) {
-    assert_eq!(store.get_if_changed("root", 9, &Pin::default()).await.unwrap_err().kind(), ErrorKind::NotFound);
-    let first = store.put_with("root", "one".into(), &none(), Condition::Any).await.unwrap();
+    let pin = store.put_with("root", "one".into(), &none(), Condition::Any).await.unwrap();
     let before = store.requests();
-    assert_eq!(store.get_if_changed("root", 9, &first).await.unwrap(), None);
+    assert_eq!(store.get_if_changed("root", 9, &pin).await.unwrap(), None);
     assert_eq!(store.requests().total() - before.total(), 1);
     assert_eq!(store.requests().bytes_down, before.bytes_down);
+    store.delete("root").await.unwrap();
+    what_did_not_change_is_told(store).await;
+}
+
+async fn what_did_not_change_is_told(store: &Store) {
+    assert_eq!(store.get_if_changed("root", 9, &Pin::default()).await.unwrap_err().kind(), ErrorKind::NotFound);
+    let first = store.put_with("root", "one".into(), &none(), Condition::Any).await.unwrap();
+    assert_eq!(store.get_if_changed("root", 9, &first).await.unwrap(), None);
     let unpinned = store.get_if_changed("root", 9, &Pin::default()).await.unwrap();
     assert_eq!(unpinned, Some(("one".into(), first.clone())));
     let second = store.put_with("root", "two".into(), &none(), Condition::Any).await.unwrap();
@@ -252,8 +259,10 @@ async fn objects_are_put_together_of_parts(store: &Store, particulars: Particula
     join_all(parts.map(|(number, bytes)| upload.part(number, bytes))).await.into_iter().for_each(|sent| sent.unwrap());
     let pin = upload.finish(Condition::New).await.unwrap();
     let whole = Bytes::from([first.clone(), second.clone(), end.clone()].concat());
-    assert_eq!(store.get_with_pin("dir/big", size).await.unwrap(), (whole.clone(), pin.clone()));
-    assert_eq!(store.get_pinned("dir/big", 5 << 20..7 << 20, size, &pin).await.unwrap(), whole.slice(5 << 20..7 << 20));
+    let read = store.get_with_pin("dir/big", size).await.unwrap();
+    assert_eq!(read.1, pin);
+    assert!(read.0 == whole, "other bytes");
+    assert!(store.get_pinned("dir/big", 5 << 20..7 << 20, size, &pin).await.unwrap() == whole.slice(5 << 20..7 << 20));
     assert_eq!(store.info("dir/big").await.unwrap().unwrap().1.mtime, attributes.mtime);
     // The next one has the same bytes but for some, of which the other parts are copied.
     let upload = store.upload("dir/big", &attributes, size).await.unwrap();
@@ -269,10 +278,11 @@ async fn objects_are_put_together_of_parts(store: &Store, particulars: Particula
     } else {
         upload.part(3, end.clone()).await.unwrap();
     }
-    let next = upload.finish(Condition::Match(&pin)).await.unwrap();
+    let replaces = if particulars.conditional { Condition::Match(&pin) } else { Condition::Any };
+    let next = upload.finish(replaces).await.unwrap();
     let whole = Bytes::from([first, changed, end].concat());
-    assert_eq!(store.get_with_pin("dir/big", size).await.unwrap(), (whole.clone(), next.clone()));
-    for condition in [Condition::New, Condition::Match(&pin)] {
+    assert!(store.get_with_pin("dir/big", size).await.unwrap() == (whole.clone(), next.clone()));
+    for condition in [Condition::New, Condition::Match(&pin)].into_iter().filter(|_| particulars.conditional) {
         let upload = store.upload("dir/big", &attributes, 4).await.unwrap();
         upload.part(1, "last".into()).await.unwrap();
         assert_eq!(upload.finish(condition).await.unwrap_err().kind(), ErrorKind::Changed);
@@ -283,7 +293,7 @@ async fn objects_are_put_together_of_parts(store: &Store, particulars: Particula
         assert_eq!(copied.unwrap_err().kind(), ErrorKind::Changed);
         upload.abort().await.unwrap();
     }
-    assert_eq!(store.get_with_pin("dir/big", size).await.unwrap(), (whole, next));
+    assert!(store.get_with_pin("dir/big", size).await.unwrap() == (whole, next), "nothing failed half");
     store.delete("dir/big").await.unwrap();
 }
 
@@ -342,6 +352,48 @@ async fn a_bucket_that_overlooks_conditions_keeps_the_other_promises() {
             _ => assert_eq!(store.get_if_changed("a", 1, &written.unwrap()).await.unwrap(), None),
         }
     }
+}
+
+/// Also against a real server, as `storage::an_external_store_keeps_the_promises_if_one_is_given`. `VOLVAULT_TEST_MIRROR` says what it is known to do of
+/// `conditional`, `reads` (their conditions), `attributes`, `any_key`, `copies`, `parts` (their copies) and `uploads`: the probe has to find the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::disallowed_methods, reason = "the environment says whether there is a server to test against")]
+async fn an_external_store_keeps_the_promises_of_pins_if_one_is_given() {
+    let Ok(location) = std::env::var("VOLVAULT_TEST_LOCATION") else { return };
+    let location: Location = format!("{location}/pins-{}", std::process::id()).parse().unwrap();
+    let ca_files = std::env::var("VOLVAULT_TEST_CACERT").into_iter().map(Into::into).collect();
+    let options = StoreOptions { variables: std::env::vars().collect(), ca_files, ..StoreOptions::default() };
+    let said = std::env::var("VOLVAULT_TEST_MIRROR").unwrap_or_default();
+    let is_known = |what: &str| said.split(' ').any(|word| word == what);
+    let store = connect(&location, &options).await;
+    store.ensure_container().await.unwrap();
+    let found = store.mirror_abilities("probe").await.unwrap();
+    assert_eq!(found.conditional_create && found.conditional_replace, is_known("conditional"), "{found:?}");
+    assert_eq!(found.not_modified && found.pinned_reads, is_known("reads"), "{found:?}");
+    let copies = store.copy_abilities("probe").await.unwrap();
+    assert_eq!((copies.whole, copies.parts), (is_known("copies"), is_known("parts")), "{copies:?}");
+    let particulars = Particulars {
+        conditional: is_known("conditional"),
+        attributes: is_known("attributes"),
+        any_key: is_known("any_key"),
+        copies_parts: is_known("parts"),
+    };
+    a_pinned_read_has_exactly_the_bytes_of_exactly_that_object(&store).await;
+    what_did_not_change_is_told(&store).await;
+    if particulars.conditional {
+        writes_demand_what_they_replace(&store).await;
+        of_many_that_replace_one_object_one_succeeds(&store).await;
+    }
+    attributes_are_kept(&store, particulars).await;
+    keys_are_kept_as_they_are(&store, particulars).await;
+    if is_known("copies") {
+        copies_are_of_the_pinned_object(&store).await;
+    }
+    if is_known("uploads") {
+        objects_are_put_together_of_parts(&store, particulars).await;
+    }
+    an_upload_that_is_given_up_leaves_nothing(&store).await;
+    assert_eq!(listed(&store, "").await, []);
 }
 
 #[tokio::test]

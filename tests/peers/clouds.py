@@ -117,6 +117,13 @@ def our_store_keeps_its_promises_on_the_versity_gateway(scratch):
         peers.our_tests_of(f"s3:{server.url}/test", server.env)
 
 
+def what_mirrors_want_is_done_by_the_versity_gateway(scratch):
+    """All but names with control characters, which its listings do not encode."""
+    with Versity(scratch.new("s3")) as server:
+        os.mkdir(f"{server.directory}/test")
+        peers.our_tests_of(f"s3:{server.url}/test", server.env, mirror="conditional reads attributes copies parts uploads")
+
+
 def a_repository_lives_on_the_versity_gateway(scratch):
     with Versity(scratch.new("s3")) as server:
         trees.life(scratch, f"s3:{server.url}/test/some/prefix", server.env)
@@ -145,5 +152,5 @@ def probes_find_what_these_stores_are_known_to_do(scratch):
 if __name__ == "__main__":
     peers.main([our_store_keeps_its_promises_on_azurite, a_repository_lives_on_azurite_by_key_and_by_signature,
                 azure_is_found_by_the_suffix_of_its_hosts_through_a_proxy_with_an_authority_of_ones_own,
-                our_store_keeps_its_promises_on_the_versity_gateway, a_repository_lives_on_the_versity_gateway,
+                our_store_keeps_its_promises_on_the_versity_gateway, what_mirrors_want_is_done_by_the_versity_gateway, a_repository_lives_on_the_versity_gateway,
                 probes_find_what_these_stores_are_known_to_do])

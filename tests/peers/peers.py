@@ -130,10 +130,11 @@ class S3(Server):
         self.argv = [RCLONE, "serve", "s3", directory, "--addr", f"127.0.0.1:{self.port}", "--dir-cache-time", "1ms", "--auth-key", f"{self.key},{self.secret}"]
 
 
-def our_tests_of(location, env):
-    """Runs our suite of promises on a store; `VOLVAULT_TEST_NO_CREATE` among the variables leaves conditions out."""
-    env = {**os.environ, **env, "VOLVAULT_TEST_LOCATION": location}
-    test = "an_external_store_keeps_the_promises_if_one_is_given"
+def our_tests_of(location, env, mirror=None):
+    """Runs our suite of promises on a store; `VOLVAULT_TEST_NO_CREATE` among the variables leaves conditions out. With `mirror`, the suite
+    of what mirrors want: the words say what the store is known to do of it (see `tests/it/mirror_store.rs`)."""
+    env = {**os.environ, **env, "VOLVAULT_TEST_LOCATION": location, "VOLVAULT_TEST_MIRROR": mirror or ""}
+    test = "an_external_store_keeps_the_promises_" + ("if_one_is_given" if mirror is None else "of_pins_if_one_is_given")
     done = subprocess.run(["cargo", "test", "--locked", "--test", "it", test], cwd=TOP, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     assert " 1 passed" in done.stdout, "the test was not found"
