@@ -3,9 +3,11 @@
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, stream};
 
+use super::claim::{self, Seen};
 use super::layout::{Places, ROOT, root_key};
 use super::root::{ROOT_MAX, Root};
 use crate::error::{Attempt, Error, ErrorKind, Result};
+use crate::storage::Abilities;
 
 /// Roots that are read at once.
 const ROOTS_AT_ONCE: usize = 8;
@@ -30,6 +32,29 @@ pub struct Generations {
     pub listed: Vec<Generation>,
     /// How many older ones there are.
     pub older: usize,
+}
+
+/// How a mirror is.
+#[derive(Debug)]
+pub struct Status {
+    /// Its newest generation.
+    pub root: Root,
+    /// The push that is under way, or that did not come to its end.
+    pub claim: Option<Seen>,
+    /// What the store can do, or why that cannot be found out: a reader may not write the object that shows it.
+    pub abilities: Result<Abilities>,
+}
+
+/// Looks at the newest root, the claim, and what the store can do: about ten requests, some of which write and remove the scratch object
+/// `probe` in the control area.
+///
+/// # Errors
+/// `NotFound` when there is no mirror.
+pub fn status(places: &Places, probe: &str) -> Result<Status> {
+    let root = root(places, None)?;
+    let claim = claim::look(places)?;
+    let abilities = places.block(places.control.mirror_abilities(probe));
+    Ok(Status { root, claim, abilities })
 }
 
 /// The newest root of the mirror, or that of a generation. One request for the newest one, two for another.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::command::{Home, fill, write};
-use crate::support::s3::S3ServerThread;
+use crate::support::s3::{ACCESS_KEY, S3ServerThread, SECRET_KEY};
 use crate::support::vault::{assert_same, noise, on_disk};
 
 /// A home with 25 files in `data`.
@@ -161,7 +161,11 @@ fn refusals_name_the_way_out_and_have_rclones_exit_codes() {
         (&["push", "data", "mirror", "--filter", "x"], 2, "malformed rule"),
         (&["pull", "mirror", "back", "--wait", "x"], 2, "--wait"),
         (&["push", "data", "sftp:host:/x"], 2, "sftp"),
+        (&["push", "data", "unknown:bucket/path"], 2, "unknown"),
         (&["pull", "nowhere", "back"], 3, "nowhere"),
+        (&["status", "nowhere"], 3, "there is no mirror at "),
+        (&["pull", "mirror", "back", "--rclone-config", "missing.conf"], 3, "missing.conf"),
+        (&["pull", "mirror", "back", "-x"], 2, "-x"),
         (&["pull", "mirror", "back", "--generation", "7"], 3, "7"),
     ] {
         let said = says(&home, arguments, code);
@@ -186,6 +190,32 @@ fn refusals_name_the_way_out_and_have_rclones_exit_codes() {
 }
 
 #[test]
+fn remotes_of_rclone_conf_and_its_variables_are_understood() {
+    let server = S3ServerThread::start();
+    server.server.make_bucket("site");
+    let endpoint = &server.server.endpoint;
+    let conf = format!(
+        "# written by rclone\n[edge]\ntype = s3\nprovider = Other\naccess_key_id = {ACCESS_KEY}\nsecret_access_key = {SECRET_KEY}\n\
+         endpoint = {endpoint}\nregion = us-east-1\n\n[short]\ntype = alias\nremote = edge:site/deep\n\n[old]\ntype = sftp\nhost = h\n"
+    );
+    let mut home = home();
+    write(&home.at("rclone.conf"), conf.as_bytes());
+    says(&home, &["push", "data", "edge:site/deep/tree", "--rclone-config", "rclone.conf"], 0);
+    assert!(server.server.file("site", "deep/tree/00/00001").exists());
+    let named = says(&home, &["push", "data", "old:x", "--rclone-config", "rclone.conf"], 6);
+    assert!(named.contains("sftp"), "{named}");
+    home.set("RCLONE_CONFIG", "rclone.conf".to_owned());
+    home.set("RCLONE_EXCLUDE", "*5,/00/00006".to_owned());
+    says(&home, &["pull", "short:tree", "back"], 0);
+    for (name, there) in [("00000", true), ("00005", false), ("00006", false), ("00015", false), ("00016", true)] {
+        assert_eq!(home.at(&format!("back/00/{name}")).exists(), there, "{name}");
+    }
+    home.set("RCLONE_CONFIG_EDGE_SECRET_ACCESS_KEY", "opensesame".to_owned());
+    let refused = says(&home, &["pull", "short:tree", "back"], 6);
+    assert!(refused.contains("credentials") && !refused.contains("opensesame"), "{refused}");
+}
+
+#[test]
 fn a_mirror_is_looked_at_and_its_damage_is_found() {
     let home = home();
     says(&home, &["push", "data", "mirror"], 0);
@@ -199,6 +229,11 @@ fn a_mirror_is_looked_at_and_its_damage_is_found() {
     assert!(says(&home, &["ls", "mirror", "-l"], 0).contains("link -> 00/00001"));
     let generations = says(&home, &["generations", "mirror"], 0);
     assert!(generations.starts_with("Generation  Published") && generations.contains("2 generations"), "{generations}");
+    let status = message(&json(&home, &["status", "mirror"], 0), "status").clone();
+    assert_eq!((status["generation"].as_u64(), status["files"].as_u64()), (Some(2), Some(25)), "{status}");
+    assert_eq!((status["weaker_fencing"].as_bool(), status["pushing"].is_null()), (Some(false), true), "{status}");
+    let said = says(&home, &["status", "mirror", "nowhere"], 3);
+    assert!(said.contains("generation  2, published ") && said.contains("nowhere: there is no mirror at "), "{said}");
     let differs = says(&home, &["diff", "mirror"], 0);
     for line in ["+ added\n", "* 00/00001\n", "- 00/00002\n", "1 added, 1 removed, 1 changed"] {
         assert!(differs.contains(line), "{line}: {differs}");

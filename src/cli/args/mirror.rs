@@ -31,6 +31,8 @@ pub enum MirrorCommand {
     Push(Box<PushArgs>),
     /// Bring a directory to the newest generation, or to an older one
     Pull(Box<PullArgs>),
+    /// Show the newest generation, who pushed it, and what the store can do
+    Status(StatusArgs),
     /// Compare what the store holds with what the generation says
     Verify(VerifyArgs),
     /// List the files of a generation
@@ -235,6 +237,17 @@ pub struct PullArgs {
     /// Fail when an owner or an attribute cannot be set for lack of privileges
     #[arg(long, help_heading = WRITING)]
     pub strict: bool,
+}
+
+/// Options of `mirror status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The locations to look at
+    #[arg(required = true, value_name = "LOCATION")]
+    pub locations: Vec<OsString>,
+    /// How they are reached.
+    #[command(flatten)]
+    pub remote: RemoteArgs,
 }
 
 /// Options of `mirror verify`.

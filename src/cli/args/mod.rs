@@ -26,7 +26,7 @@ pub use global::GlobalArgs;
 pub use look::{FilterArgs, LsArgs, SnapshotsArgs};
 pub use mirror::{
     AcceptedArgs, AdoptArgs, GenerationsArgs, MirrorArgs, MirrorCommand, MirrorDiffArgs, MirrorFilterArgs,
-    MirrorLsArgs, PullArgs, PushArgs, RemoteArgs, TransferArgs, VerifyArgs,
+    MirrorLsArgs, PullArgs, PushArgs, RemoteArgs, StatusArgs, TransferArgs, VerifyArgs,
 };
 pub use mover::{MoverArgs, MoverKind};
 pub use prune::{PruneArgs, PruneOptionArgs};
@@ -339,8 +339,9 @@ mod tests {
             "mirror push /data s3:http://minio:9000/b/p remote:b/p /mnt/nas --checksum --max-delete 10 --transfers 10 -n",
             "mirror push /data d --quorum 1 -x --filter -*.tmp -f +*.c --exclude-from f --bwlimit 10M:off --stats 1m -v",
             "mirror push --links -M --create-empty-src-dirs --fast-list --retries 5 /data d",
-            "mirror pull s3://b/p /data --generation 7 --backup-dir /old --stats=10s --wait 2m --state-dir s",
+            "mirror pull s3://b/p /data --generation 7 --backup-dir /old --stats=10s --wait 2m --state-dir s --config c",
             "mirror pull s3://b/p /data --trust-target --strict --allow-empty --max-delete -1 -u -c --delete-excluded",
+            "mirror status a b --json",
             "mirror verify a --read",
             "mirror ls a dir --generation 3 -l",
             "mirror diff a /data --include *.c",

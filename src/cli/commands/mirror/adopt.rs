@@ -39,7 +39,7 @@ pub(super) fn run(app: &App<'_>, args: &AdoptArgs) -> Result<Outcome> {
         let line = format!("{objects} objects, {}, would be read with about {requests} requests", size(bytes));
         return Ok(tell(app, &summary((0, true), (objects, bytes), &AdoptReport::default()), &line));
     }
-    let defaults = AdoptOptions::new(means(app)?);
+    let defaults = AdoptOptions::new(means(app, &remote)?);
     let times = if args.use_server_modtime { Times::Stored } else { Times::Metadata };
     let options = AdoptOptions { times, transfers: transfers.unwrap_or(defaults.transfers), ..defaults };
     let stop = app.signals.stop_in_good_order();

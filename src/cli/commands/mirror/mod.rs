@@ -20,6 +20,7 @@ pub(in crate::cli) fn run(app: &App<'_>, args: &MirrorArgs) -> Result<Outcome> {
     match &args.command {
         MirrorCommand::Push(args) => push::run(app, args),
         MirrorCommand::Pull(args) => pull::run(app, args),
+        MirrorCommand::Status(args) => look::status(app, args),
         MirrorCommand::Generations(args) => look::generations(app, args),
         MirrorCommand::Ls(args) => ls::run(app, args),
         MirrorCommand::Diff(args) => diff::run(app, args),

@@ -38,7 +38,7 @@ pub(super) fn run(app: &App<'_>, args: &PullArgs) -> Result<Outcome> {
 }
 
 fn options(app: &App<'_>, args: &PullArgs, settings: &TransferSettings) -> Result<PullOptions> {
-    let defaults = PullOptions::new(means(app)?);
+    let defaults = PullOptions::new(means(app, &settings.remote)?);
     let variable = || app.environment.raw("RCLONE_BACKUP_DIR").map(std::path::PathBuf::from);
     Ok(PullOptions {
         filter: filter(app, &settings.files)?,

@@ -53,7 +53,7 @@ fn quorum(args: &PushArgs) -> Result<usize> {
 }
 
 fn options(app: &App<'_>, args: &PushArgs, settings: &TransferSettings) -> Result<PushOptions> {
-    let defaults = PushOptions::new(means(app)?);
+    let defaults = PushOptions::new(means(app, &settings.remote)?);
     Ok(PushOptions {
         filter: filter(app, &settings.files)?,
         checksum: settings.checksum,

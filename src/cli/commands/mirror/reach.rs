@@ -1,6 +1,7 @@
 //! From the words for a mirror to its stores.
 
 use std::ffi::OsStr;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::cli::App;
@@ -12,6 +13,7 @@ use crate::rclone_sync::bwlimit::Timetable;
 use crate::rclone_sync::rclone_conf::Remotes;
 use crate::rclone_sync::{Destination, Means, Places};
 use crate::storage::{Bandwidth, Location, StoreOptions};
+use crate::volume::durable::{Publish, publish};
 
 /// What a run calls itself in the mirrors that it writes.
 const PROGRAM: &str = concat!("volvault ", env!("CARGO_PKG_VERSION"));
@@ -131,14 +133,48 @@ fn bandwidth(app: &App<'_>, text: &str) -> Result<Bandwidth> {
 }
 
 /// What every run has from outside.
-pub(super) fn means(app: &App<'_>) -> Result<Means> {
-    let mut id = [0u8; 16];
-    getrandom::fill(&mut id).map_err(|error| Error::bug("get random bytes").with_source(error.to_string()))?;
+pub(super) fn means(app: &App<'_>, settings: &RemoteSettings) -> Result<Means> {
     Ok(Means {
         clock: app.clock.clone(),
         host: host_name(),
         program: PROGRAM.to_owned(),
-        id: hex::encode(id),
+        id: settings.state.as_deref().map_or_else(random, kept_id)?,
         scratch: std::env::temp_dir(),
     })
+}
+
+/// Sixteen random bytes as digits.
+pub(super) fn random() -> Result<String> {
+    let mut bytes = [0u8; 16];
+    getrandom::fill(&mut bytes).map_err(|error| Error::bug("get random bytes").with_source(error.to_string()))?;
+    Ok(hex::encode(bytes))
+}
+
+/// The id that goes with what this machine remembers; a new one the first time. Where nothing can be kept it is another one each time, which costs
+/// a push that another pusher's work is looked at anew, and nothing else.
+fn kept_id(state: &Path) -> Result<String> {
+    let file = state.join("id");
+    let kept = || std::fs::read_to_string(&file).ok().filter(|id| id.len() == 32 && hex::decode(id).is_ok());
+    if let Some(id) = kept() {
+        return Ok(id);
+    }
+    let id = random()?;
+    let made = std::fs::create_dir_all(state).is_ok() && publish(&file, id.as_bytes(), Publish::Replace).is_ok();
+    // Of two that are the first at once, the later one counts.
+    Ok(kept().filter(|_| made).unwrap_or(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pusher_keeps_its_id_with_its_state() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("a/b");
+        let id = kept_id(&state).unwrap();
+        assert_eq!((id.len(), kept_id(&state).unwrap()), (32, id.clone()));
+        assert_ne!(kept_id(&dir.path().join("c")).unwrap(), id);
+        assert_ne!(random().unwrap(), id);
+    }
 }
