@@ -222,6 +222,9 @@ pub struct PullArgs {
     /// Options that push has, too.
     #[command(flatten)]
     pub transfer: TransferArgs,
+    /// Leave what lies on file systems that are mounted below the directory
+    #[arg(short = 'x', long, help_heading = FILES)]
+    pub one_file_system: bool,
     /// Take this generation, not the newest one
     #[arg(long, value_name = "N", help_heading = FILES)]
     pub generation: Option<u64>,

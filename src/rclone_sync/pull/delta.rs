@@ -40,7 +40,12 @@ pub(super) fn take(download: &Download<'_, '_, '_>) -> Result<bool> {
     };
     let runs = wanted.against(&Known::of(&known.list));
     drop((wanted, known));
-    copy(download, &local, &runs)?;
+    if copy(download, &local, &runs).is_err() {
+        // Somebody made the local file shorter meanwhile.
+        pull.check()?;
+        download.file.set_len(0)?;
+        return Ok(false);
+    }
     let missing = runs.iter().filter(|run| run.old.is_none()).map(|run| Extent { offset: run.at, len: run.len });
     download.pour(missing.flat_map(|piece| clip(download.node, piece)), &mut |_, _| Ok(()))?;
     download.file.set_len(download.node.size)?;

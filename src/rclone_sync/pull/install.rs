@@ -4,7 +4,7 @@ use crate::catalog::{Entry, Node};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Action;
 use crate::path::TreePath;
-use crate::volume::{EntryKind, Made, Replace, Stat};
+use crate::volume::{EntryKind, Made, Replace, Stat, Target};
 
 use super::apply::Apply;
 use super::stage::Stage;
@@ -113,14 +113,24 @@ impl Apply<'_, '_> {
             Some(backup) => {
                 self.make_parents(path)?;
                 if old.kind == EntryKind::Directory {
-                    backup.remove(path)?;
-                    self.target.move_to(path, backup, path)
+                    self.target.create_dir(path)?;
+                    self.target.move_to(path, backup, &free_name(backup, path)?)
                 } else {
                     self.target.link_to(path, backup, path)
                 }
             }
-            None if old.kind == EntryKind::Directory => self.target.rename(path, &self.stage.old_thing()?),
+            None if old.kind == EntryKind::Directory => self.set_aside(path),
             None => Ok(()),
+        }
+    }
+
+    /// Moves a directory into the stage. It is opened up first: to be moved it must be writable.
+    fn set_aside(&self, path: &TreePath) -> Result<()> {
+        self.target.create_dir(path)?;
+        match self.target.rename(path, &self.stage.old_thing()?) {
+            // Somebody else's, and empty: it can be removed, if not moved.
+            Err(error) if error.kind() == ErrorKind::Denied && self.target.remove_dir(path)? => Ok(()),
+            outcome => outcome,
         }
     }
 
@@ -140,6 +150,18 @@ impl Apply<'_, '_> {
         self.drifted += 1;
         self.pull.note(&format!("{} was changed here meanwhile: it is compared again", entry.path));
     }
+}
+
+/// A name where replaced files go that nothing has: what an earlier run kept there stays.
+fn free_name(backup: &Target, path: &TreePath) -> Result<TreePath> {
+    let (parent, name) = (path.parent().unwrap_or_default(), path.name().unwrap_or_default());
+    let mut free = path.clone();
+    let mut number = 0;
+    while backup.stat(&free)?.is_some() {
+        number += 1;
+        free = parent.join(&[name, format!(".~{number}~").as_bytes()].concat())?;
+    }
+    Ok(free)
 }
 
 fn size(entry: &Entry) -> u64 {

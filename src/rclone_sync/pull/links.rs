@@ -4,9 +4,12 @@ use std::collections::{HashMap, HashSet};
 
 use crate::catalog::{Content, Entry, FileNode, LinkGroup, Node};
 use crate::error::{Error, Result};
+use crate::id::ObjectHash;
 use crate::volume::{EntryKind, Stat};
 
-/// What is known of the groups so far, in catalogue order. About 80 bytes for each inode with several names, here or in the
+use super::verdict::object_of;
+
+/// What is known of the groups so far, in catalogue order. About 130 bytes for each inode with several names, here or in the
 /// mirror.
 #[derive(Debug, Default)]
 pub(super) struct Links {
@@ -20,10 +23,34 @@ pub(super) struct Links {
 #[derive(Debug)]
 struct Head {
     kind: EntryKind,
+    /// Size and hash of its content.
+    content: Option<(u64, Option<ObjectHash>)>,
     /// The local inode that is kept; `None` when it is made anew.
     kept: Option<(u64, u64)>,
     /// The content, while no name of the group that is covered has come.
     orphan: Option<Box<FileNode>>,
+}
+
+impl Head {
+    fn new(entry: &Entry, orphan: Option<Box<FileNode>>) -> Self {
+        Self { kind: EntryKind::of(&entry.node), content: content_of(entry), kept: None, orphan }
+    }
+
+    /// Whether an entry has the same content, as far as both say.
+    fn may_be(&self, entry: &Entry) -> bool {
+        match (self.content, content_of(entry)) {
+            (Some((size, Some(hash))), Some((own_size, Some(own_hash)))) => (size, hash) == (own_size, own_hash),
+            (Some((size, _)), Some((own_size, _))) => size == own_size,
+            _ => true,
+        }
+    }
+}
+
+fn content_of(entry: &Entry) -> Option<(u64, Option<ObjectHash>)> {
+    match &entry.node {
+        Node::File(file) => Some((file.size, object_of(entry).map(|object| object.hash))),
+        _ => None,
+    }
 }
 
 /// What an entry is among the names of its inode.
@@ -42,8 +69,7 @@ impl Links {
     /// An entry that is not covered: its content may be that of others.
     pub(super) fn pass_over(&mut self, entry: &Entry) {
         if let (Some(group), Node::File(node)) = (entry.link, &entry.node) {
-            let kind = EntryKind::File;
-            self.heads.entry(group).or_insert_with(|| Head { kind, kept: None, orphan: Some(Box::new(node.clone())) });
+            self.heads.entry(group).or_insert_with(|| Head::new(entry, Some(Box::new(node.clone()))));
         }
     }
 
@@ -55,12 +81,17 @@ impl Links {
         let Some(group) = entry.link else { return Ok(Role::First) };
         let kind = EntryKind::of(&entry.node);
         let Some(head) = self.heads.get_mut(&group) else {
-            self.heads.insert(group, Head { kind, kept: None, orphan: None });
+            self.heads.insert(group, Head::new(entry, None));
             return Ok(Role::First);
         };
         if head.kind != kind {
             let (kind, other) = (kind.name(), head.kind.name());
             return Err(Error::corrupt(format!("the mirror has this {kind} as another name of a {other}")));
+        }
+        if !head.may_be(entry) {
+            // A group of an older generation that the pusher could not look at again: a file of its own.
+            entry.link = None;
+            return Ok(Role::First);
         }
         if let Some(node) = head.orphan.take() {
             if matches!(&entry.node, Node::File(own) if matches!(own.content, Content::Empty)) {
@@ -100,5 +131,58 @@ impl Links {
 
     pub(super) fn any_wanted(&self) -> bool {
         !self.wanting.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::catalog::{Metadata, ObjectAt, StoredObject, Timestamp};
+    use crate::path::TreePath;
+
+    fn name(path: &str, hash: u8, size: u64) -> Entry {
+        let meta = Metadata {
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            user: None,
+            group: None,
+            mtime: Timestamp::default(),
+            ctime: Timestamp::default(),
+            inode: 0,
+            xattrs: Arc::default(),
+        };
+        let object = StoredObject {
+            hash: ObjectHash::new([hash; 32]),
+            etag: "e".into(),
+            version: None,
+            at: ObjectAt::Plain,
+            blocks: false,
+        };
+        let content = Content::Object(Arc::new(object));
+        let node = Node::File(FileNode { size, content, extents: None, incomplete: false });
+        let link = Some(LinkGroup { device: 0, inode: 1 });
+        Entry { path: TreePath::parse(path).expect("a path"), meta, node, link }
+    }
+
+    #[test]
+    fn names_of_a_group_with_other_content_are_files_of_their_own() {
+        let mut links = Links::default();
+        assert!(matches!(links.meet(&mut name("a", 1, 5)), Ok(Role::First)));
+        assert!(matches!(links.meet(&mut name("b", 1, 5)), Ok(Role::Further { kept: None })));
+        for mut other in [name("c", 2, 5), name("d", 1, 6)] {
+            assert!(matches!(links.meet(&mut other), Ok(Role::First)));
+            assert_eq!(other.link, None);
+        }
+    }
+
+    #[test]
+    fn a_name_whose_first_name_is_left_out_has_the_content_itself() {
+        let mut links = Links::default();
+        links.pass_over(&name("a", 1, 5));
+        assert!(matches!(links.meet(&mut name("b", 1, 5)), Ok(Role::First)));
+        assert!(matches!(links.meet(&mut name("c", 1, 5)), Ok(Role::Further { .. })));
     }
 }

@@ -45,7 +45,7 @@ use source::Memory;
 /// Makes the directory `target` what a generation of the mirror is. Single entries that fail are reported to `watch` and counted;
 /// nothing is removed then.
 ///
-/// Memory: the bound on bytes under way (64 MiB); a few MiB for the walk and the pages of the manifest; about 80 bytes for each
+/// Memory: the bound on bytes under way (64 MiB); a few MiB for the walk and the pages of the manifest; about 130 bytes for each
 /// inode with several names.
 ///
 /// # Errors

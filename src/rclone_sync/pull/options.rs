@@ -30,6 +30,9 @@ pub struct PullOptions {
     pub transfers: usize,
     /// Threads that list the target.
     pub checkers: usize,
+    /// Leave what lies on file systems that are mounted below the target. Without, a file there that differs is a problem: nothing
+    /// can take its place in one step.
+    pub one_file_system: bool,
     /// Say what would be done.
     pub dry_run: bool,
     /// Where local files go that are replaced or removed: a directory on the same file system, outside of the target.
@@ -60,6 +63,7 @@ impl PullOptions {
             max_delete: None,
             transfers: 8,
             checkers: 4,
+            one_file_system: false,
             dry_run: false,
             backup_dir: None,
             allow_empty: false,

@@ -62,21 +62,28 @@ impl<'r, 'a> Run<'r, 'a> {
         if !fresh && self.pull.options.trust_target && !finished_first {
             return self.report(before, Pulled::Unchanged, false);
         }
-        let mut outcome = Pulled::Unchanged;
+        let mut outcome = Some(Pulled::Unchanged);
         for _ in 0..ROUNDS {
             match self.round()? {
-                Round::Nothing => break,
+                Round::Nothing => {
+                    outcome = outcome.or(Some(Pulled::Applied));
+                    break;
+                }
                 Round::Foreseen => {
-                    outcome = Pulled::Planned;
+                    outcome = Some(Pulled::Planned);
                     break;
                 }
                 Round::Done => {
-                    outcome = Pulled::Applied;
+                    outcome = Some(Pulled::Applied);
                     break;
                 }
-                Round::Drifted => outcome = Pulled::Applied,
+                Round::Drifted => outcome = None,
             }
         }
+        let outcome = outcome.ok_or_else(|| {
+            Error::new(ErrorKind::Unavailable, "somebody keeps changing files of the target while it is being changed")
+                .with_hint("stop what writes there, and pull again")
+        })?;
         self.report(before, outcome, finished_first)
     }
 

@@ -42,6 +42,9 @@ pub(super) struct Survey<'p, 'a> {
     pull: &'p Pull<'a>,
     plan: PlanWriter<'p>,
     links: Links,
+    /// The device of the target, and a directory of it that another file system is mounted on.
+    device: Option<u64>,
+    mounted: Option<TreePath>,
     /// A local directory that makes room for something else.
     replaced: Option<TreePath>,
     /// Entries of the mirror, and local ones, the roots aside.
@@ -66,6 +69,8 @@ impl<'p, 'a> Survey<'p, 'a> {
             pull,
             plan,
             links: Links::default(),
+            device: None,
+            mounted: None,
             replaced: None,
             present: 0,
             standing: 0,
@@ -82,7 +87,7 @@ impl<'p, 'a> Survey<'p, 'a> {
         let pull = self.pull;
         if pull.target_exists() {
             let top = std::fs::canonicalize(pull.target()?.path()).attempt(|| "resolve the target".to_owned())?;
-            let rules = Arc::new(rules(&top)?);
+            let rules = Arc::new(rules(&top, pull.options.one_file_system)?);
             let options = WalkOptions { rules, threads: pull.options.checkers };
             let source = Source { at: TreePath::root(), path: top, explicit: true };
             walk(vec![source], &options, pull.watch.stop, |batches| {
@@ -145,7 +150,10 @@ impl<'p, 'a> Survey<'p, 'a> {
     }
 
     fn covers(&self, entry: &Entry) -> bool {
-        !is_reserved(&entry.path) && (entry.path.is_root() || self.pull.options.filter.includes_entry(entry))
+        let elsewhere = self.mounted.as_ref().is_some_and(|mounted| entry.path.starts_with(mounted));
+        !is_reserved(&entry.path)
+            && !elsewhere
+            && (entry.path.is_root() || self.pull.options.filter.includes_entry(entry))
     }
 
     fn entry(&mut self, mut entry: Entry, local: Option<&Found>) -> Result<()> {
@@ -255,7 +263,7 @@ impl<'p, 'a> Survey<'p, 'a> {
     /// Something that the mirror does not have.
     fn extra(&mut self, found: &Found) -> Result<()> {
         self.see(found);
-        if found.path.is_root() || is_reserved(&found.path) {
+        if found.path.is_root() || is_reserved(&found.path) || self.mounted.as_ref() == Some(&found.path) {
             return Ok(());
         }
         let options = self.pull.options;
@@ -288,6 +296,10 @@ impl<'p, 'a> Survey<'p, 'a> {
     fn see(&mut self, found: &Found) {
         self.pull.tally(|tally| tally.listed += 1);
         self.standing += u64::from(!found.path.is_root());
+        let device = *self.device.get_or_insert(found.stat.device);
+        if self.pull.options.one_file_system && device != found.stat.device {
+            self.mounted = Some(found.path.clone());
+        }
     }
 
     fn guard(&self) -> Result<()> {
@@ -307,7 +319,7 @@ impl<'p, 'a> Survey<'p, 'a> {
 }
 
 /// The walk does not enter the stage and what belongs to the file system.
-fn rules(top: &Path) -> Result<Rules> {
+fn rules(top: &Path, one_file_system: bool) -> Result<Rules> {
     let mut pattern = Vec::new();
     for byte in top.as_os_str().as_bytes() {
         if matches!(byte, b'*' | b'?' | b'[' | b']' | b'\\') {
@@ -316,7 +328,8 @@ fn rules(top: &Path) -> Result<Rules> {
         pattern.push(*byte);
     }
     let exclude = |name: &str| [pattern.as_slice(), b"/", name.as_bytes()].concat();
-    Rules::new(RuleOptions { excludes: vec![exclude(STAGE), exclude(LOST_AND_FOUND)], ..RuleOptions::default() })
+    let excludes = vec![exclude(STAGE), exclude(LOST_AND_FOUND)];
+    Rules::new(RuleOptions { excludes, one_file_system, ..RuleOptions::default() })
 }
 
 /// What no pull makes, changes or removes.

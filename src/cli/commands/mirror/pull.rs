@@ -8,7 +8,7 @@ use crate::cli::exit::{INTERRUPTED, Outcome};
 use crate::cli::output::json::mirror::{PullSummary, Stats};
 use crate::cli::output::mirror::{self, ErrorNote, Told};
 use crate::cli::progress::{Kind, watched};
-use crate::cli::settings::{TransferSettings, duration};
+use crate::cli::settings::{TransferSettings, duration, switch};
 use crate::error::Result;
 use crate::rclone_sync::Tally;
 use crate::rclone_sync::pull::{PullOptions, PullReport, Pulled, pull};
@@ -50,6 +50,7 @@ fn options(app: &App<'_>, args: &PullArgs, settings: &TransferSettings) -> Resul
         max_delete: settings.max_delete,
         transfers: settings.transfers.unwrap_or(defaults.transfers),
         checkers: settings.checkers.unwrap_or(defaults.checkers),
+        one_file_system: switch(args.one_file_system, app.environment, "RCLONE_ONE_FILE_SYSTEM")?,
         dry_run: settings.dry_run,
         backup_dir: args.backup_dir.clone().or_else(variable),
         allow_empty: settings.allow_empty,
