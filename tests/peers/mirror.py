@@ -140,7 +140,8 @@ def rules_select_the_same_files(scratch):
         if mine.returncode or theirs.returncode:
             same, what = (mine.returncode == 0) == (theirs.returncode == 0), f"exit codes {mine.returncode} and {theirs.returncode}: {mine.stderr.decode()[-300:]}"
         else:
-            left, right = files_below(f"{target}/ours/m").keys(), files_below(f"{target}/rclone").keys()
+            # What file systems keep at their top for themselves is never pushed, whatever the rules say.
+            left, right = (files_below(below).keys() - {b"lost+found/x"} for below in (f"{target}/ours/m", f"{target}/rclone"))
             same, what = left == right, f"only ours {sorted(left - right)}, only rclone's {sorted(right - left)}"
         shutil.rmtree(target, ignore_errors=True)
         return None if same else f"{words}: {what}"
