@@ -2,9 +2,10 @@
 //! directories that go only when they are empty, content that stays on the disk.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FlockOperation};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::resolve::{PASS, open_beneath, os, proc_path};
@@ -13,7 +14,7 @@ use super::target::Target;
 use super::target_file::TargetFile;
 use super::target_look::TargetReader;
 use crate::error::{Error, ErrorKind, Result};
-use crate::path::TreePath;
+use crate::path::{TreePath, escape};
 
 /// Copied at once where the kernel cannot copy from file to file.
 const PIECE: usize = 256 << 10;
@@ -35,6 +36,20 @@ impl DirHandle {
     /// What the directory is.
     pub fn stat(&self) -> Result<Stat> {
         os(stat_fd(self.0.as_fd()), || "stat an open directory".to_owned())
+    }
+}
+
+impl TargetLock {
+    /// Takes the lock of a directory that is only read: `None` while a process has it that writes there.
+    pub fn shared(path: &Path) -> Result<Option<Self>> {
+        let said = || format!("open directory {}", escape(path.as_os_str().as_bytes()));
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = os(rustix::fs::openat(rustix::fs::CWD, path, flags, Mode::empty()), said)?;
+        match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(Some(Self(Some(fd)))),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(_) => Ok(Some(Self(None))),
+        }
     }
 }
 

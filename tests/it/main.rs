@@ -19,6 +19,7 @@ mod mirror_command;
 mod mirror_golden;
 mod mirror_pull;
 mod mirror_push;
+mod mirror_push_faults;
 mod mirror_store;
 mod mirror_torture;
 mod mover_restic;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
@@ -12,6 +13,7 @@ use volvault::ErrorKind;
 use volvault::catalog::{Content, Entry, Node};
 use volvault::clock::SystemClock;
 use volvault::events::{Progress, Stop, Watch};
+use volvault::rclone_sync::claim::Pace;
 use volvault::rclone_sync::key::key_of;
 use volvault::rclone_sync::layout::{LINK_END, ROOT};
 use volvault::rclone_sync::manifest;
@@ -22,7 +24,8 @@ use volvault::storage::{Location, Pin, Store};
 
 use crate::support::faults::{FaultPlan, FaultStore, When};
 use crate::support::hasty;
-use crate::support::s3::S3ServerThread;
+use crate::support::memory_s3::Habits;
+use crate::support::s3::{S3Server, S3ServerThread};
 use crate::support::vault::{Ear, Seen, assert_same, noise, on_disk};
 
 /// A source, and mirrors of it.
@@ -85,13 +88,16 @@ impl Field {
     }
 
     pub(crate) fn options(&self) -> PushOptions {
-        PushOptions::new(Means {
+        let means = Means {
             clock: SystemClock::new(),
             host: "test".to_owned(),
             program: "volvault test".to_owned(),
             id: "pusher-1".to_owned(),
             scratch: self.dir.path().to_owned(),
-        })
+        };
+        // Nobody waits long for the dead here.
+        let ms = Duration::from_millis;
+        PushOptions { pace: Pace { dead: ms(60), look: ms(10), ..Pace::default() }, ..PushOptions::new(means) }
     }
 
     pub(crate) fn push_all(&self, destinations: &[Destination], options: &PushOptions) -> (PushReport, Vec<String>) {
@@ -367,8 +373,7 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
 
 #[test]
 fn a_prefix_that_another_tool_has_filled_is_taken_over_without_sending_it_again() {
-    let server = S3ServerThread::start();
-    server.server.make_bucket("bucket");
+    let server = S3ServerThread::serving(S3Server::start_in_memory(Habits::GOOD, "bucket"));
     let field = Field::new();
     field.fill(50);
     let location = server.server.location("bucket", "mirror");
@@ -469,20 +474,20 @@ fn what_was_not_compared_by_content_keeps_its_time() {
     let two = Two::new();
     let mirror = field.destination(&two);
     let path = field.source().join("file");
-    let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+    let old = std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
     let at = |time| std::fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
     field.write("file", b"first");
     at(old);
     field.push(&mirror);
     field.write("file", b"later");
-    at(old + std::time::Duration::from_secs(5));
+    at(old + Duration::from_secs(5));
     let report = field.push_with(&mirror, &PushOptions { size_only: true, ..field.options() });
     assert_eq!(report.result.unwrap(), Pushed::Unchanged { generation: 1 });
     assert_eq!(published(&field.push(&mirror)), 2);
     field.assert_like_source(&mirror.places);
     // The same time again, so that only the content tells.
     field.write("file", b"third");
-    at(old + std::time::Duration::from_secs(5));
+    at(old + Duration::from_secs(5));
     assert_eq!(field.push(&mirror).result.unwrap(), Pushed::Unchanged { generation: 2 });
     let sure = field.push_with(&mirror, &PushOptions { checksum: true, ..field.options() });
     assert_eq!(published(&sure), 3);

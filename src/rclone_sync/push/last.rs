@@ -39,6 +39,8 @@ pub(super) struct Last {
 pub(super) struct Look {
     /// The last generation; none in a new mirror.
     pub(super) last: Option<Last>,
+    /// The root is the one that this machine saw at the end of its last push.
+    pub(super) is_known: bool,
     /// A push of this machine was cut off after its first write: what is stored may not be what the last generation says.
     pub(super) is_in_doubt: bool,
 }
@@ -62,6 +64,15 @@ impl Memory {
         self.dir.join(format!("{name}-{}", std::process::id()))
     }
 
+    /// What the store was found to be able to do.
+    pub(super) fn abilities(&self) -> Option<&serde_json::Value> {
+        self.state.as_ref().and_then(State::abilities)
+    }
+
+    pub(super) fn set_abilities(&mut self, abilities: serde_json::Value) -> Result<()> {
+        self.state.as_mut().map_or(Ok(()), |state| state.set_abilities(abilities))
+    }
+
     /// Before the first write: should this run be cut off, the next one reads the root anew and looks for what it left.
     pub(super) fn doubt(&mut self) -> Result<()> {
         self.state.as_mut().map_or(Ok(()), |state| state.seen_again(&Pin::default()))
@@ -82,7 +93,11 @@ impl Memory {
 
     /// Remembers the root that was seen, which is that of the generation in memory.
     pub(super) fn trust(&mut self, last: &Last) -> Result<()> {
-        self.state.as_mut().map_or(Ok(()), |state| state.seen_again(&last.pin))
+        // The pin that was there all the time is not written: another run may have taken it away, and for a reason.
+        match &mut self.state {
+            Some(state) if state.kept().is_some_and(|kept| kept.pin != last.pin) => state.seen_again(&last.pin),
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn keeps(&self) -> bool {
@@ -97,19 +112,22 @@ impl Memory {
             && places.block(places.control.get_if_changed(ROOT, ROOT_MAX, pin))?.is_none()
         {
             let last = self.kept_last(kept.text.clone(), pin.clone())?;
-            return Ok(Look { last, is_in_doubt: false });
+            return Ok(Look { last, is_known: true, is_in_doubt: false });
         }
+        // A push that was cut off has taken the pin away, be it before or after it published.
+        let is_in_doubt = seen.as_ref().is_some_and(|(pin, _)| *pin == Pin::default());
         let (text, pin) = match places.block(places.control.get_with_pin(ROOT, ROOT_MAX)) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Look { last: None, is_in_doubt: false }),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Ok(Look { last: None, is_known: false, is_in_doubt });
+            }
             answer => answer.attempt(|| format!("look at the mirror {}", places.data.location()))?,
         };
-        // A cut off push has taken the pin away, be it before or after it published.
-        let is_behind = seen.as_ref().is_some_and(|(pin, _)| pin.etag.is_none());
-        if seen.is_some_and(|(_, kept)| kept.text == text.as_ref()) {
-            return Ok(Look { last: self.kept_last(text.to_vec(), pin)?, is_in_doubt: true });
-        }
-        let last = self.fetch(destination, &text, pin)?;
-        Ok(Look { last: Some(last), is_in_doubt: is_behind })
+        let is_same = seen.is_some_and(|(_, kept)| kept.text == text.as_ref());
+        let last = match if is_same { self.kept_last(text.to_vec(), pin.clone())? } else { None } {
+            Some(last) => last,
+            None => self.fetch(destination, &text, pin, is_in_doubt)?,
+        };
+        Ok(Look { last: Some(last), is_known: false, is_in_doubt })
     }
 
     fn kept_last(&self, text: Vec<u8>, pin: Pin) -> Result<Option<Last>> {
@@ -118,7 +136,7 @@ impl Memory {
         Ok(Some(Last { root: Root::decode(&text)?, text, pin, path, segment: kept.manifest.clone() }))
     }
 
-    fn fetch(&mut self, destination: &Destination, text: &[u8], pin: Pin) -> Result<Last> {
+    fn fetch(&mut self, destination: &Destination, text: &[u8], pin: Pin, is_in_doubt: bool) -> Result<Last> {
         let places = &destination.places;
         let root = Root::decode(text)?;
         let near = self.state.as_ref().and_then(|state| Some((state.manifest()?.ok()?, state.kept()?.root.clone())));
@@ -133,7 +151,9 @@ impl Memory {
         if self.state.is_none() {
             return Ok(Last { root, text: text.to_vec(), pin, path, segment });
         }
-        self.save(text, &pin, &written)?;
+        // The pin comes when this push has come to its end: until then nobody has looked whether the one behind this root did.
+        let unseen = Pin { etag: None, version: Some("fetched".to_owned()) };
+        self.save(text, &if is_in_doubt { Pin::default() } else { unseen }, &written)?;
         self.kept_last(text.to_vec(), pin)?.ok_or_else(|| crate::error::Error::bug("the state that was just saved"))
     }
 }

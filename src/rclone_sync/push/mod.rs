@@ -6,11 +6,14 @@
 
 mod big;
 mod compare;
+mod delta;
 mod hold;
+mod holes;
 mod last;
 mod moved;
 mod one;
 mod options;
+mod parts;
 mod pipeline;
 mod plan;
 mod publish;
@@ -33,7 +36,7 @@ use crate::events::Watch;
 use crate::path::escape;
 
 use super::destination::Destination;
-use shared::{PULL_STAGE, Shared};
+use shared::Shared;
 
 /// Pushes `source` to all destinations, each by threads of its own: one that is slow or dead stops no other. Files that cannot be read are told
 /// to `watch` and counted; the mirrors keep their last state of them.
@@ -49,6 +52,8 @@ pub fn push(
 ) -> Result<PushReport> {
     let source = check(source, destinations)?;
     let shared = Shared::new(&source, destinations, options, watch);
+    let _lock = shared.lock_source()?;
+    shared.check_pull()?;
     let reports = std::thread::scope(|scope| {
         let threads: Vec<_> = destinations
             .iter()
@@ -77,13 +82,6 @@ fn check(source: &Path, destinations: &[Destination]) -> Result<std::path::PathB
     })?;
     if !full.is_dir() {
         return Err(Error::new(ErrorKind::Invalid, format!("the source {shown} is not a directory")));
-    }
-    if full.join(std::ffi::OsStr::from_bytes(PULL_STAGE)).join("ready").exists() {
-        return Err(Error::new(
-            ErrorKind::Unavailable,
-            format!("a pull into {shown} was cut off while it was applied"),
-        )
-        .with_hint("finish the pull first: until then the directory is of two generations"));
     }
     if destinations.is_empty() {
         return Err(Error::invalid("nowhere to push to").with_hint("name at least one destination"));

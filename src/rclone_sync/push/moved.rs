@@ -39,6 +39,11 @@ impl Moved {
         self.0.insert(object.hash, Origin { key, pin, mtime: old.meta.mtime });
     }
 
+    /// Whether no file could be one of them.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Where the content of a new file lies already.
     pub(super) fn find(&self, hash: &ObjectHash, mtime: Timestamp) -> Option<&Origin> {
         self.0.get(hash).filter(|origin| origin.mtime == mtime)

@@ -2,12 +2,13 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Progress;
-use crate::storage::{Location, RequestCounts};
+use crate::storage::Location;
 
+use super::super::claim;
 use super::super::destination::Destination;
 use super::super::segment::SegmentWriter;
 use super::super::tally::Tally;
-use super::hold::Hold;
+use super::hold::{Anew, Hold};
 use super::last::{Last, Look, Memory};
 use super::pipeline::{self, Delta};
 use super::plan::{Plan, entries, plan, racy_from};
@@ -18,7 +19,7 @@ use super::shared::Shared;
 use super::standing::Standing;
 use super::survey::survey;
 
-/// Times that a push begins anew because somebody else published.
+/// Times that a push begins anew because somebody else published, or left something unfinished.
 const ROUNDS: u32 = 4;
 /// Requests around the files: claim taken and given back, root looked at again, delta, history, root.
 const FIXED_REQUESTS: u64 = 6;
@@ -31,7 +32,7 @@ pub(super) fn push_to(shared: &Shared<'_>, destination: &Destination) -> Destina
     let mut one = One { shared, destination, before: None, tally: Tally::default() };
     let result = one.run();
     let (data_now, control_now) = counts();
-    let requests = sum(&minus(&data_now, &data), &minus(&control_now, &control));
+    let requests = data_now.since(&data).plus(&control_now.since(&control));
     DestinationReport { name: destination.name.clone(), before: one.before, result, tally: one.tally, requests }
 }
 
@@ -47,30 +48,50 @@ impl<'a> One<'a> {
         let options = self.shared.options;
         let memory = Memory::open(self.destination, self.shared.source, &options.means)?;
         let hold = Hold::new(self.destination, options, memory);
-        self.rounds(&hold)
+        let outcome = self.rounds(&hold);
+        hold.end(outcome.is_ok());
+        outcome
     }
 
     fn rounds(&mut self, hold: &Hold<'a>) -> Result<Pushed> {
+        let options = self.shared.options;
+        let (mut mend, mut is_seized) = (options.relist, false);
         for _ in 0..ROUNDS {
-            match self.round(hold) {
-                Ok(pushed) => return Ok(pushed),
-                // What is remembered may be damaged; everything can be fetched.
-                Err(error) if error.kind() == ErrorKind::Corrupt && hold.memory(Memory::forget)? => {}
-                Err(_) if hold.is_outdated() => {}
-                Err(error) => return Err(error),
+            let look = hold.memory(|memory| memory.look(self.destination))?;
+            mend |= look.is_in_doubt;
+            if mend && !is_seized && !options.dry_run {
+                // What is listed must not change under us; and what was seen before the claim was ours is looked at again.
+                hold.seize()?;
+                is_seized = true;
+                continue;
+            }
+            match self.round(hold, &look, mend) {
+                Ok(Some(pushed)) => return Ok(pushed),
+                Ok(None) => mend = true,
+                // What is remembered may be damaged; everything can be fetched. What this run has written meanwhile must be found, too.
+                Err(error) if error.kind() == ErrorKind::Corrupt && hold.memory(Memory::forget)? => {
+                    mend |= hold.has_begun();
+                }
+                Err(error) => match hold.anew() {
+                    Some(anew) => {
+                        mend |= anew == Anew::Mend;
+                        is_seized &= anew != Anew::Mend;
+                    }
+                    None => return Err(error),
+                },
             }
         }
         Err(Error::new(ErrorKind::Unavailable, "other pushes publish this mirror all the time")
             .with_hint("only one source should push to a mirror"))
     }
 
-    fn round(&mut self, hold: &Hold<'a>) -> Result<Pushed> {
+    /// None: somebody's push was cut off, and its leftovers are to be mended.
+    fn round(&mut self, hold: &Hold<'a>, look: &Look, mend: bool) -> Result<Option<Pushed>> {
         let (shared, destination) = (self.shared, self.destination);
-        let Look { last, is_in_doubt } = hold.memory(|memory| memory.look(destination))?;
-        let (last, begin) = (last.as_ref(), shared.options.means.clock.now().to_utc());
+        let (last, begin) = (look.last.as_ref(), shared.options.means.clock.now().to_utc());
         self.before = last.map(|last| last.root.generation);
         hold.goes_by(last);
-        let mut standing = (is_in_doubt || last.is_none()).then(|| Standing::list(destination)).transpose()?;
+        let mut standing = (mend || last.is_none()).then(|| Standing::list(destination)).transpose()?;
         let is_directory = matches!(destination.places.data.location(), Location::Local(_));
         let plan = plan(shared, last, standing.as_mut(), is_directory)?;
         plan.judge(shared, &plan.seen)?;
@@ -78,16 +99,18 @@ impl<'a> One<'a> {
         if plan.is_empty()
             && let Some(last) = last
         {
-            return unchanged(hold, last);
+            if !look.is_known && !mend && !shared.options.dry_run && claim::look(&destination.places)?.is_some() {
+                return Ok(None);
+            }
+            return unchanged(hold, last).map(Some);
         }
         if shared.options.dry_run {
             let generation = last.map_or(1, |last| last.root.generation + 1);
             let requests = FIXED_REQUESTS + plan.objects + plan.deletes.div_ceil(1000);
-            return Ok(Pushed::Planned { generation, requests, bytes: plan.bytes });
+            return Ok(Some(Pushed::Planned { generation, requests, bytes: plan.bytes }));
         }
         let publishing = Publishing { destination, options: shared.options, hold, last, begin };
         if !plan.in_the_way.is_empty() {
-            hold.ensure()?;
             publishing.delete(&plan.in_the_way)?;
         }
         let (delta, plan) = self.send(hold, last, plan, standing.as_mut())?;
@@ -95,15 +118,13 @@ impl<'a> One<'a> {
         if delta.written.entries + delta.written.removed == 0
             && let Some(last) = last
         {
-            if !plan.orphans.is_empty() {
-                hold.ensure()?;
-                publishing.delete(&plan.orphans)?;
-            }
-            return unchanged(hold, last);
+            publishing.delete(&plan.orphans)?;
+            return unchanged(hold, last).map(Some);
         }
-        let keeps = hold.memory(|memory| Ok(memory.keeps()))?;
+        let keeps = hold.memory(|memory| Ok(memory.keeps()))? || shared.options.facl;
+        shared.check_pull()?;
         let published = publishing.publish(&delta, keeps)?;
-        self.finish(&publishing, &delta, &plan, &published)
+        self.finish(&publishing, &delta, &plan, &published).map(Some)
     }
 
     /// The second pass.
@@ -135,7 +156,7 @@ impl<'a> One<'a> {
         Ok((delta, plan))
     }
 
-    /// What may fail here is only untidy: the generation is published, and the next push deletes what is left.
+    /// What may fail here is only untidy: the generation is published. The claim says that the push is unfinished then, and the next one mends.
     fn finish(
         &mut self,
         publishing: &Publishing<'_>,
@@ -146,9 +167,15 @@ impl<'a> One<'a> {
         // What was in the way is gone already, and something else may have its name now.
         publishing.delete_gone(delta.gone.iter().filter(|key| !plan.in_the_way.contains(*key)), self.shared)?;
         publishing.delete(&plan.orphans)?;
+        if self.shared.options.facl
+            && let Some(manifest) = &published.manifest
+        {
+            publishing.write_permissions(manifest, published.root.generation)?;
+        }
         let seen = &delta.seen.tally;
         self.tally.deleted_files = seen.deleted_files + plan.orphans.len() as u64;
         (self.tally.deleted_dirs, self.tally.deleted_bytes) = (seen.deleted_dirs, seen.deleted_bytes);
+        publishing.hold.end(true);
         publishing.hold.memory(|memory| {
             let Some(manifest) = &published.manifest else { return Ok(()) };
             memory.save(&published.text, &published.pin, manifest)
@@ -172,30 +199,7 @@ impl<'a> One<'a> {
 }
 
 fn unchanged(hold: &Hold<'_>, last: &Last) -> Result<Pushed> {
+    hold.end(true);
     hold.memory(|memory| memory.trust(last))?;
     Ok(Pushed::Unchanged { generation: last.root.generation })
-}
-
-fn minus(now: &RequestCounts, before: &RequestCounts) -> RequestCounts {
-    each(now, before, u64::saturating_sub)
-}
-
-fn sum(left: &RequestCounts, right: &RequestCounts) -> RequestCounts {
-    each(left, right, u64::saturating_add)
-}
-
-fn each(left: &RequestCounts, right: &RequestCounts, of: fn(u64, u64) -> u64) -> RequestCounts {
-    RequestCounts {
-        get: of(left.get, right.get),
-        get_range: of(left.get_range, right.get_range),
-        put: of(left.put, right.put),
-        list: of(left.list, right.list),
-        head: of(left.head, right.head),
-        delete: of(left.delete, right.delete),
-        copy: of(left.copy, right.copy),
-        multipart: of(left.multipart, right.multipart),
-        bytes_up: of(left.bytes_up, right.bytes_up),
-        bytes_down: of(left.bytes_down, right.bytes_down),
-        retries: of(left.retries, right.retries),
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::super::claim::Pace;
 use super::super::destination::Means;
 use super::super::includes::{Everything, Includes};
 
@@ -35,10 +36,12 @@ pub struct PushOptions {
     pub allow_empty: bool,
     /// Remove from the mirror what the filter leaves out.
     pub delete_excluded: bool,
-    /// Store small files in packs, too.
-    pub pack_small: bool,
     /// Write `permissions.facl`.
     pub facl: bool,
+    /// Compare with a listing of the mirror, and mend what others have damaged.
+    pub relist: bool,
+    /// How fast the claim is kept and given up.
+    pub pace: Pace,
 }
 
 impl PushOptions {
@@ -58,8 +61,9 @@ impl PushOptions {
             one_file_system: false,
             allow_empty: false,
             delete_excluded: false,
-            pack_small: false,
             facl: false,
+            relist: false,
+            pace: Pace::default(),
         }
     }
 }

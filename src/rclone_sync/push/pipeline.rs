@@ -37,7 +37,7 @@ pub(super) struct Done {
     pub(super) old: Option<Box<Entry>>,
     /// The key of an object that is not needed once the new generation stands.
     pub(super) gone: Option<String>,
-    /// The first name of this file could not be pushed as it is: the others would be links to something else.
+    /// The first name of this file could not be pushed as it is: the others must not be links to it.
     pub(super) lost: Option<LinkGroup>,
 }
 
@@ -174,10 +174,14 @@ impl Order {
 
     fn in_turn(&mut self, done: Done) -> Result<()> {
         self.lost.extend(done.lost);
-        let Some(change) = done.change else { return Ok(()) };
+        let Some(mut change) = done.change else { return Ok(()) };
+        if let Change::Put(entry) = &mut change
+            && entry.link.is_some_and(|group| self.lost.contains(&group))
+        {
+            // It stands for itself until the next push, which finds the first name as it is by then.
+            entry.link = None;
+        }
         match &change {
-            // The next push finds it as it is by then.
-            Change::Put(entry) if entry.link.is_some_and(|group| self.lost.contains(&group)) => return Ok(()),
             Change::Put(entry) => {
                 let (entries, files, bytes) = weight(entry);
                 self.totals.entries += entries;

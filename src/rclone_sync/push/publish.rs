@@ -1,28 +1,38 @@
 //! Publishes a generation. Order of writes: whatever the new generation names is stored before (by the jobs); the delta; the base, if one
-//! is due; the copy of the root in the history; the swap of the root, which is the moment; and only then what nobody needs any more is deleted. A
-//! push that is cut off before the swap has published nothing, and one that is cut off after it has left only objects that the next push deletes.
+//! is due; the swap of the root, which is the moment; its copy in the history, which so holds only what was published; and then what nobody needs any
+//! more is deleted. A push that is cut off before the swap has published nothing, and one that is cut off after it has left only objects that
+//! the next push deletes: the claim says so.
+
+use std::fs::File;
+use std::io::{BufWriter, Read as _};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::storage::{Attributes, Condition, Pin};
 
 use super::super::destination::Destination;
+use super::super::facl::{FACL, Record};
 use super::super::key::path_of_key;
 use super::super::layout::{LINK_END, ROOT, root_key};
 use super::super::manifest::store_segment;
 use super::super::merge::Merge;
 use super::super::root::{Flags, ROOT_MAX, Root};
 use super::super::segment::{SegmentReader, SegmentRef, SegmentWriter, Written};
+use super::delta::part_size;
 use super::hold::Hold;
 use super::last::Last;
 use super::options::PushOptions;
+use super::parts::{Outgoing, Room};
 use super::pipeline::Delta;
 use super::shared::Shared;
 
 /// Keys deleted by one request, where the store can.
 const DELETES: usize = 1000;
+
+/// Bytes of a file of our own that are read at once.
+const COPY: usize = 256 << 10;
 
 /// What was published.
 #[derive(Debug)]
@@ -61,6 +71,10 @@ impl Publishing<'_> {
                 let generation = last.root.generation + 1;
                 let wants_base = last.root.wants_base(delta.written.size);
                 let manifest = (wants_base || keeps).then(|| self.merge(last, &delta.written)).transpose()?;
+                if manifest.as_ref().is_some_and(|manifest| manifest.entries != delta.totals.entries) {
+                    // No reader would ever take such a generation.
+                    return Err(Error::bug("the entries of the new generation are not as many as were counted"));
+                }
                 let base = manifest.as_ref().filter(|_| wants_base);
                 base.map_or(Ok(()), |base| store_segment(places, base))?;
                 let base: Option<SegmentRef> = base.map(|base| base.at(generation));
@@ -70,12 +84,11 @@ impl Publishing<'_> {
         root.pusher = self.hold.pusher();
         root.time = begin;
         root.totals = delta.totals;
-        root.flags = Flags { facl: self.options.facl, packs: self.options.pack_small };
+        root.flags = Flags { facl: self.options.facl, packs: false };
         let text = root.encode()?;
-        let attributes = Attributes { content_type: Some("application/json".to_owned()), ..Attributes::default() };
-        let (key, bytes) = (root_key(root.generation), Bytes::from(text.clone()));
-        places.block(places.control.put_with(&key, bytes, &attributes, Condition::Any))?;
         let pin = self.swap(&text)?;
+        let (key, bytes) = (root_key(root.generation), Bytes::from(text.clone()));
+        places.block(places.control.put_with(&key, bytes, &root_attributes(), Condition::Any))?;
         Ok(Published { root, text, pin, manifest })
     }
 
@@ -93,9 +106,12 @@ impl Publishing<'_> {
     /// The moment of publication.
     fn swap(&self, text: &[u8]) -> Result<Pin> {
         let places = &self.destination.places;
-        let attributes =
-            Attributes { content_type: Some("application/json".to_owned()), no_cache: true, ..Attributes::default() };
-        let condition = self.last.map_or(Condition::New, |last| Condition::Match(&last.pin));
+        let attributes = root_attributes();
+        let wanted = self.last.map_or(Condition::New, |last| Condition::Match(&last.pin));
+        let condition = self.hold.ensure()?.allow(wanted);
+        if condition == Condition::Any {
+            self.hold.check()?;
+        }
         match places.block(places.control.put_with(ROOT, Bytes::copy_from_slice(text), &attributes, condition)) {
             Err(error) if error.kind() == ErrorKind::Changed => Err(overtaken().with_source(error)),
             Err(error) => match places.block(places.control.get_with_pin(ROOT, ROOT_MAX)) {
@@ -105,6 +121,35 @@ impl Publishing<'_> {
             },
             answer => answer,
         }
+    }
+
+    /// Writes `permissions.facl` for movers that know nothing of manifests. It is in no manifest, and no pull of ours reads it.
+    pub(super) fn write_permissions(&self, manifest: &Written, generation: u64) -> Result<()> {
+        let path = self.hold.memory(|memory| Ok(memory.file("facl")))?;
+        let said = || format!("write {}", path.display());
+        let mut file = BufWriter::new(File::create(&path).attempt(said)?);
+        let segment = manifest.at(generation);
+        for entry in Merge::of(vec![SegmentReader::of_file(&manifest.path, &segment)?]).entries() {
+            if let Some(record) = Record::of(&entry?)? {
+                record.write("data", &mut file).attempt(said)?;
+            }
+        }
+        let size =
+            file.into_inner().map_err(std::io::IntoInnerError::into_error).attempt(said)?.metadata().attempt(said)?;
+        self.hold.ensure()?;
+        let (places, room, attributes) = (&self.destination.places, Room::new(), Attributes::default());
+        let mut file = File::open(&path).attempt(said)?;
+        let mut buffer = vec![0; COPY];
+        let sizes = (size.len(), part_size(size.len()));
+        let mut out = Outgoing::begin(places, &room, (FACL, &attributes), sizes)?;
+        loop {
+            let read = file.read(&mut buffer).attempt(said)?;
+            match buffer.get(..read) {
+                None | Some([]) => break,
+                Some(bytes) => out.add(bytes)?,
+            }
+        }
+        out.finish(Condition::Any).map(drop)
     }
 
     /// Deletes the objects of entries that went. A link and a file may have had the same key in turn: whoever is there now keeps it.
@@ -125,11 +170,18 @@ impl Publishing<'_> {
         let places = &self.destination.places;
         let mut keys = keys.into_iter().cloned().peekable();
         while keys.peek().is_some() {
+            // Somebody who took us for dead may need them.
+            self.hold.ensure()?;
             let some = keys.by_ref().take(DELETES).collect();
             places.block(places.data.delete_many(some))?;
         }
         Ok(())
     }
+}
+
+/// What a root is stored with: caches must not keep it.
+pub(super) fn root_attributes() -> Attributes {
+    Attributes { content_type: Some("application/json".to_owned()), no_cache: true, ..Attributes::default() }
 }
 
 fn overtaken() -> Error {

@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::ObjectHash;
 use crate::volume::{EntryKind, Found, OwnerNames, Stat};
 
+use super::holes::Holes;
 use super::shared::Shared;
 
 /// Files from this size on are read in pieces and sent in parts.
@@ -73,20 +74,19 @@ fn read_small(shared: &Shared<'_>, found: &Found) -> Result<FileRead> {
     }
     let meta = steady(shared.names.metadata(&read.stat, read.xattrs));
     let (hash, md5) = (ObjectHash::new(*blake3::hash(&buffer).as_bytes()), Md5::digest(&buffer).into());
-    let extents = extents(found, &read.stat);
+    let extents = extents(found, &read.stat, &buffer);
     Ok(FileRead::Small(Arc::new(SmallFile { meta, bytes: buffer.into(), hash, md5, extents })))
 }
 
-/// Extents kept of one file; one with more is pushed as if it had no holes (a record of the manifest has a bound).
-pub(super) const EXTENTS_KEPT: usize = 50_000;
-
 /// The holes of a small file. They are a saving of the file system and no part of the content: a failure to find them is none.
-fn extents(found: &Found, stat: &Stat) -> Option<Vec<Extent>> {
+fn extents(found: &Found, stat: &Stat, bytes: &[u8]) -> Option<Vec<Extent>> {
     if !stat.may_have_holes() {
         return None;
     }
     let file = found.open().ok().filter(|file| file.stat().same_content(stat))?;
-    file.extents().ok().flatten().filter(|extents| extents.len() <= EXTENTS_KEPT)
+    let mut holes = Holes::new(file.extents().ok().flatten());
+    holes.see(bytes);
+    holes.finish()
 }
 
 /// The error of a file that does not stand still.

@@ -20,6 +20,7 @@ use super::super::tally::Tally;
 use super::compare::{Link, keeps_time};
 use super::hold::Hold;
 use super::moved::Moved;
+use super::parts::Room;
 use super::pipeline::Done;
 use super::read::{BIG_FROM, FileRead, SmallFile, describe, metadata, mtime_header};
 use super::shared::Shared;
@@ -39,6 +40,7 @@ pub(super) struct Sender<'a> {
     pub(super) hold: &'a Hold<'a>,
     pub(super) moved: &'a Moved,
     pub(super) sent: Sent,
+    pub(super) room: Room,
     /// Whether the tags of this store have proved to be MD5 sums.
     md5_tags: AtomicBool,
 }
@@ -69,6 +71,8 @@ pub(super) struct Wanted<'a> {
     pub(super) link: Option<Link>,
     /// What it was in the last generation, if it may still be that.
     pub(super) kept: Option<&'a FileNode>,
+    /// The object of the last generation at this key, if it is still there, and its size.
+    pub(super) base: Option<(&'a Arc<StoredObject>, u64)>,
     pub(super) expected: Expected,
     pub(super) there: &'a There,
 }
@@ -80,7 +84,8 @@ impl<'a> Sender<'a> {
         hold: &'a Hold<'a>,
         moved: &'a Moved,
     ) -> Self {
-        Self { shared, destination, hold, moved, sent: Sent::default(), md5_tags: AtomicBool::new(false) }
+        let (sent, room) = (Sent::default(), Room::new());
+        Self { shared, destination, hold, moved, sent, room, md5_tags: AtomicBool::new(false) }
     }
 
     /// Does a job. Fails only when the destination does.
@@ -96,7 +101,8 @@ impl<'a> Sender<'a> {
             What::Describe { found, link, kept } => self.described(found, *link, kept.as_ref(), old.as_deref()),
             What::Read { found, link, kept } if found.stat.kind == EntryKind::File => {
                 let expected = expected(old.as_deref(), &there, gone.is_some());
-                self.file(&Wanted { found, link: *link, kept: kept.as_ref(), expected, there: &there })
+                let base = old.as_deref().filter(|_| !displaced && gone.is_none()).and_then(base);
+                self.file(&Wanted { found, link: *link, kept: kept.as_ref(), base, expected, there: &there })
             }
             What::Read { found, link, .. } => self.symlink(found, *link, old.as_deref(), &there),
         };
@@ -265,6 +271,9 @@ impl<'a> Sender<'a> {
     pub(super) fn rename(&self, key: &str, hash: &ObjectHash, mtime: Timestamp, size: u64) -> Result<Option<Pin>> {
         let Some(origin) = self.moved.find(hash, mtime).filter(|_| size <= COPY_MAX) else { return Ok(None) };
         self.hold.ensure()?;
+        if !self.hold.copies()?.whole {
+            return Ok(None);
+        }
         let places = &self.destination.places;
         let copied = places.block(places.data.copy_pinned(&origin.key, &origin.pin, key, &attributes(mtime)));
         match copied {
@@ -272,8 +281,7 @@ impl<'a> Sender<'a> {
             Ok(pin) if origin.pin.md5().is_some() && pin.md5().is_some() && origin.pin.md5() != pin.md5() => Ok(None),
             Ok(pin) => {
                 self.sent.renamed.fetch_add(1, Ordering::Relaxed);
-                self.sent.copies.fetch_add(1, Ordering::Relaxed);
-                self.sent.copied_bytes.fetch_add(size, Ordering::Relaxed);
+                self.count_copied(size);
                 Ok(Some(pin))
             }
             Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Denied) => Err(error),
@@ -297,23 +305,35 @@ impl<'a> Sender<'a> {
     /// Stores an object in place of what is expected there. If it is something else, that is looked at, and replaced all the same: the claim keeps
     /// other pushers away, so it was left by a push that was cut off, or by another tool.
     pub(super) fn put(&self, key: &str, bytes: &Bytes, attributes: &Attributes, mut expected: Expected) -> Result<Pin> {
-        self.hold.ensure()?;
         let places = &self.destination.places;
         let mut tries = 0;
         loop {
-            let condition = condition(&expected);
+            let condition = self.hold.ensure()?.allow(expected.condition());
             let put = places.data.put_with(key, bytes.clone(), attributes, condition);
             match places.block(put) {
                 Err(error) if error.kind() == ErrorKind::Changed && tries < TRIES => {
                     tries += 1;
-                    expected = match places.block(places.data.info(key))? {
-                        Some((info, _)) => Expected::This(info.pin),
-                        None => Expected::Nothing,
-                    };
+                    expected = self.look_at(key)?;
                 }
                 answer => return answer,
             }
         }
+    }
+
+    /// What is at a key where something else was expected. If somebody took us for dead, it is his, and we are told here.
+    pub(super) fn look_at(&self, key: &str) -> Result<Expected> {
+        self.hold.check()?;
+        let places = &self.destination.places;
+        Ok(match places.block(places.data.info(key))? {
+            Some((info, _)) => Expected::This(info.pin),
+            None => Expected::Nothing,
+        })
+    }
+
+    /// Bytes that the store copied by itself.
+    pub(super) fn count_copied(&self, bytes: u64) {
+        self.sent.copies.fetch_add(1, Ordering::Relaxed);
+        self.sent.copied_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// The counts of the second pass, for the report.
@@ -329,12 +349,22 @@ impl<'a> Sender<'a> {
     }
 }
 
-/// What a write demands.
-fn condition(expected: &Expected) -> Condition<'_> {
-    match expected {
-        Expected::Nothing => Condition::New,
-        Expected::This(pin) => Condition::Match(pin),
-        Expected::Anything => Condition::Any,
+impl Expected {
+    /// What a write demands.
+    pub(super) fn condition(&self) -> Condition<'_> {
+        match self {
+            Self::Nothing => Condition::New,
+            Self::This(pin) => Condition::Match(pin),
+            Self::Anything => Condition::Any,
+        }
+    }
+}
+
+/// The object that a file had in the last generation.
+fn base(old: &Entry) -> Option<(&Arc<StoredObject>, u64)> {
+    match &old.node {
+        Node::File(FileNode { size, content: Content::Object(object), .. }) => Some((object, *size)),
+        _ => None,
     }
 }
 

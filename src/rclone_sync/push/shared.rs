@@ -5,14 +5,16 @@
 //! the disk and nothing else, and a dead one nothing at all.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind, Result};
 use crate::events::Watch;
 use crate::path::TreePath;
-use crate::volume::{Found, OwnerNames};
+use crate::volume::{Found, OwnerNames, TargetLock};
 
 use super::super::destination::Destination;
 use super::options::PushOptions;
@@ -84,6 +86,24 @@ impl<'a> Shared<'a> {
         if new {
             act();
         }
+    }
+
+    /// Keeps pulls into the source away while it is read, where the file system has locks; pushes of one source are not in each other's way.
+    pub(super) fn lock_source(&self) -> Result<TargetLock> {
+        TargetLock::shared(self.source)?.ok_or_else(|| {
+            Error::new(ErrorKind::Unavailable, format!("a pull into {} is under way", self.source.display()))
+                .with_hint("push when it is over: until then the directory is of two generations")
+        })
+    }
+
+    /// Refuses a source that a pull has left between two generations.
+    pub(super) fn check_pull(&self) -> Result<()> {
+        if !self.source.join(OsStr::from_bytes(PULL_STAGE)).join("ready").exists() {
+            return Ok(());
+        }
+        let text = format!("a pull into {} was cut off while it was applied", self.source.display());
+        Err(Error::new(ErrorKind::Unavailable, text)
+            .with_hint("finish the pull first: until then the directory is of two generations"))
     }
 
     /// Whether a file of this path would lie among the control objects of a destination.

@@ -11,12 +11,10 @@ use crate::storage::Pin;
 use crate::volume::EntryKind;
 
 use super::super::destination::Destination;
+use super::super::facl::FACL;
 use super::super::key::path_of_key;
 use super::super::layout::{CONTROL, LINK_END};
 use super::options::PushOptions;
-
-/// Permissions as `getfacl` writes them, beside the files.
-pub(super) const FACL: &str = "permissions.facl";
 
 /// An object as the listing shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,11 +96,14 @@ impl Standing {
     }
 }
 
+/// What control areas hold.
+const CONTROLS: [&str; 7] = ["root", "roots", "segments", "blocks", "packs", "stage", "push"];
+
 /// Whether this lies in the control area of a mirror: in ours, where the mirror is a whole bucket, or in that of another mirror below it.
 fn is_control(key: &str) -> bool {
     let mut names = key.split('/');
     names.any(|name| name.ends_with(CONTROL))
-        && matches!(names.next(), Some("root" | "roots" | "segments" | "blocks" | "packs" | "stage" | "push" | "probe"))
+        && names.next().is_some_and(|name| CONTROLS.contains(&name) || name.starts_with("probe-"))
 }
 
 /// Whether a file of this key would be part of the push. Keys that no file has, such as those of directory markers, are left alone.

@@ -13,6 +13,7 @@ use crate::path::TreePath;
 use crate::volume::rules::RuleOptions;
 use crate::volume::{EntryKind, Found, Rules, Source, WalkItem, WalkOptions, walk};
 
+use super::super::facl::FACL;
 use super::super::tally::Tally;
 use super::compare::{Link, Side, Verdict, group_of, judge, key_for, object_key, same_description};
 use super::shared::{PULL_STAGE, Shared};
@@ -267,7 +268,7 @@ impl Survey<'_> {
             return false;
         }
         let is_dir = found.stat.kind == EntryKind::Directory;
-        let reserved = LEFT_OUT.contains(&path.as_bytes()) || self.shared.is_reserved(path);
+        let reserved = self.shared.is_reserved(path) || self.is_left_out(path);
         let filter = &self.shared.options.filter;
         if reserved || (is_dir && !filter.may_descend(path)) {
             self.hidden = Some(path.clone());
@@ -275,6 +276,15 @@ impl Survey<'_> {
         }
         let stat = &found.stat;
         !path.is_root() && !filter.includes(path, stat.kind, stat.size, stat.mtime)
+    }
+
+    fn is_left_out(&self, path: &TreePath) -> bool {
+        if self.shared.options.facl && path.as_bytes() == FACL.as_bytes() {
+            let text = format!("{path} is not pushed: its place in the mirror is that of the permissions");
+            self.shared.once(&text, || self.shared.watch.observer.on(&Event::Note { text: &text }));
+            return true;
+        }
+        LEFT_OUT.contains(&path.as_bytes())
     }
 
     fn link_of(&mut self, found: &Found) -> Option<Link> {
