@@ -207,6 +207,12 @@ pub struct PushArgs {
     /// Do not leave the file system of the directory
     #[arg(short = 'x', long, help_heading = FILES)]
     pub one_file_system: bool,
+    /// Keep the file permissions.facl up to date, for old pullers of VolSync
+    #[arg(long, help_heading = WRITING)]
+    pub facl: bool,
+    /// List the destination and mend what another tool changed there, although nothing else is new
+    #[arg(long, help_heading = WRITING)]
+    pub relist: bool,
     /// Exit with 0 when so many destinations have the generation [default: all of them]
     #[arg(long, value_name = "N", help_heading = SAFETY)]
     pub quorum: Option<usize>,

@@ -338,7 +338,7 @@ mod tests {
             "--limit-upload 100 --limit-download 200 --pack-size 32 --compression max --no-extra-verify --key-hint x -p f init",
             "mirror push /data s3:http://minio:9000/b/p remote:b/p /mnt/nas --checksum --max-delete 10 --transfers 10 -n",
             "mirror push /data d --quorum 1 -x --filter -*.tmp -f +*.c --exclude-from f --bwlimit 10M:off --stats 1m -v",
-            "mirror push --links -M --create-empty-src-dirs --fast-list --retries 5 /data d",
+            "mirror push --facl --relist --links -M --create-empty-src-dirs --fast-list --retries 5 /data d",
             "mirror pull s3://b/p /data --generation 7 --backup-dir /old --stats=10s --wait 2m --state-dir s --config c",
             "mirror pull s3://b/p /data --trust-target --strict --allow-empty --max-delete -1 -u -c --delete-excluded",
             "mirror status a b --json",

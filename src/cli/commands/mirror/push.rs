@@ -67,6 +67,8 @@ fn options(app: &App<'_>, args: &PushArgs, settings: &TransferSettings) -> Resul
         one_file_system: switch(args.one_file_system, app.environment, "RCLONE_ONE_FILE_SYSTEM")?,
         allow_empty: settings.allow_empty,
         delete_excluded: settings.delete_excluded,
+        facl: args.facl,
+        relist: args.relist,
         ..defaults
     })
 }
