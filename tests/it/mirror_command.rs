@@ -165,7 +165,6 @@ fn refusals_name_the_way_out_and_have_rclones_exit_codes() {
         (&["pull", "nowhere", "back"], 3, "nowhere"),
         (&["status", "nowhere"], 3, "there is no mirror at "),
         (&["pull", "mirror", "back", "--rclone-config", "missing.conf"], 3, "missing.conf"),
-        (&["pull", "mirror", "back", "-x"], 2, "-x"),
         (&["pull", "mirror", "back", "--generation", "7"], 3, "7"),
     ] {
         let said = says(&home, arguments, code);
