@@ -97,7 +97,7 @@ fn run(
         survey.victims.retain(|name, _| !relied.left.contains(name));
     }
     step(watch, "removing packs")?;
-    let removal = Removal { session, before, survey, relied, options, watch };
+    let removal = Removal { session, before, survey, relied, gone_since: HashSet::new(), options, watch };
     removal.run(&mut report)?;
     Ok(report)
 }
@@ -108,6 +108,8 @@ struct Removal<'r> {
     before: &'r Before,
     survey: Survey,
     relied: Relied,
+    /// Snapshots that the second look listed, and that were gone when they were to be read.
+    gone_since: HashSet<SessionId>,
     options: &'r PruneOptions,
     watch: &'r Watch<'r>,
 }
@@ -276,7 +278,9 @@ impl Removal<'_> {
                 .extend(names.filter(|name| victims.contains_key(name)));
         };
         let mut marker = Marker::new(now, usage, self.watch, &fresh).knowing(std::mem::take(&mut self.survey.seen));
-        for (snapshot, error) in marker.mark(&new)? {
+        let lost = marker.mark(&new)?;
+        self.gone_since.clone_from(marker.vanished());
+        for (snapshot, error) in lost {
             if now.listing().suspect.contains(&snapshot) {
                 if self.session.repo().observe()?.gone().packs != now.gone().packs {
                     return Err(overtaken());
@@ -336,7 +340,19 @@ impl Removal<'_> {
         let packs = dropped.iter().chain(self.settled_losses(waiting)).copied().collect();
         // Read after the snapshots were listed: a forget stores its record first, so what is not listed any more is recorded by now.
         let forgotten = self.session.repo().forgotten()?;
-        let listed: HashSet<SessionId> = now.snapshots().iter().map(|name| name.id).collect();
+        // Nothing was spared for one that was listed and then gone: should a late write bring it back, the record must say that it is none.
+        if let Some(id) = self.gone_since.iter().find(|id| !forgotten.contains(*id)) {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                format!(
+                    "snapshot {} went away without a record while this prune was at work; nothing was removed",
+                    id.short()
+                ),
+            )
+            .with_hint("run it again"));
+        }
+        let is_there = |name: &&SnapshotName| !self.gone_since.contains(&name.id);
+        let listed: HashSet<SessionId> = now.snapshots().iter().filter(is_there).map(|name| name.id).collect();
         let known = &self.session.gone().forgotten;
         let forgotten = forgotten.into_iter().filter(|id| !listed.contains(id) && !known.contains(id));
         let forgotten = forgotten.take(FORGOTTEN_AT_ONCE).collect();
