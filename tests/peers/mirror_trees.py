@@ -14,9 +14,7 @@ def mirrored(scratch, make, user):
     source = f"{scratch.new('source')}/tree"
     os.mkdir(source)
     make(source)
-    if user and os.getuid() == 0:
-        subprocess.run(["chown", "-R", "-h", f"{peers.NOBODY}:{peers.NOBODY}", source], check=True)
-        os.chmod(f"{source}/set id", 0o6755)        # chown takes the bits away
+    give(source, user)
     trees.old_times(source)
     program = peers.Program(scratch, "volvault", user=user)
     mirror, target = f"{scratch.new('mirror')}/m", f"{scratch.new('target')}/pulled"
@@ -27,11 +25,20 @@ def mirrored(scratch, make, user):
     program("mirror", "pull", mirror, target)
     same(source, target)
     change(source)
+    give(source, user)
+    trees.old_times(source)
     program("mirror", "push", source, mirror)
     program("mirror", "pull", mirror, target)
     same(source, target)
     for name in ("sparse", "all hole"):
         assert os.stat(f"{target}/{name}").st_blocks <= os.stat(f"{source}/{name}").st_blocks + 256, f"{name} has lost its holes"
+
+
+def give(source, user):
+    """Makes the source the ordinary user's own."""
+    if user and os.getuid() == 0:
+        subprocess.run(["chown", "-R", "-h", f"{peers.NOBODY}:{peers.NOBODY}", source], check=True)
+        os.chmod(f"{source}/set id", 0o6755)        # chown takes the bits away
 
 
 def same(source, target):
@@ -62,7 +69,6 @@ def change(source):
     with open(f"{source}/large", "r+b") as file:
         file.seek(4 << 20)
         file.write(b"changed")
-    trees.old_times(source)
 
 
 def every_kind_of_file_is_mirrored_for_root(scratch):
