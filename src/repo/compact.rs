@@ -99,10 +99,11 @@ fn merge(session: &Session<'_>, group: &[&Segment], dropped: &HashSet<ObjectHash
     // Somebody else has merged one of them meanwhile, or a repair has taken one out because of what it says: ours is not to bring it back.
     let now: HashSet<ObjectHash> = Listing::segments_now(io)?.into_iter().map(|(name, _)| name).collect();
     if group.iter().any(|segment| !now.contains(&segment.name())) {
-        stored.reverse();
-        return io
-            .block(io.store.delete_many(stored))
-            .map_err(|error| error.within("take a merged index segment back"));
+        // First the one that hides its sources, and only then the copies: without them it must not be seen.
+        for key in stored.into_iter().rev() {
+            io.block(io.store.delete(&key)).map_err(|error| error.within("take a merged index segment back"))?;
+        }
+        return Ok(());
     }
     for segment in group {
         match io.block(io.store.delete(&segment_key(&segment.name()))) {
