@@ -83,27 +83,24 @@ fn merge(session: &Session<'_>, group: &[&Segment], dropped: &HashSet<ObjectHash
         builder.add_segment(io, segment, dropped)?;
     }
     let written = session.repo().clock().now().timestamp();
-    let mut stored = Vec::new();
-    let mut store = |builder: SegmentBuilder, supersedes: &[ObjectHash]| -> Result<()> {
+    let store = |builder: SegmentBuilder, supersedes: &[ObjectHash]| -> Result<String> {
         let sealed = builder.finish(&io.keys, written, supersedes)?;
-        stored.push(segment_key(&sealed.hash));
-        io.block(io.store.put(&segment_key(&sealed.hash), sealed.bytes.into()))
-            .map_err(|error| error.within("store a merged index segment"))
+        let key = segment_key(&sealed.hash);
+        io.block(io.store.put(&key, sealed.bytes.into()))
+            .map_err(|error| error.within("store a merged index segment"))?;
+        Ok(key)
     };
     let mut copies = builder.split_copies()?;
     while let Some(mut layer) = copies {
         copies = layer.split_copies()?;
         store(layer, &[])?;
     }
-    store(builder, &supersedes)?;
+    let merged = store(builder, &supersedes)?;
     // Somebody else has merged one of them meanwhile, or a repair has taken one out because of what it says: ours is not to bring it back.
     let now: HashSet<ObjectHash> = Listing::segments_now(io)?.into_iter().map(|(name, _)| name).collect();
     if group.iter().any(|segment| !now.contains(&segment.name())) {
-        // First the one that hides its sources, and only then the copies: without them it must not be seen.
-        for key in stored.into_iter().rev() {
-            io.block(io.store.delete(&key)).map_err(|error| error.within("take a merged index segment back"))?;
-        }
-        return Ok(());
+        // The further copies stay: a late write may yet bring back the segment that hides their other places.
+        return io.block(io.store.delete(&merged)).map_err(|error| error.within("take a merged index segment back"));
     }
     for segment in group {
         match io.block(io.store.delete(&segment_key(&segment.name()))) {

@@ -244,6 +244,9 @@ impl Removal<'_> {
         let is_new = now.listing().segments.iter().any(|(name, _)| !known.contains(name));
         if is_new {
             let (newer, _) = survey::table(now, self.before, &known)?;
+            // A listing that lied, or a merge that hid something for a moment: a pack was weighed without what it holds. Merges tell of no new
+            // place, and new backups of none in a victim, so this spares nothing when all is well.
+            spared.extend(self.survey.usage.not_known_from(&newer));
             spared.extend(
                 newer.packs().iter().map(|info| info.pack.name).filter(|name| self.survey.orphans.contains(name)),
             );

@@ -3,7 +3,7 @@
 //! A row has 12 bytes: 6 of the id, 3 for the pack, 3 for the length. Two blobs of ten million share 6 bytes about once; then both count as
 //! used when one is, and as copies of each other until the whole ids, which stand in the packs, have been compared.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
@@ -75,6 +75,21 @@ impl Usage {
         self.rows.sort_unstable();
         self.rows.dedup();
         self.used = (0..self.rows.len().div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+    }
+
+    /// Packs in which `newer` has a place of a blob that this table does not have there.
+    pub(super) fn not_known_from(&self, newer: &Self) -> HashSet<ObjectHash> {
+        let mut packs = HashSet::new();
+        for row in &newer.rows {
+            let Some(name) = newer.packs.get(pack_of(row) as usize).map(|info| info.pack.name) else { continue };
+            let key = key_of(row);
+            let mut places = self.rows.iter().skip(self.first(key)).take_while(|known| key_of(known) == key);
+            let number = self.number(&name);
+            if !packs.contains(&name) && !places.any(|known| Some(pack_of(known)) == number) {
+                packs.insert(name);
+            }
+        }
+        packs
     }
 
     /// Adds what has been stored since. It can be marked, and counts for nothing else.
@@ -198,6 +213,24 @@ mod tests {
 
     fn id(n: u64) -> BlobId {
         BlobId::new(*blake3::hash(&n.to_le_bytes()).as_bytes())
+    }
+
+    #[test]
+    fn a_place_that_another_table_has_and_this_one_lacks_is_named() {
+        let table = |rows: &[(u64, u8)]| {
+            let mut usage = Usage::with_capacity(0);
+            for (n, pack) in rows {
+                let number = usage.add_pack(&info(*pack, BlobKind::Data)).unwrap();
+                usage.add(number, &row(&id(*n), 1));
+            }
+            usage.sort();
+            usage
+        };
+        let known = table(&[(1, 1), (2, 1), (2, 2), (3, 3)]);
+        let name = |n: u8| ObjectHash::new([n; 32]);
+        assert_eq!(known.not_known_from(&table(&[(2, 2), (1, 1), (3, 3)])), HashSet::new());
+        assert_eq!(known.not_known_from(&table(&[(1, 2), (3, 3)])), HashSet::from([name(2)]));
+        assert_eq!(known.not_known_from(&table(&[(9, 9), (2, 1), (3, 1)])), HashSet::from([name(9), name(1)]));
     }
 
     proptest! {
