@@ -27,8 +27,9 @@ class S3:
         shutil.rmtree(self.dir, ignore_errors=True)
         os.makedirs(f"{self.dir}/data/{self.bucket}")
         log = open(f"{BENCH}/logs/s3-{kind}.log", "ab")
-        argv, target = {"rclone": self.rclone_server, "s3s": self.s3s_server, "garage": self.garage_server}[kind]()
-        self.server = subprocess.Popen(argv, stdout=log, stderr=log, env={**os.environ, "RUST_LOG": "error"})
+        argv, target = {"rclone": self.rclone_server, "s3s": self.s3s_server, "garage": self.garage_server,
+                        "versity": self.versity_server}[kind]()
+        self.server = subprocess.Popen(argv, stdout=log, stderr=log, env={**os.environ, "RUST_LOG": "error", "ROOT_ACCESS_KEY": KEY, "ROOT_SECRET_KEY": SECRET})
         self.proxy = subprocess.Popen([PROXY, target, "127.0.0.1:9009", f"127.0.0.1:{9100 + delay}={delay}"], stdout=log, stderr=log)
         wait_port(9001 if kind == "garage" else 9000)
         wait_port(9009)
@@ -42,6 +43,11 @@ class S3:
 
     def s3s_server(self):
         argv = [f"{PEERS}/bin/s3s-fs", "--host", "127.0.0.1", "--port", "9000", "--access-key", KEY, "--secret-key", SECRET, f"{self.dir}/data"]
+        return argv, "127.0.0.1:9000"
+
+    def versity_server(self):
+        """The Versity gateway, which keeps metadata in extended attributes and honours conditions."""
+        argv = [f"{PEERS}/go/bin/versitygw", "--port", "127.0.0.1:9000", "posix", f"{self.dir}/data"]
         return argv, "127.0.0.1:9000"
 
     def garage_server(self):

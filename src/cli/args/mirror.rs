@@ -50,7 +50,7 @@ pub enum MirrorCommand {
 #[expect(clippy::doc_markdown, reason = "the comments are the help text, which knows no markdown")]
 pub struct RemoteArgs {
     /// Read remotes (NAME:BUCKET/PREFIX) from this rclone configuration [default: $RCLONE_CONFIG, ~/.config/rclone/rclone.conf]
-    #[arg(long, value_name = "FILE", help_heading = LOCATIONS)]
+    #[arg(long, visible_alias = "config", value_name = "FILE", help_heading = LOCATIONS)]
     pub rclone_config: Option<PathBuf>,
     /// Keep what is known of mirrors in this directory; it may be lost [default: $XDG_STATE_HOME/volvault/mirror]
     #[arg(long, value_name = "DIR", help_heading = LOCATIONS)]
