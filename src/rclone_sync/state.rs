@@ -34,7 +34,7 @@ const LOCK: &str = "lock";
 #[derive(Debug)]
 pub struct State {
     dir: PathBuf,
-    _lock: fs::File,
+    lock: fs::File,
     key: String,
     kept: Option<Kept>,
     abilities: Option<serde_json::Value>,
@@ -94,7 +94,7 @@ impl State {
             _ => fs::create_dir(&scratch),
         }
         .attempt(|| format!("clear {}", shown(&scratch)))?;
-        let mut state = Self { dir, _lock: lock, key: key.to_owned(), kept: None, abilities: None };
+        let mut state = Self { dir, lock, key: key.to_owned(), kept: None, abilities: None };
         if let Some(json) = state.read() {
             state.abilities = json.abilities;
             state.kept = json.kept.and_then(|kept| state.check(kept));
@@ -219,6 +219,8 @@ impl Drop for State {
     fn drop(&mut self) {
         // What stays is removed by the next run.
         let _ = fs::remove_dir_all(self.dir.join(SCRATCH));
+        // Closing would not end it while a program that is just being started by another thread still has the handle.
+        let _ = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
     }
 }
 

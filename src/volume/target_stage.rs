@@ -21,7 +21,7 @@ const PIECE: usize = 256 << 10;
 
 /// Nobody else holds the lock of the directory as long as this lives; the kernel gives it back when the process ends.
 #[derive(Debug)]
-pub struct TargetLock(#[expect(dead_code, reason = "held open: closing it gives the lock back")] Option<OwnedFd>);
+pub struct TargetLock(Option<OwnedFd>);
 
 /// An open directory, and a path by which programs that want one reach it, whatever is moved or replaced meanwhile.
 #[derive(Debug)]
@@ -36,6 +36,15 @@ impl DirHandle {
     /// What the directory is.
     pub fn stat(&self) -> Result<Stat> {
         os(stat_fd(self.0.as_fd()), || "stat an open directory".to_owned())
+    }
+}
+
+impl Drop for TargetLock {
+    fn drop(&mut self) {
+        // Closing would not end it while a program that is just being started by another thread still has the handle.
+        if let Some(fd) = &self.0 {
+            let _ = rustix::fs::flock(fd, FlockOperation::Unlock);
+        }
     }
 }
 
