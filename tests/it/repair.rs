@@ -406,14 +406,15 @@ fn a_lost_page_costs_its_entries_and_the_directories_of_the_others_come_back() {
     tree.insert("top".to_owned(), None);
     // The key of the repository decides where pages end. One is wanted after which a page begins in the middle of a directory.
     let built = (0..20).find_map(|_| {
-        let repo = Bench::new().open();
+        let bench = Bench::new();
+        let repo = bench.open();
         write_tree(&repo, &tree, Layout::Bundle);
         let root = latest(&repo).unwrap().0.root;
         let is_inside = |at: &usize| root.children[at + 1].first.components().count() == 3;
         let at = (1..root.children.len().saturating_sub(1)).find(is_inside)?;
-        Some((repo, root, at))
+        Some((bench, repo, root, at))
     });
-    let (repo, root, at) = built.expect("many pages");
+    let (_bench, repo, root, at) = built.expect("many pages");
     // A page of its own pack cannot be had here, so the snapshot is made to name one that nobody has.
     let lost = &root.children[at];
     let (from, until) = (lost.first.clone(), root.children[at + 1].first.clone());
