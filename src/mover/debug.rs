@@ -59,7 +59,8 @@ impl Debug {
         log.say(&format!("To exit this pod, delete the file {}", marker.display()));
         log.say("##################################################################");
         while marker.exists() && !stop.requested() {
-            runtime.block_on(tokio::time::sleep(PERIOD));
+            // The timer is made where the runtime is known.
+            runtime.block_on(async { tokio::time::sleep(PERIOD).await });
         }
         log.say("Debug done, exiting.");
         Ok(())
@@ -72,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_pod_waits_until_the_file_is_removed_or_it_is_told_to_stop() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         for told in [false, true] {
             let dir = tempfile::tempdir().unwrap();
             let debug = Debug { directory: dir.path().to_owned(), program: "/usr/bin/volvault".into() };
