@@ -5,7 +5,8 @@
 
 Makes 30 snapshots with 5 % of the files rewritten between them, and forgets all but 5. Then, RUNS times on copies of that repository:
 a prune, and the bytes of the files that it left behind and that were not there before; and a backup of a tree that the repository does not
-know, alone, beside a prune, and beside prunes without end (`--max-unused 0`). restic's prune lets no backup run beside it.
+know, alone, beside a prune, and beside prunes that rewrite every pack with waste (`--max-unused 0`), one after the other; each
+waits for the backup before it removes anything, so that there is mostly one. restic's prune lets no backup run beside it.
 Prints medians, and every result as a line to $BENCH/prunes.jsonl.
 """
 
@@ -107,7 +108,7 @@ def main():
                 keep(f"{tool} prune", pruned(tool, place, saved[tool]))
             place = places["volvault"]
             place.src = new
-            for prunes, words in ((0, "alone"), (1, "beside a prune"), (2, "beside prunes without end")):
+            for prunes, words in ((0, "alone"), (1, "beside a prune"), (2, "beside prunes that rewrite all")):
                 keep(f"volvault backup {words}", beside("volvault", place, saved["volvault"], prunes))
     for name, each in results.items():
         median = {key: statistics.median(r[key] for r in each if key in r) for key in ("wall", "cpu", "written") if key in each[0]}

@@ -1,7 +1,7 @@
 //! Eight writers, a forget and two prunes at once over a store that fails, in an order that a seed decides (R04, R05, R13).
 //!
 //! `VOLVAULT_SIM_SEEDS=50000 cargo test --release --test it simulation::` runs as many (`.ci/run` 500); a failure names its seed, and `VOLVAULT_SIM_SEED=n` runs that
-//! one again and prints every operation. What the store does wrong: it fails before and after the fact, answers late writes with an error and carries
+//! one again and prints every operation; ids are random, so that some failures come back only in one run of a few. What the store does wrong: it fails before and after the fact, answers late writes with an error and carries
 //! them out later (also after they were repeated and undone), breaks off listings, leaves packs and index segments out of listings, shows times that are wrong by up
 //! to an hour or by up to thirty days; runs are killed, or stand still while all others go on, and are taken for dead at once or never.
 //! What it must do right: show an object that it acknowledged.
