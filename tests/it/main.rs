@@ -16,6 +16,7 @@ mod governor;
 mod keys;
 mod mirror_claim;
 mod mirror_command;
+mod mirror_edges;
 mod mirror_golden;
 mod mirror_pull;
 mod mirror_push;

@@ -1,10 +1,11 @@
-"""One tree with every kind of file, pushed to a mirror and pulled from it: judged by rsync and by lstat; and pulls that are killed."""
+"""One tree with every kind of file, pushed to a mirror and pulled from it: judged by rsync and by lstat; and pulls and pushes that are killed."""
 
 import os
 import random
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import peers
 import trees
@@ -109,6 +110,52 @@ def a_pull_killed_at_any_moment_leaves_one_generation_after_the_next_run(scratch
     assert killed > 3, f"only {killed} pulls were killed before they ended"
 
 
+def kill_a_push(scratch, seed, killed):
+    """One mirror: its second push is killed after a random part of the time that the first one took."""
+    rng = random.Random(seed)
+    old, new, target = f"{scratch}/old", f"{scratch}/new", f"{scratch}/pulled"
+    for source in (old, new):
+        for n in range(7):
+            os.makedirs(f"{source}/d{n}")
+    stamp(old, 1)
+    stamp(new, 2)
+    env = {"PATH": os.environ["PATH"], "HOME": scratch, "RCLONE_CONFIG": "/dev/null"}
+    argv = [os.environ["VOLVAULT"], "mirror"]
+
+    def run(*words):
+        return subprocess.run([*argv, *words], env=env, capture_output=True, timeout=peers.TIMEOUT)
+
+    start = time.monotonic()
+    done = run("push", old, f"{scratch}/m")
+    took = time.monotonic() - start
+    assert done.returncode == 0 and run("pull", f"{scratch}/m", target).returncode == 0, done.stderr
+    push = subprocess.Popen([*argv, "push", new, f"{scratch}/m"], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(rng.uniform(0.1, 1.1) * took)
+    push.send_signal(signal.SIGKILL)
+    killed.append(push.wait() == -signal.SIGKILL)
+    # Whoever pulls now gets the old generation or the new one, or is told to come again, and has what he had.
+    between = run("pull", f"{scratch}/m", target, "--wait", "1s")
+    if between.returncode == 0:
+        assert not trees.differences(old, target) or not trees.differences(new, target), f"seed {seed}: a mix was pulled"
+    else:
+        assert between.returncode == 5, f"seed {seed}: exit code {between.returncode}: {between.stderr}"
+        same(old, target)
+    # The next push waits until the claim of the dead one has not moved for 45 seconds, and mends.
+    done = run("push", new, f"{scratch}/m")
+    assert done.returncode == 0, f"seed {seed}: {done.stderr}"
+    for last in (target, f"{scratch}/afresh"):
+        assert run("pull", f"{scratch}/m", last).returncode == 0
+        same(new, last)
+
+
+def a_push_killed_at_any_moment_leaves_a_generation_for_every_puller(scratch):
+    """SIGKILL after a random time, on many mirrors at once: what takes long is to wait until the dead one's claim is found dead."""
+    killed = []
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(lambda seed: kill_a_push(scratch.new(f"push-{seed}"), seed, killed), range(12)))
+    assert sum(killed) > 3, f"only {sum(killed)} pushes were killed before they ended"
+
+
 if __name__ == "__main__":
     peers.main([every_kind_of_file_is_mirrored_for_root, every_kind_of_file_is_mirrored_for_an_ordinary_user,
-                a_pull_killed_at_any_moment_leaves_one_generation_after_the_next_run])
+                a_pull_killed_at_any_moment_leaves_one_generation_after_the_next_run, a_push_killed_at_any_moment_leaves_a_generation_for_every_puller])
