@@ -26,7 +26,7 @@ const WORKERS: usize = 8;
 const CHANGED: u64 = 20;
 
 /// How much is done.
-struct Size {
+struct Scale {
     edges: usize,
     files: u64,
     generations: u64,
@@ -36,7 +36,7 @@ struct Size {
     pause: Duration,
 }
 
-impl Size {
+impl Scale {
     fn asked() -> Self {
         #[expect(clippy::disallowed_methods, reason = "a knob of the test, not of the program")]
         let asked = std::env::var("VOLVAULT_EDGES").ok();
@@ -101,13 +101,13 @@ struct Site {
 }
 
 impl Site {
-    fn new(size: &Size) -> Self {
+    fn new(scale: &Scale) -> Self {
         Self {
             server: S3ServerThread::serving(S3Server::start_in_memory(Habits::GOOD, "bucket")),
             runtime: tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap(),
             dir: tempfile::tempdir().unwrap(),
             seen: Mutex::default(),
-            pulls: (0..size.edges).map(|_| AtomicU64::new(0)).collect(),
+            pulls: (0..scale.edges).map(|_| AtomicU64::new(0)).collect(),
             over: AtomicBool::new(false),
         }
     }
@@ -173,8 +173,8 @@ impl Site {
     }
 
     /// The edges of one thread, again and again.
-    fn edges(&self, worker: usize, size: &Size) -> u64 {
-        let mine: Vec<(usize, Destination)> = (worker..size.edges)
+    fn edges(&self, worker: usize, scale: &Scale) -> u64 {
+        let mine: Vec<(usize, Destination)> = (worker..scale.edges)
             .step_by(WORKERS)
             .map(|edge| (edge, self.destination(&format!("edge-{edge}"))))
             .collect();
@@ -182,7 +182,7 @@ impl Site {
             for (number, mirror) in &mine {
                 self.pull(*number, mirror);
             }
-            self.sleep(size.pause);
+            self.sleep(scale.pause);
         }
         mine.iter().map(|(_, mirror)| sent(mirror)).sum()
     }
@@ -224,28 +224,28 @@ impl Drop for Bell<'_> {
 
 #[test]
 fn edges_pay_one_request_for_nothing_and_little_more_than_the_changed_files_for_a_generation() {
-    let size = Size::asked();
-    let site = Site::new(&size);
-    stamp(&site.at("source"), size.files, 1);
+    let scale = Scale::asked();
+    let site = Site::new(&scale);
+    stamp(&site.at("source"), scale.files, 1);
     let source = site.destination("source");
     site.push(&source, 1);
     let mut pushes = Kind::default();
     let from_edges = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..WORKERS.min(size.edges))
+        let workers: Vec<_> = (0..WORKERS.min(scale.edges))
             .map(|worker| {
-                let (site, size) = (&site, &size);
+                let (site, scale) = (&site, &scale);
                 scope.spawn(move || {
                     let _bell = Bell(&site.over);
-                    site.edges(worker, size)
+                    site.edges(worker, scale)
                 })
             })
             .collect();
         let _bell = Bell(&site.over);
-        site.wait_for(&vec![2; size.edges]);
-        for generation in 2..=size.generations {
+        site.wait_for(&vec![2; scale.edges]);
+        for generation in 2..=scale.generations {
             pushes.add(&site.push(&source, generation));
             let wanted: Vec<u64> =
-                site.pulls.iter().map(|done| done.load(Ordering::SeqCst) + size.polls.max(2)).collect();
+                site.pulls.iter().map(|done| done.load(Ordering::SeqCst) + scale.polls.max(2)).collect();
             site.wait_for(&wanted);
         }
         site.over.store(true, Ordering::SeqCst);
@@ -254,7 +254,7 @@ fn edges_pay_one_request_for_nothing_and_little_more_than_the_changed_files_for_
     let seen = site.seen.lock().unwrap();
     println!(
         "{} edges, {} files, {} generations, {CHANGED} files changed in each\n",
-        size.edges, size.files, size.generations
+        scale.edges, scale.files, scale.generations
     );
     println!("| | runs | requests each | least | most | bytes of objects received each |\n|---|---|---|---|---|---|");
     for (name, kind) in [
@@ -267,7 +267,7 @@ fn edges_pay_one_request_for_nothing_and_little_more_than_the_changed_files_for_
     }
     // Nobody counts what the server did not see, and the server saw nothing that nobody counts.
     assert_eq!(site.server.server.requests(), from_edges + sent(&source));
-    let edges = u64::try_from(size.edges).unwrap();
+    let edges = u64::try_from(scale.edges).unwrap();
     assert!(seen.first.pulls == edges && seen.changed.pulls >= edges, "{seen:?}");
     assert!(seen.unchanged.pulls > 0 && seen.unchanged.requests == seen.unchanged.pulls, "{seen:?}");
     // The root, the changes, and the files, when no push came between.
