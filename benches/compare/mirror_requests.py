@@ -2,11 +2,13 @@
 """Requests of mirror mode beside rclone's, counted by s3proxy before the Versity gateway.
 
   mirror_requests.py [FILES] [DIRECTORIES] [PROGRAM,...]      by default 100000, 1000, rclone,tuned,volvault
+  mirror_requests.py table                                    of the newest results, and what 500 edges cost in a month
 
 A tree of small files: pushed and pulled; nothing changed; 100 files changed; the mode of every file changed. "Objects" are the files of the mirror that
-the server stored anew in that step. Prints a table; every result is a line of $BENCH/mirror.jsonl. $BENCH/run may lie in memory: times are not the matter.
+the server stored anew in that step. Every result is a line of $BENCH/mirror.jsonl. $BENCH/run may lie in memory: times are not the matter.
 """
 
+import json
 import os
 import random
 import sys
@@ -14,7 +16,7 @@ import time
 
 import mirrors
 from mirrors import Place
-from places import wipe
+from places import BENCH, wipe
 
 LONG_AGO = time.time() - 86_400
 
@@ -52,7 +54,7 @@ def chmod(place, files, directories):
 
 
 def case(tool, files, directories):
-    """(step, result, objects stored) of one program, from the beginning."""
+    """One program, from the beginning."""
     server = mirrors.serve()
     try:
         place = Place(tool, server)
@@ -67,27 +69,59 @@ def case(tool, files, directories):
                 before, objects = objects, place.objects()
                 stored = sum(1 for path, found in objects.items() if before.get(path) != found)
                 mirrors.keep(case="requests", dataset=f"{files}/{directories}", step=f"{name}, {what}", tool=tool, objects=stored, **result)
-                yield f"{name}, {what}", result, stored
         mirrors.compare(place)
         wipe(place.root)
     finally:
         server.stop()
 
 
-def shown(result, stored, what):
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(result["s3"]["kinds"].items(), key=lambda item: -item[1]))
-    return f"**{result['s3']['requests']:,}**: {kinds}" + (f"; {stored:,} objects stored" if what == "push" else "")
+def shown(line):
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(line["s3"]["kinds"].items(), key=lambda item: -item[1]))
+    return f"**{line['s3']['requests']:,}**: {kinds}" + (f"; {line['objects']:,} objects stored" if line["step"].endswith("push") else "")
+
+
+# Dollars: Amazon S3 Standard, us-east-1, list prices of 2026. Deletions are free.
+DEAR, CHEAP, GIGABYTE = 5e-6, 0.4e-6, 0.09
+# What a pull sends that costs as much as a PUT.
+IS_DEAR = {"LIST", "PUT", "COPY"}
+
+
+def dollars(line):
+    """The requests of one run, and its bytes to the internet."""
+    requests = sum(count * (DEAR if kind in IS_DEAR else CHEAP) for kind, count in line["s3"]["kinds"].items())
+    return requests, line["s3"]["down"] / 1e9 * GIGABYTE
+
+
+def month(unchanged, changed):
+    """500 edges for 30 days: a pull every five minutes, and one in twelve finds a generation in which 100 files changed."""
+    pulls = 500 * 30 * 24
+    still, moved = dollars(unchanged), dollars(changed)
+    requests, traffic = (pulls * (11 * still[at] + moved[at]) for at in (0, 1))
+    return f"${requests:,.2f} | ${traffic:,.2f} | ${requests + traffic:,.2f}"
+
+
+def tables():
+    """The newest result of each step and program."""
+    with open(f"{BENCH}/mirror.jsonl") as file:
+        lines = [line for line in map(json.loads, file) if line.get("case") == "requests"]
+    for dataset in dict.fromkeys(line["dataset"] for line in lines):
+        newest = {(line["step"], line["tool"]): line for line in lines if line["dataset"] == dataset}
+        tools = list(dict.fromkeys(tool for _, tool in newest))
+        print(f"\n{dataset} files/directories\n\n| step | {' | '.join(tools)} |\n|---|{'---|' * len(tools)}")
+        for step in dict.fromkeys(step for step, _ in newest):
+            print(f"| {step} | {' | '.join(shown(newest[step, tool]) if (step, tool) in newest else '' for tool in tools)} |")
+        print("\n| 500 edges, a month | requests | traffic | together |\n|---|---|---|---|")
+        for tool in tools:
+            if {("unchanged, pull", tool), ("100 changed, pull", tool)} <= newest.keys():
+                print(f"| {tool} | {month(newest['unchanged, pull', tool], newest['100 changed, pull', tool])} |")
 
 
 def main():
-    files, directories, tools = (sys.argv[1:] + ["100000", "1000", "rclone,tuned,volvault"][len(sys.argv) - 1:])[:3]
-    rows = {}
-    for tool in tools.split(","):
-        for name, result, stored in case(tool, int(files), int(directories)):
-            rows.setdefault(name, []).append(shown(result, stored, name.split()[-1]))
-    print(f"\n{int(files):,} files in {int(directories):,} directories\n\n| step | {' | '.join(tools.split(','))} |\n|---|{'---|' * len(tools.split(','))}")
-    for name, cells in rows.items():
-        print(f"| {name} | {' | '.join(cells)} |")
+    if sys.argv[1:] != ["table"]:
+        files, directories, tools = (sys.argv[1:] + ["100000", "1000", "rclone,tuned,volvault"][len(sys.argv) - 1:])[:3]
+        for tool in tools.split(","):
+            case(tool, int(files), int(directories))
+    tables()
 
 
 if __name__ == "__main__":

@@ -5,54 +5,18 @@ such a test can fail. `VOLVAULT_TORTURE_PULLS` says how many pulls of ours there
 """
 
 import os
-import socket
 import threading
 import time
 
 import peers
 from clouds import Versity
 from mirror import Ours, remote_of, rclone
+from proxy import Gate
 
 # What VolSync's mover gives it.
 VOLSYNC = ["--checksum", "--one-file-system", "--create-empty-src-dirs", "--exclude", "lost+found/**"]
 FILES = 24
 PULLERS = 4
-
-
-class Gate:
-    """A proxy before an S3 server that holds back the second read of an object below `/bucket/p/` until it is told to let it pass."""
-
-    def __init__(self, port):
-        self.to, self.seen, self.lock = port, 0, threading.Lock()
-        self.held, self.free = threading.Event(), threading.Event()
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.url = "http://127.0.0.1:%d" % self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            client, server = self.listener.accept()[0], socket.create_connection(("127.0.0.1", self.to))
-            for ends in ((client, server, True), (server, client, False)):
-                threading.Thread(target=self.pump, args=ends, daemon=True).start()
-
-    def pump(self, source, sink, requests):
-        try:
-            while data := source.recv(1 << 16):
-                if requests and data.startswith(b"GET /bucket/p/"):
-                    with self.lock:
-                        self.seen += 1
-                        second = self.seen == 2
-                    if second:
-                        self.held.set()
-                        assert self.free.wait(peers.TIMEOUT), "nobody let the request pass"
-                sink.sendall(data)
-        except OSError:
-            pass            # the other side has gone
-        for end in (source, sink):
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
 
 def stamp(source, generation, files=FILES, lengths=50):
@@ -111,9 +75,8 @@ def interrupted(scratch, program):
     with served(scratch) as server:
         stamp(source, 1, files=2, lengths=1)
         program.push(server, source)
-        gate = Gate(server.port)
-        behind = Behind(server, gate)
-        puller = threading.Thread(target=program.pull, args=(behind, target, 1))
+        gate = Gate(server)
+        puller = threading.Thread(target=program.pull, args=(gate, target, 1))
         puller.start()
         try:
             assert gate.held.wait(peers.TIMEOUT), "the pull did not read two objects"
@@ -123,13 +86,6 @@ def interrupted(scratch, program):
             gate.free.set()
             puller.join()
     return stamps(target)
-
-
-class Behind:
-    """A server as it is seen through a gate."""
-
-    def __init__(self, server, gate):
-        self.url, self.key, self.secret = gate.url, server.key, server.secret
 
 
 def a_push_in_the_middle_of_a_pull_tears_what_rclone_pulls(scratch):
