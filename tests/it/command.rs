@@ -10,7 +10,7 @@ use crate::support::vault::{assert_same, noise, on_disk};
 /// A home of its own for each test: no repository, no variables.
 pub(crate) struct Home {
     dir: tempfile::TempDir,
-    variables: Vec<(&'static str, String)>,
+    variables: Vec<(String, String)>,
 }
 
 impl Home {
@@ -27,8 +27,8 @@ impl Home {
         home
     }
 
-    pub(crate) fn set(&mut self, name: &'static str, value: String) {
-        self.variables.push((name, value));
+    pub(crate) fn set(&mut self, name: impl Into<String>, value: String) {
+        self.variables.push((name.into(), value));
     }
 
     pub(crate) fn set_key(&mut self) {
@@ -44,7 +44,7 @@ impl Home {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_volvault"));
         command.args(arguments).env_clear().env("HOME", self.dir.path()).env("AWS_EC2_METADATA_DISABLED", "true");
-        command.envs(self.variables.iter().map(|(name, value)| (*name, value.as_str())));
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.current_dir(self.dir.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -477,7 +477,7 @@ fn snapshots_are_copied_with_the_variables_that_restic_has() {
     write(&home.at("other-key"), &noise(32, 5));
     let of = |home: &Home, name: &str| home.at(name).display().to_string();
     let other = [("VOLVAULT_REPOSITORY", of(&home, "other")), ("VOLVAULT_KEY_FILE", of(&home, "other-key"))];
-    home.variables = other.to_vec();
+    home.variables = other.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     home.text(&["init"]);
     assert_eq!(home.code(&["copy"]), 1);
     home.set("RESTIC_FROM_REPOSITORY", of(&home, "repository"));

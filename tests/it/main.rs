@@ -9,6 +9,7 @@ mod command;
 mod crash;
 mod damage;
 mod decoders;
+mod endpoint;
 mod forget;
 mod generated;
 mod golden;

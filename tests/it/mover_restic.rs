@@ -2,7 +2,7 @@
 //! Each part of VolSync's end-to-end tests for restic has a test of the same purpose here.
 
 mod mishaps;
-mod pod;
+pub(crate) mod pod;
 mod restores;
 mod sharing;
 

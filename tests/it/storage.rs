@@ -17,8 +17,8 @@ use crate::support::s3::{Conditions, GOOGLE_TOKEN, S3Server, S3ServerThread};
 
 /// What a store is known not to do.
 #[derive(Debug, Clone, Copy)]
-struct Abilities {
-    create_only: bool,
+pub(crate) struct Abilities {
+    pub(crate) create_only: bool,
 }
 
 async fn connect(location: &Location, options: &StoreOptions) -> Store {
@@ -30,7 +30,7 @@ fn bytes(length: usize) -> Bytes {
 }
 
 /// Every promise of `Store`. The location must be empty.
-async fn keeps_its_promises(store: &Store, abilities: Abilities) {
+pub(crate) async fn keeps_its_promises(store: &Store, abilities: Abilities) {
     assert_eq!(store.list("").await.unwrap(), [], "the suite begins with nothing");
     missing_objects_are_told_from_other_failures(store).await;
     what_was_put_is_read_in_whole_and_in_part(store).await;

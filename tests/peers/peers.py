@@ -140,6 +140,14 @@ def our_tests_of(location, env, mirror=None):
     assert " 1 passed" in done.stdout, "the test was not found"
 
 
+def our_endpoint_tests(url, env, lacks=""):
+    """Runs everything that is done with S3 on a server; `lacks` says what it is known not to do (see `tests/it/support/endpoint.rs`)."""
+    env = {**os.environ, "AWS_EC2_METADATA_DISABLED": "true", **env, "VOLVAULT_TEST_S3_ENDPOINT": url, "VOLVAULT_TEST_S3_LACKS": lacks}
+    done = subprocess.run(["cargo", "test", "--locked", "--test", "it", "endpoint::"], cwd=TOP, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    assert " 5 passed" in done.stdout, done.stdout[-1000:]
+
+
 def reader(repo, *args, password=PASSWORD):
     """Runs the second reader on a repository in a local directory."""
     with tempfile.NamedTemporaryFile() as file:

@@ -33,7 +33,7 @@ impl Field {
 
     fn with(mut self, variables: &[(&'static str, &str)]) -> Self {
         for (name, value) in variables {
-            self.home.set(name, (*value).to_owned());
+            self.home.set(*name, (*value).to_owned());
         }
         self
     }

@@ -35,7 +35,7 @@ fn seen_of(location: &str, variables: &[(&'static str, &str)]) -> Vec<Seen> {
     for (name, value) in variables {
         let value =
             value.replace("STORE", &store.endpoint).replace("HOST", store.endpoint.trim_start_matches("http://"));
-        home.set(name, value.replace("HOME", &home.at("").display().to_string()));
+        home.set(*name, value.replace("HOME", &home.at("").display().to_string()));
     }
     let output = home.run(&["snapshots"]);
     let errors = String::from_utf8_lossy(&output.stderr);

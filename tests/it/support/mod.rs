@@ -1,5 +1,6 @@
 //! What several integration tests share: S3 servers inside the test process and stores that fail on demand.
 
+pub(crate) mod endpoint;
 pub(crate) mod faults;
 pub(crate) mod memory_s3;
 pub(crate) mod mirror;
