@@ -23,22 +23,27 @@ MOVER = {
     "moverAffinity": OBJECT, "moverVolumes": LIST,
 }
 CACHE = {"cacheCapacity": QUANTITY, "cacheStorageClassName": TEXT, "cacheAccessModes": LIST}
-COMMON = {**VOLUME, **MOVER, **CACHE, "repository": TEXT, "customCA": {"secretName": TEXT, "configMapName": TEXT, "key": TEXT}}
+AUTHORITY = {"customCA": {"secretName": TEXT, "configMapName": TEXT, "key": TEXT}}
+COMMON = {**VOLUME, **MOVER, **CACHE, **AUTHORITY, "repository": TEXT}
+RCLONE = {**VOLUME, **MOVER, **AUTHORITY, "rcloneConfigSection": TEXT, "rcloneDestPath": TEXT, "rcloneConfig": TEXT}
 RETAIN = {"hourly": NUMBER, "daily": NUMBER, "weekly": NUMBER, "monthly": NUMBER, "yearly": NUMBER, "within": TEXT, "last": TEXT}
 TRIGGER = {"schedule": TEXT, "manual": TEXT}
 FIELDS = {
     "ReplicationSource": {
         "sourcePVC": TEXT, "trigger": TRIGGER, "paused": TRUTH,
         "restic": {**COMMON, "pruneIntervalDays": NUMBER, "retain": RETAIN, "unlock": TEXT},
+        "rclone": RCLONE,
     },
     "ReplicationDestination": {
         "trigger": TRIGGER, "paused": TRUTH,
         "restic": {**COMMON, "destinationPVC": TEXT, "cleanupTempPVC": TRUTH, "cleanupCachePVC": TRUTH, "previous": NUMBER,
                    "restoreAsOf": TEXT, "enableFileDeletion": TRUTH},
+        "rclone": {**RCLONE, "destinationPVC": TEXT, "cleanupTempPVC": TRUTH},
     },
 }
 # Values of the Helm chart that are set here.
-CHART = {"restic": {"repository": TEXT, "tag": TEXT, "image": TEXT}}
+IMAGE = {"repository": TEXT, "tag": TEXT, "image": TEXT}
+CHART = {"restic": IMAGE, "rclone": IMAGE}
 
 
 def unknown(value, fields, path):
@@ -86,7 +91,8 @@ def container(document):
 def run(binary, found):
     """Does what the jobs of deploy/kubernetes say, on directories in the place of the volume and the bucket."""
     jobs = {d["metadata"]["name"]: container(d) for _, d in documents() if d.get("kind") in ("CronJob", "Job")}
-    [secret] = [d for p, d in documents() if d.get("kind") == "Secret" and p.parts[0] == "kubernetes"]
+    secrets = {d["metadata"]["name"]: d for p, d in documents() if d.get("kind") == "Secret" and p.parts[0] == "kubernetes"}
+    secret = secrets["volvault-repository"]
     with tempfile.TemporaryDirectory() as work:
         data = pathlib.Path(work, "data")
         data.mkdir()
@@ -105,13 +111,38 @@ def run(binary, found):
                 found.append(f"{name}: exit code {ran.returncode}: {ran.stdout}{ran.stderr}")
         if (data / "file").read_text() != "saved":
             found.append("app-restore: the file is not as it was saved")
+    edge(binary, jobs["app-pull"], secrets["volvault-mirror"], found)
+
+
+def edge(binary, job, secret, found):
+    """Pushes a directory, then pulls as the edge does, with the mirror in a directory in the place of the bucket."""
+    with tempfile.TemporaryDirectory() as work:
+        source, data, config = (pathlib.Path(work, name) for name in ("source", "data", "rclone.conf"))
+        source.mkdir()
+        data.mkdir()
+        (source / "file").write_text("pushed")
+        variables = {e["name"]: e["value"] for e in job["env"]}
+        mounts = {mount["name"]: mount["mountPath"] for mount in job["volumeMounts"]}
+        assert variables["RCLONE_CONFIG"] == mounts["config"] + "/rclone.conf" and variables["MOUNT_PATH"] == mounts["data"], "app-pull: mounts"
+        section = variables["RCLONE_CONFIG_SECTION"]
+        assert f"[{section}]" in secret["stringData"]["rclone.conf"], "app-pull: the Secret has no such section"
+        config.write_text(f"[{section}]\ntype = alias\nremote = {work}/bucket\n")
+        variables |= {"RCLONE_CONFIG": str(config), "TMPDIR": work}
+        for direction, volume in (("source", source), (variables["DIRECTION"], data)):
+            now = {**variables, "DIRECTION": direction, "MOUNT_PATH": str(volume)}
+            ran = subprocess.run([binary, *job["args"]], env=now, capture_output=True, text=True, check=False)
+            if ran.returncode != 0:
+                found.append(f"app-pull, {direction}: exit code {ran.returncode}: {ran.stdout}{ran.stderr}")
+        if not (data / "file").exists() or (data / "file").read_text() != "pushed":
+            found.append("app-pull: the file is not as it was pushed")
 
 
 def refuses_what_is_wrong():
     """The check itself: a mistyped field of each sort is found."""
     source = {"apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationSource", "metadata": {}, "spec": {"restic": {"retian": {}}}}
+    mirror = {"apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationDestination", "metadata": {}, "spec": {"rclone": {"repository": "x"}}}
     job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "x"}, "spec": {"template": {"spec": {"containers": [], "restartPolcy": "Never"}}}}
-    return [f"not found: {wrong}" for wrong in (source, job, {"restik": {}}) if not check(wrong, "wrong")]
+    return [f"not found: {wrong}" for wrong in (source, mirror, job, {"restik": {}}) if not check(wrong, "wrong")]
 
 
 def main():
@@ -119,7 +150,7 @@ def main():
     for where, document in documents():
         found += check(document, where)
         count += 1
-    if count < 8:
+    if count < 13:
         found.append(f"only {count} documents were found")
     if len(sys.argv) > 1:
         run(os.path.abspath(sys.argv[1]), found)

@@ -39,6 +39,44 @@ pub enum ErrorKind {
     Bug,
 }
 
+/// Exit code of a run that was asked to stop, in all programs.
+pub const INTERRUPTED_CODE: u8 = 130;
+
+impl ErrorKind {
+    /// The exit code of restic that says the same. There is no 11: nothing is ever locked.
+    pub const fn restics_code(self) -> u8 {
+        match self {
+            Self::NoRepository => 10,
+            Self::WrongKey => 12,
+            Self::Interrupted => INTERRUPTED_CODE,
+            Self::Denied
+            | Self::NotFound
+            | Self::AlreadyExists
+            | Self::Changed
+            | Self::Refused
+            | Self::Unavailable
+            | Self::Invalid
+            | Self::Corrupt
+            | Self::Unsupported
+            | Self::Local
+            | Self::Bug => 1,
+        }
+    }
+
+    /// The exit code of rclone that says the same.
+    pub const fn rclones_code(self) -> u8 {
+        match self {
+            Self::Invalid => 2,
+            Self::NotFound | Self::NoRepository => 3,
+            Self::Unavailable | Self::Changed => 5,
+            Self::Denied | Self::Corrupt | Self::Unsupported => 6,
+            Self::Refused => 7,
+            Self::Interrupted => INTERRUPTED_CODE,
+            Self::WrongKey | Self::AlreadyExists | Self::Local | Self::Bug => 1,
+        }
+    }
+}
+
 /// An error with its attempt, an optional hint and an optional cause.
 pub struct Error(Box<Inner>);
 

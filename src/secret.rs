@@ -102,15 +102,15 @@ impl Credential {
     }
 }
 
-/// Standard base64 of exactly 32 bytes, padded or not.
-fn decode_base64(text: &str) -> Option<[u8; 32]> {
+/// Standard base64 of exactly so many bytes, padded or not.
+pub fn decode_base64<const N: usize>(text: &str) -> Option<[u8; N]> {
     let digits = text.trim_end_matches('=');
-    if digits.len() != 43 {
+    if digits.len() != (N * 8).div_ceil(6) {
         return None;
     }
     let mut bits = 0u32;
     let mut count = 0u32;
-    let mut bytes = Vec::with_capacity(33);
+    let mut bytes = Vec::with_capacity(N + 1);
     for digit in digits.bytes() {
         let value = match digit {
             b'A'..=b'Z' => digit - b'A',

@@ -7,7 +7,7 @@ use clap::CommandFactory;
 use super::args::{Cli, Command};
 use super::output::Console;
 use super::output::json::ExitError;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, INTERRUPTED_CODE};
 
 /// How a command that did not fail ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub(crate) const FAILURE: u8 = 1;
 /// The command line is wrong; only rclone tells it apart.
 const USAGE: u8 = 2;
 /// The run was interrupted by a signal.
-pub(crate) const INTERRUPTED: u8 = 130;
+pub(crate) const INTERRUPTED: u8 = INTERRUPTED_CODE;
 
 impl Outcome {
     /// The exit code.
@@ -49,39 +49,6 @@ impl Outcome {
             Self::Interrupted => INTERRUPTED,
             Self::Told(code) => code,
         }
-    }
-}
-
-/// restic's exit code for a kind of error. There is no 11: nothing is ever locked.
-const fn restics(kind: ErrorKind) -> u8 {
-    match kind {
-        ErrorKind::NoRepository => 10,
-        ErrorKind::WrongKey => 12,
-        ErrorKind::Interrupted => INTERRUPTED,
-        ErrorKind::Denied
-        | ErrorKind::NotFound
-        | ErrorKind::AlreadyExists
-        | ErrorKind::Changed
-        | ErrorKind::Refused
-        | ErrorKind::Unavailable
-        | ErrorKind::Invalid
-        | ErrorKind::Corrupt
-        | ErrorKind::Unsupported
-        | ErrorKind::Local
-        | ErrorKind::Bug => FAILURE,
-    }
-}
-
-/// rclone's exit code for a kind of error.
-const fn rclones(kind: ErrorKind) -> u8 {
-    match kind {
-        ErrorKind::Invalid => USAGE,
-        ErrorKind::NotFound | ErrorKind::NoRepository => 3,
-        ErrorKind::Unavailable | ErrorKind::Changed => 5,
-        ErrorKind::Denied | ErrorKind::Corrupt | ErrorKind::Unsupported => 6,
-        ErrorKind::Refused => 7,
-        ErrorKind::Interrupted => INTERRUPTED,
-        ErrorKind::WrongKey | ErrorKind::AlreadyExists | ErrorKind::Local | ErrorKind::Bug => FAILURE,
     }
 }
 
@@ -101,8 +68,8 @@ impl Codes {
     /// The code for a kind of error.
     pub(crate) const fn of_error(self, kind: ErrorKind) -> u8 {
         match self {
-            Self::Restic => restics(kind),
-            Self::Rclone => rclones(kind),
+            Self::Restic => kind.restics_code(),
+            Self::Rclone => kind.rclones_code(),
         }
     }
 

@@ -64,13 +64,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environm
         return console.finish().map_or_else(|error| exit::report(&console, &error, Codes::Restic), |()| 0);
     }
     if let Command::Mover(args) = &cli.command {
-        let MoverKind::Restic { actions } = &args.kind;
         if arguments.iter().skip(1).any(|word| word.as_encoded_bytes().starts_with(b"-")) {
             let error = crate::Error::invalid("`volvault mover` takes no options")
                 .with_hint("the environment says everything: see `volvault mover --help`");
             return exit::report(&Console::of_process(early), &error, Codes::Restic);
         }
-        return movers::restic(actions, Demands::Needed, environment, clock);
+        return match &args.kind {
+            MoverKind::Restic { actions } => movers::restic(actions, Demands::Needed, environment, clock),
+            MoverKind::Rclone => movers::rclone(Demands::Needed, environment, clock),
+        };
     }
     let codes = Codes::of(&cli.command);
     let settings = match codes {

@@ -24,27 +24,31 @@ pub(super) fn called(called: Called, arguments: &[OsString], environment: &Envir
     let (program, rest) = arguments.split_first().map_or((OsStr::new(""), &[][..]), |(first, rest)| (first, rest));
     let words: Vec<String> = rest.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     match called {
-        Called::Restic if mover::waits_for_debugging(Path::new(program), environment) => debug(&words),
-        Called::Restic => restic(&words, Demands::Script, environment, clock),
-        Called::Rclone => {
-            fail(
-                &Error::new(ErrorKind::Unsupported, "the rclone mover is not in this version")
-                    .with_hint("leave --rclone-container-image of the operator as it is"),
-            );
-            FAILURE
+        Called::Restic | Called::Rclone if mover::waits_for_debugging(Path::new(program), environment) => {
+            debug(called, &words)
         }
+        Called::Restic => restic(&words, Demands::Script, environment, clock),
+        Called::Rclone => rclone(Demands::Script, environment, clock),
         Called::Shell => shell(&words),
     }
 }
 
 /// The job of a restic mover.
 pub(super) fn restic(actions: &[String], demands: Demands, environment: &Environment, clock: SharedClock) -> u8 {
+    job(environment, clock, |world| mover::restic(actions, demands, world))
+}
+
+/// The job of a rclone mover.
+pub(super) fn rclone(demands: Demands, environment: &Environment, clock: SharedClock) -> u8 {
+    job(environment, clock, |world| mover::rclone(demands, world))
+}
+
+fn job(environment: &Environment, clock: SharedClock, work: impl FnOnce(World<'_>) -> u8) -> u8 {
     let outcome = runtime().and_then(|runtime| {
         let signals = Signals::listen(runtime.handle(), false)?;
         let stop = signals.stop_in_good_order();
         let out = Box::new(std::io::stdout());
-        let world = World { environment, clock, runtime: runtime.handle().clone(), stop, out };
-        let code = mover::restic(actions, demands, world);
+        let code = work(World { environment, clock, runtime: runtime.handle().clone(), stop, out, volume: None });
         // A request that still hangs is no reason to wait.
         runtime.shutdown_background();
         Ok(code)
@@ -55,12 +59,12 @@ pub(super) fn restic(actions: &[String], demands: Demands, environment: &Environ
     })
 }
 
-fn debug(actions: &[String]) -> u8 {
+fn debug(called: Called, actions: &[String]) -> u8 {
     let outcome = runtime().and_then(|runtime| {
         let signals = Signals::listen(runtime.handle(), false)?;
         let stop = signals.stop_in_good_order();
         let program = std::env::current_exe().attempt(|| "find this program".to_owned())?;
-        let debug = Debug { directory: "/tmp".into(), program };
+        let debug = Debug { directory: "/tmp".into(), program, script: called.script() };
         debug.wait(actions, Box::new(std::io::stdout()), (runtime.handle(), stop))?;
         Ok(if stop.requested() { INTERRUPTED } else { 0 })
     });

@@ -20,7 +20,7 @@ use crate::volume::sources_from_args;
 impl Run<'_> {
     pub(super) fn backup(&self) -> Result<Flow, Failure> {
         self.log.say("== Checking directory for content ===");
-        if content::is_empty(&self.job.data).map_err(|error| Failure::of("the backup", error))? {
+        if content::is_empty(&self.job.volume).map_err(|error| Failure::of("the backup", error))? {
             self.log.say("== Directory is empty skipping backup ===");
             if self.job.strict {
                 return Err(Failure::new(1, format!("the directory is empty, and {STRICT} is set")));
@@ -56,10 +56,10 @@ impl Run<'_> {
     fn backup_options(&self) -> Result<BackupOptions> {
         let (job, saving) = (self.job, &self.job.saving);
         let mut excludes = vec![LOST_AND_FOUND.as_bytes().to_vec()];
-        excludes.extend(saving.excludes.iter().cloned());
+        excludes.extend(saving.excludes.iter().map(|pattern| job.pattern_on_disk(pattern)));
         let shown = excludes.iter().map(|pattern| String::from_utf8_lossy(pattern).into_owned()).collect();
         Ok(BackupOptions {
-            sources: sources_from_args(&[PathBuf::from(".")], &job.data)?,
+            sources: sources_from_args(&[PathBuf::from(".")], &job.volume)?,
             paths: self.paths(),
             rules: Arc::new(Rules::new(RuleOptions { excludes, ..RuleOptions::default() })?),
             excludes: shown,

@@ -15,6 +15,15 @@ pub enum Called {
 }
 
 impl Called {
+    /// The name of the script.
+    pub const fn script(self) -> &'static str {
+        match self {
+            Self::Restic => "entry.sh",
+            Self::Rclone => "active.sh",
+            Self::Shell => "bash",
+        }
+    }
+
     /// What `program`, the first of the arguments, stands for; none for the command itself.
     pub fn by(program: &OsStr) -> Option<Self> {
         match Path::new(program).file_name()?.to_str()? {

@@ -13,9 +13,6 @@ use crate::volume::durable::{Publish, publish};
 
 /// Removed by whoever has seen enough.
 const MARKER: &str = "exit-debug-if-removed";
-/// The mover under this name does its work although `DEBUG_MOVER` is set.
-const COPY: &str = "entry.sh";
-
 /// How often the file is looked for.
 const PERIOD: Duration = Duration::from_secs(1);
 
@@ -26,6 +23,8 @@ pub struct Debug {
     pub directory: PathBuf,
     /// The program that is running.
     pub program: PathBuf,
+    /// The name of the script in whose place it stands: under this name in that directory it does its work although `DEBUG_MOVER` is set.
+    pub script: &'static str,
 }
 
 /// Whether the program that was called as `program` is to wait and not to work.
@@ -45,7 +44,7 @@ impl Debug {
         (runtime, stop): (&Handle, &Stop),
     ) -> Result<()> {
         let log = Log::new(out);
-        let (marker, copy) = (self.directory.join(MARKER), self.directory.join(COPY));
+        let (marker, copy) = (self.directory.join(MARKER), self.directory.join(self.script));
         let said = || format!("link the mover at {}", copy.display());
         match std::os::unix::fs::symlink(&self.program, &copy).attempt(said) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
@@ -54,7 +53,7 @@ impl Debug {
         publish(&marker, b"", Publish::Replace)?;
         log.say("##################################################################");
         log.say("DEBUG_MOVER is enabled, this pod will sleep indefinitely.");
-        log.say(&format!("Run the mover with: {} {}", copy.display(), actions.join(" ")));
+        log.say(format!("Run the mover with: {} {}", copy.display(), actions.join(" ")).trim_end());
         log.say("There is no shell in this image; one comes with `kubectl debug --target`.");
         log.say(&format!("To exit this pod, delete the file {}", marker.display()));
         log.say("##################################################################");
@@ -76,7 +75,8 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         for told in [false, true] {
             let dir = tempfile::tempdir().unwrap();
-            let debug = Debug { directory: dir.path().to_owned(), program: "/usr/bin/volvault".into() };
+            let debug =
+                Debug { directory: dir.path().to_owned(), program: "/usr/bin/volvault".into(), script: "entry.sh" };
             let (stop, marker) = (Stop::new(), dir.path().join(MARKER));
             std::thread::scope(|scope| {
                 let out = Box::new(std::io::sink());
@@ -85,7 +85,7 @@ mod tests {
                     assert!(!waiting.is_finished());
                     std::thread::yield_now();
                 }
-                assert_eq!(std::fs::read_link(dir.path().join(COPY)).unwrap(), Path::new("/usr/bin/volvault"));
+                assert_eq!(std::fs::read_link(dir.path().join("entry.sh")).unwrap(), Path::new("/usr/bin/volvault"));
                 if told {
                     stop.request();
                 } else {

@@ -1,15 +1,19 @@
 //! Why a job failed: the exit code, and the last lines of the log, which are all that an operator keeps.
 
 use super::log::{Log, shortened};
-use crate::error::{Error, ErrorKind};
-
-/// The job was asked to stop.
-const INTERRUPTED: u8 = 130;
+use crate::error::{Error, ErrorKind, INTERRUPTED_CODE};
 
 /// An operator keeps the last 1,024 bytes of a log: cause, hint and sentence fit in together.
 const CAUSE_MAX: usize = 560;
 const HINT_MAX: usize = 220;
 const SENTENCE_MAX: usize = 200;
+
+/// Whose exit codes an action has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Codes {
+    Restic,
+    Rclone,
+}
 
 /// How a job failed.
 #[derive(Debug)]
@@ -38,26 +42,22 @@ impl Failure {
 
     /// The job was asked to stop.
     pub(super) fn stopped() -> Self {
-        Self::new(INTERRUPTED, "stopped by a signal; the next run goes on from here")
+        Self::new(INTERRUPTED_CODE, "stopped by a signal; the next run goes on from here")
+    }
+
+    /// An action of the restic mover that failed.
+    pub(super) fn of(what: &str, cause: Error) -> Self {
+        Self::by(Codes::Restic, what, cause)
     }
 
     /// An action that failed.
-    pub(super) fn of(what: &str, cause: Error) -> Self {
-        let code = match cause.kind() {
-            ErrorKind::NoRepository => 10,
-            ErrorKind::WrongKey => 12,
-            ErrorKind::Interrupted => return Self::stopped(),
-            ErrorKind::Denied
-            | ErrorKind::NotFound
-            | ErrorKind::AlreadyExists
-            | ErrorKind::Changed
-            | ErrorKind::Refused
-            | ErrorKind::Unavailable
-            | ErrorKind::Invalid
-            | ErrorKind::Corrupt
-            | ErrorKind::Unsupported
-            | ErrorKind::Local
-            | ErrorKind::Bug => 1,
+    pub(super) fn by(codes: Codes, what: &str, cause: Error) -> Self {
+        if cause.kind() == ErrorKind::Interrupted {
+            return Self::stopped();
+        }
+        let code = match codes {
+            Codes::Restic => cause.kind().restics_code(),
+            Codes::Rclone => cause.kind().rclones_code(),
         };
         Self::new(code, format!("{what} failed")).with_cause(cause)
     }

@@ -1,7 +1,7 @@
 //! What the environment asks for: VolSync's variables, and ours, which VolSync hands on because they begin with `RCLONE_`.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use chrono::{DateTime, FixedOffset};
@@ -29,14 +29,19 @@ const SELECT_PREVIOUS: &str = "SELECT_PREVIOUS";
 /// Fails what is otherwise passed over: an empty source, a restore of nothing.
 pub(super) const STRICT: &str = "RCLONE_VOLVAULT_STRICT";
 const SHARED: &str = "RCLONE_VOLVAULT_SHARED";
+/// The namespace that is part of the name of a source.
+pub(super) const NAMESPACE: &str = "RCLONE_VOLVAULT_NAMESPACE";
+/// Where a pod with an account finds its namespace.
+const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 pub(super) const SOURCE_ID: &str = "RCLONE_VOLVAULT_SOURCE_ID";
-const EXCLUDE: &str = "RCLONE_VOLVAULT_EXCLUDE";
-const READ_RATE: &str = "RCLONE_VOLVAULT_READ_RATE";
+pub(super) const EXCLUDE: &str = "RCLONE_VOLVAULT_EXCLUDE";
+pub(super) const READ_RATE: &str = "RCLONE_VOLVAULT_READ_RATE";
 const IGNORE_INODE: &str = "RCLONE_VOLVAULT_IGNORE_INODE";
 const IGNORE_CTIME: &str = "RCLONE_VOLVAULT_IGNORE_CTIME";
 
-/// All of ours, so that a mistyped one is an error and not a switch that does nothing.
-const OURS: [&str; 7] = [STRICT, SHARED, SOURCE_ID, EXCLUDE, READ_RATE, IGNORE_INODE, IGNORE_CTIME];
+/// All of ours, so that a mistyped one is an error and not a switch that does nothing: those of every mover, and those of the restic mover.
+const COMMON: [&str; 3] = [STRICT, EXCLUDE, READ_RATE];
+const OURS: [&str; 5] = [SHARED, NAMESPACE, SOURCE_ID, IGNORE_INODE, IGNORE_CTIME];
 const OUR_PREFIX: &str = "RCLONE_VOLVAULT_";
 
 /// The host of all snapshots that VolSync's own mover makes.
@@ -73,8 +78,10 @@ impl Action {
 /// What is to be done with what.
 #[derive(Debug)]
 pub(super) struct Job {
-    /// The volume.
+    /// The path that snapshots are of.
     pub(super) data: PathBuf,
+    /// Where the volume lies.
+    pub(super) volume: PathBuf,
     /// Where the repository is.
     pub(super) location: Location,
     /// What opens it.
@@ -87,6 +94,8 @@ pub(super) struct Job {
     pub(super) limits: Limits,
     /// Host of the snapshots: VolSync's, or the name of the source in a shared repository.
     pub(super) host: String,
+    /// Whether the host is the name of a resource, and another namespace may have one of that name.
+    pub(super) is_ambiguous: bool,
     /// Whether nothing to save and nothing to restore are failures.
     pub(super) strict: bool,
     /// What `backup` does beside saving.
@@ -138,13 +147,16 @@ pub(super) fn demand(demands: Demands, environment: &Environment) -> Result<(), 
 
 impl Job {
     /// Reads everything, so that what is wrong shows before anything is done.
-    pub(super) fn new(environment: &Environment) -> Result<Self> {
-        refuse_unknown(environment)?;
+    pub(super) fn new(environment: &Environment, volume: Option<&Path>) -> Result<Self> {
+        refuse_unknown(environment, Known::Restic)?;
         let compression = environment.text("RESTIC_COMPRESSION")?.map(str::parse::<Compression>).transpose();
         let password = environment.text("RESTIC_PASSWORD")?.unwrap_or_default();
         let data = PathBuf::from(environment.raw(DATA_DIR).cloned().unwrap_or_default());
+        let data = std::path::absolute(data).attempt(|| "find the directory that DATA_DIR names".to_owned())?;
+        let (host, is_ambiguous) = host(environment, Path::new(NAMESPACE_FILE))?;
         Ok(Self {
-            data: std::path::absolute(data).attempt(|| "find the directory that DATA_DIR names".to_owned())?,
+            volume: volume.map_or_else(|| data.clone(), Path::to_owned),
+            data,
             // A Secret made from a file often ends with a line end.
             location: parsed(environment, "RESTIC_REPOSITORY")?
                 .ok_or_else(|| Error::invalid("RESTIC_REPOSITORY is empty"))?,
@@ -152,11 +164,25 @@ impl Job {
             store: store(environment)?,
             compression: compression.attempt(|| "read RESTIC_COMPRESSION".to_owned())?.unwrap_or(Compression::Auto),
             limits: limits(environment)?,
-            host: host(environment)?,
+            host,
+            is_ambiguous,
             strict: environment.switch_named(STRICT)?,
             saving: Saving::new(environment)?,
             restoring: Restoring::new(environment)?,
         })
+    }
+}
+
+impl Job {
+    /// A pattern speaks of the volume where its pod has it; it is matched where the volume lies.
+    pub(super) fn pattern_on_disk(&self, pattern: &[u8]) -> Vec<u8> {
+        let (named, volume) = (self.data.as_os_str().as_bytes(), self.volume.as_os_str().as_bytes());
+        match pattern.strip_prefix(named) {
+            Some(rest) if self.volume != self.data && (rest.is_empty() || rest.starts_with(b"/")) => {
+                [volume, rest].concat()
+            }
+            Some(_) | None => pattern.to_vec(),
+        }
     }
 }
 
@@ -205,7 +231,7 @@ impl Restoring {
 }
 
 /// A variable, without white space around it, read as a `T`; none when it is not set.
-fn parsed<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(
+pub(super) fn parsed<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(
     environment: &Environment,
     name: &str,
 ) -> Result<Option<T>> {
@@ -214,7 +240,8 @@ fn parsed<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(
     text.map(|text| text.parse::<T>().map_err(refuse)).transpose()
 }
 
-fn store(environment: &Environment) -> Result<StoreOptions> {
+/// How stores are reached.
+pub(super) fn store(environment: &Environment) -> Result<StoreOptions> {
     let list = environment.ours("CACERT")?.map(|(_, list)| list.split(',').map(PathBuf::from).collect::<Vec<_>>());
     let mut ca_files = list.unwrap_or_default();
     ca_files.extend(environment.raw(CUSTOM_CA).map(PathBuf::from));
@@ -232,33 +259,74 @@ fn limits(environment: &Environment) -> Result<Limits> {
     })
 }
 
-/// The host of the snapshots. Without a word about sharing it is VolSync's, so that a repository of one volume is found whatever the pod is called.
-fn host(environment: &Environment) -> Result<String> {
+/// The host of the snapshots, and whether it may be that of another namespace, too. Without a word about sharing it is VolSync's, so that a repository of
+/// one volume is found whatever the pod is called.
+fn host(environment: &Environment, namespace_file: &Path) -> Result<(String, bool)> {
     if let Some(id) = environment.text(SOURCE_ID)?.map(str::trim).filter(|id| !id.is_empty()) {
         if id.len() > SOURCE_ID_MAX || id.chars().any(char::is_control) {
             return Err(Error::invalid(format!(
                 "{SOURCE_ID} is longer than {SOURCE_ID_MAX} bytes or has control characters"
             )));
         }
-        return Ok(id.to_owned());
+        return Ok((id.to_owned(), false));
     }
     if !environment.switch_named(SHARED)? {
-        return Ok(HOST.to_owned());
+        return Ok((HOST.to_owned(), false));
     }
     let pod = environment.text("HOSTNAME")?.map_or_else(host_name, str::to_owned);
     match identity::of_pod(&pod) {
         id if id.is_empty() => Err(Error::invalid(format!("{SHARED} is set, and this pod has no name"))
             .with_hint(format!("set {SOURCE_ID} to a name for this volume"))),
-        id => Ok(id),
+        id => Ok(match namespace(environment, namespace_file)? {
+            Some(namespace) => (format!("{namespace}/{id}"), false),
+            None => (id, true),
+        }),
     }
 }
 
-fn refuse_unknown(environment: &Environment) -> Result<()> {
-    let variables: BTreeMap<String, String> = environment.for_store();
-    match variables.keys().find(|name| name.starts_with(OUR_PREFIX) && !OURS.contains(&name.as_str())) {
+/// The namespace of this pod: as it is said, or as the account of the pod has it.
+fn namespace(environment: &Environment, file: &Path) -> Result<Option<String>> {
+    for name in [NAMESPACE, "POD_NAMESPACE"] {
+        if let Some(namespace) = environment.text(name)?.map(str::trim).filter(|namespace| !namespace.is_empty()) {
+            return Ok(Some(namespace.to_owned()));
+        }
+    }
+    // No pod needs an account; one that has none does not know where it is.
+    let read = std::fs::read_to_string(file).unwrap_or_default();
+    let name = read.trim();
+    let is_name =
+        !name.is_empty() && name.len() <= 63 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    Ok(is_name.then(|| name.to_owned()))
+}
+
+/// A mover whose switches are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    Restic,
+    Rclone,
+}
+
+impl Known {
+    fn switches(self) -> Vec<&'static str> {
+        let own: &[&str] = match self {
+            Self::Restic => &OURS,
+            Self::Rclone => &super::rclone::OURS,
+        };
+        COMMON.iter().chain(own).copied().collect()
+    }
+}
+
+/// # Errors
+/// `Invalid` for a variable that would do nothing.
+pub(super) fn refuse_unknown(environment: &Environment, known: Known) -> Result<()> {
+    let (variables, switches) = (environment.for_store(), known.switches());
+    match variables.keys().find(|name| name.starts_with(OUR_PREFIX) && !switches.contains(&name.as_str())) {
         None => Ok(()),
-        Some(name) => Err(Error::invalid(format!("variable {name} is not known"))
-            .with_hint(format!("known are {}", OURS.map(|name| name.trim_start_matches(OUR_PREFIX)).join(", ")))),
+        Some(name) => {
+            let short: Vec<&str> = switches.iter().map(|switch| switch.trim_start_matches(OUR_PREFIX)).collect();
+            Err(Error::invalid(format!("variable {name} is not known"))
+                .with_hint(format!("known are {}", short.join(", "))))
+        }
     }
 }
 
@@ -275,7 +343,7 @@ mod tests {
     ];
 
     fn job(more: &[(&str, &str)]) -> Result<Job> {
-        Job::new(&BASE.iter().chain(more).copied().collect())
+        Job::new(&BASE.iter().chain(more).copied().collect(), None)
     }
 
     #[test]
@@ -329,6 +397,22 @@ mod tests {
         assert_eq!(job(&[pod, ("RCLONE_VOLVAULT_SHARED", "true")]).unwrap().host, "app");
         let named = ("RCLONE_VOLVAULT_SOURCE_ID", " team/app \n");
         assert_eq!(job(&[pod, named]).unwrap().host, "team/app");
+    }
+
+    #[test]
+    fn a_pod_that_knows_its_namespace_says_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("namespace");
+        let shared = [("HOSTNAME", "volsync-src-app-x7k2p"), ("RCLONE_VOLVAULT_SHARED", "true")];
+        let named = |more: &[(&str, &str)]| host(&shared.iter().chain(more).copied().collect(), &file).unwrap();
+        assert_eq!(named(&[]), ("app".to_owned(), true));
+        for (content, host, is_ambiguous) in [("prod\n", "prod/app", false), ("", "app", true), ("../x", "app", true)] {
+            crate::volume::durable::publish(&file, content.as_bytes(), crate::volume::durable::Publish::Replace)
+                .unwrap();
+            assert_eq!(named(&[]), (host.to_owned(), is_ambiguous), "{content:?}");
+        }
+        assert_eq!(named(&[("POD_NAMESPACE", "a")]).0, "a/app");
+        assert_eq!(named(&[("POD_NAMESPACE", "a"), ("RCLONE_VOLVAULT_NAMESPACE", "b")]).0, "b/app");
     }
 
     #[test]

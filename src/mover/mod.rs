@@ -15,11 +15,13 @@ mod job;
 mod log;
 mod opening;
 mod prune;
+mod rclone;
 mod restore;
 mod run;
 mod shell;
 
 use std::io::Write;
+use std::path::Path;
 
 use tokio::runtime::Handle;
 
@@ -29,6 +31,7 @@ use crate::events::Stop;
 
 pub use called::Called;
 pub use debug::{Debug, waits_for_debugging};
+pub use rclone::rclone;
 pub use shell::program_of;
 
 use failure::Failure;
@@ -48,6 +51,8 @@ pub struct World<'a> {
     pub stop: &'a Stop,
     /// Takes the lines of the log, each at once.
     pub out: Box<dyn Write + Send>,
+    /// Where the volume really lies that `DATA_DIR` or `MOUNT_PATH` names; `None`: there.
+    pub volume: Option<&'a Path>,
 }
 
 /// Which variables must be set.
@@ -62,13 +67,13 @@ pub enum Demands {
 /// Does what `actions` say, one after the other, and returns the exit code: 0 when all was done, 1 for a wrong environment, 2 for an unknown
 /// action, 3 when the repository cannot be opened or files could not be read, 10 and 12 as the command has them, 130 when it was stopped.
 pub fn restic(actions: &[String], demands: Demands, world: World<'_>) -> u8 {
-    let World { environment, clock, runtime, stop, out } = world;
+    let World { environment, clock, runtime, stop, out, volume } = world;
     let log = Log::new(out);
     let start = clock.elapsed();
     log.say("Starting container");
     log.say(&format!("VolSync restic container version: volvault {}", env!("CARGO_PKG_VERSION")));
     log.say(&actions.join(" "));
-    let outcome = prepare(actions, demands, environment, &log).and_then(|(job, actions)| {
+    let outcome = prepare(actions, demands, (environment, volume), &log).and_then(|(job, actions)| {
         let run = Run::new(&job, &log, (clock.clone(), runtime), stop);
         actions.iter().try_fold(Flow::On, |flow, action| match flow {
             Flow::On => run.act(*action),
@@ -92,15 +97,22 @@ pub fn restic(actions: &[String], demands: Demands, world: World<'_>) -> u8 {
 fn prepare(
     actions: &[String],
     demands: Demands,
-    environment: &Environment,
+    (environment, volume): (&Environment, Option<&Path>),
     log: &Log,
 ) -> Result<(Job, Vec<Action>), Failure> {
     log.say("Testing mandatory env variables");
     job::demand(demands, environment)?;
     let actions = actions.iter().map(|word| Action::parse(word)).collect::<Result<_, _>>()?;
-    let job = Job::new(environment)?;
+    let job = Job::new(environment, volume)?;
     if environment.raw(job::CUSTOM_CA).is_some() {
         log.say("Using custom CA.");
+    }
+    if job.is_ambiguous {
+        log.say(&format!(
+            "warning: this pod does not know its namespace: resources called {} in other namespaces must not share this repository; set {}",
+            job.host,
+            job::NAMESPACE
+        ));
     }
     Ok((job, actions))
 }

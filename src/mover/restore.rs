@@ -27,7 +27,7 @@ impl Run<'_> {
         let outcome = self.restore_in(&session);
         session.end(if outcome.is_ok() { "done" } else { "failed" });
         let report = outcome.map_err(failed)?;
-        content::sync(&self.job.data).map_err(failed)?;
+        content::sync(&self.job.volume).map_err(failed)?;
         match report {
             None if self.job.strict => {
                 Err(Failure::new(1, format!("there is no snapshot to restore, and {STRICT} is set")))
@@ -51,7 +51,7 @@ impl Run<'_> {
             self.log.say(&format!("RESTORE_OPTIONS: {}", self.job.restoring.options));
         }
         self.log.say(&format!("Selected snapshot with id: {}", snapshot.id.short()));
-        let (of, to) = (escape(&self.paths().concat()), escape(self.job.data.as_os_str().as_bytes()));
+        let (of, to) = (escape(&self.paths().concat()), escape(self.job.volume.as_os_str().as_bytes()));
         self.log.say(&format!(
             "restoring snapshot {} of {} [{of}] at {} to {to}",
             snapshot.id.short(),
@@ -74,7 +74,7 @@ impl Run<'_> {
     }
 
     fn restore_options(&self) -> Result<RestoreOptions> {
-        let (data, restoring) = (&self.job.data, &self.job.restoring);
+        let (data, restoring) = (&self.job.volume, &self.job.restoring);
         if restoring.delete && std::fs::canonicalize(data).is_ok_and(|path| path.parent().is_none()) {
             return Err(Error::invalid("--delete with / in DATA_DIR would delete this system"));
         }

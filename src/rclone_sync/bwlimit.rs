@@ -4,15 +4,46 @@
 //! last entry before now is in force; before the first one of the week it is the last of all.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use chrono::{Datelike, NaiveDateTime, Timelike};
+use tokio::runtime::Handle;
 
 use super::amounts;
-use crate::error::{Error, Result};
+use crate::clock::SharedClock;
+use crate::error::{Attempt, Error, Result};
 use crate::size::ByteSize;
+use crate::storage::Bandwidth;
 
 const WEEKDAYS: [&str; 7] = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
 const DAY_MINUTES: u32 = 24 * 60;
+
+/// A timetable is written in minutes.
+const TABLE_READ_EVERY: Duration = Duration::from_secs(15);
+
+/// The limit that `text` describes; it changes as a timetable says for as long as the runtime lives.
+///
+/// # Errors
+/// `Invalid` for what describes none.
+pub fn follow(text: &str, clock: SharedClock, runtime: &Handle) -> Result<Bandwidth> {
+    let table = text.parse::<Timetable>().attempt(|| format!("option --bwlimit {text:?}"))?;
+    let constant = table.is_constant();
+    let rates = move || table.rates_at(clock.now().naive_local());
+    let now = rates();
+    let bandwidth = Bandwidth::new(now.up, now.down);
+    if constant {
+        return Ok(bandwidth);
+    }
+    let changing = bandwidth.clone();
+    runtime.spawn(async move {
+        loop {
+            tokio::time::sleep(TABLE_READ_EVERY).await;
+            let now = rates();
+            changing.set(now.up, now.down);
+        }
+    });
+    Ok(bandwidth)
+}
 
 /// Bytes a second; none is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -5,6 +5,7 @@
 
 pub mod adopt;
 pub mod amounts;
+mod author;
 pub mod blocks;
 pub mod bwlimit;
 pub mod claim;
@@ -18,6 +19,7 @@ pub mod layout;
 pub mod look;
 pub mod manifest;
 mod merge;
+mod plain;
 pub mod pull;
 pub mod push;
 pub mod rclone_conf;
@@ -26,11 +28,14 @@ pub mod segment;
 pub mod state;
 mod tally;
 pub mod verify;
+pub mod words;
 
+pub use author::Author;
 pub use destination::{Destination, Means};
 pub use includes::{Everything, Includes};
 pub use layout::Places;
 pub use merge::{Entries, Merge};
+pub use plain::pull_plain;
 pub use root::{Flags, Pusher, Root, Totals};
 pub use segment::{Change, SegmentReader, SegmentRef, SegmentWriter, Written};
 pub use state::{Kept, State};

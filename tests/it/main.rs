@@ -24,6 +24,7 @@ mod mirror_push;
 mod mirror_push_faults;
 mod mirror_store;
 mod mirror_torture;
+mod mover_rclone;
 mod mover_restic;
 mod probe;
 mod protocol;

@@ -1,7 +1,6 @@
 //! What the user sees: results on standard output, everything else on standard error.
 
 pub(crate) mod json;
-pub(crate) mod mirror;
 pub(crate) mod snapshots;
 pub(crate) mod table;
 pub(crate) mod text;
@@ -11,6 +10,8 @@ use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
+
+pub(crate) use crate::rclone_sync::words as mirror;
 
 use super::settings::OutputSettings;
 use crate::error::{Error, ErrorKind, Result};

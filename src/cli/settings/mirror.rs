@@ -8,6 +8,7 @@ use crate::cli::args::{MirrorFilterArgs, RemoteArgs, TransferArgs};
 use crate::environment::Environment;
 use crate::error::{Attempt, Error, Result};
 use crate::rclone_sync::amounts;
+use crate::rclone_sync::filter::csv;
 use crate::size::ByteSize;
 
 /// As often as rclone prints its statistics.
@@ -249,24 +250,6 @@ fn stats_interval(given: Option<&str>, environment: &Environment) -> Result<Opti
 /// `Invalid` for anything else, with the name of the option.
 pub(crate) fn duration(text: &str, name: &str) -> Result<Duration> {
     Ok(amounts::duration(text.trim()).attempt(|| format!("option {name}"))?.unwrap_or_default())
-}
-
-/// The fields of a line of comma-separated values, as Go's `encoding/csv` reads it; `None` for a quote that does not end.
-fn csv(line: &str) -> Option<Vec<String>> {
-    let mut fields = vec![String::new()];
-    let mut characters = line.chars().peekable();
-    let mut quoted = false;
-    while let Some(character) = characters.next() {
-        let field = fields.last_mut()?;
-        match character {
-            '"' if quoted && characters.next_if_eq(&'"').is_some() => field.push('"'),
-            '"' if quoted => quoted = false,
-            '"' if field.is_empty() => quoted = true,
-            ',' if !quoted => fields.push(String::new()),
-            other => field.push(other),
-        }
-    }
-    (!quoted).then_some(fields)
 }
 
 #[cfg(test)]

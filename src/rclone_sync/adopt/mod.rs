@@ -10,6 +10,7 @@
 //! the root has changed nothing that anybody reads. No object of the prefix is written or deleted, so no claim is taken: a root that
 //! somebody else has published meanwhile is not replaced.
 
+mod beside;
 mod object;
 mod runs;
 #[cfg(test)]
@@ -17,16 +18,17 @@ mod tests;
 mod tree;
 
 use std::io::{BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 
+use self::beside::Beside;
 use self::object::{Adopted, Reading};
 use self::runs::Runs;
 use super::destination::{Destination, Means};
 use super::facl::{FACL, Records};
-use super::layout::{PUSH, ROOT, root_key};
+use super::layout::{CONTROL, PUSH, ROOT, root_key};
 use super::manifest::store_segment;
 use super::root::{Flags, Pusher, Root, Totals};
 use super::segment::{SegmentWriter, Written};
@@ -35,6 +37,7 @@ use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::events::{Progress, Watch};
 use crate::path::TreePath;
 use crate::storage::{Attributes, Condition, ObjectInfo};
+use crate::volume::EntryKind;
 
 /// Bytes of an object in memory at once, for each transfer.
 const PIECE: u64 = 8 << 20;
@@ -75,6 +78,8 @@ pub struct AdoptReport {
     pub entries: u64,
     /// Files.
     pub files: u64,
+    /// Symbolic links.
+    pub links: u64,
     /// Their bytes. All were read, and none stored.
     pub bytes: u64,
     /// Objects that are no part of it, told as problems: keys that no file can have, files below files, second objects of a path.
@@ -90,7 +95,21 @@ pub struct AdoptReport {
 /// local files.
 pub fn adopt(mirror: &Destination, options: &AdoptOptions, watch: &Watch<'_>) -> Result<AdoptReport> {
     let location = mirror.places.data.location();
-    Adoption { mirror, options, watch }.run().attempt(|| format!("adopt {location}"))
+    Adoption { mirror, options, beside: None, watch }.run().attempt(|| format!("adopt {location}"))
+}
+
+/// The same for a mirror that is about to be pulled into `target`: files that are there already, by their MD5, are not read from the store, and what
+/// nobody has written down is taken from there.
+///
+/// # Errors
+/// As [`adopt`]; `NotFound` when nothing is there.
+pub(super) fn adopt_beside(
+    mirror: &Destination,
+    options: &AdoptOptions,
+    target: &Path,
+    watch: &Watch<'_>,
+) -> Result<AdoptReport> {
+    Adoption { mirror, options, beside: Some(Beside::open(target)?), watch }.run()
 }
 
 /// What an adoption would read: objects, and their bytes. One request for each thousand objects.
@@ -111,6 +130,7 @@ pub fn survey(mirror: &Destination) -> Result<(u64, u64)> {
 struct Adoption<'a> {
     mirror: &'a Destination,
     options: &'a AdoptOptions,
+    beside: Option<Beside>,
     watch: &'a Watch<'a>,
 }
 
@@ -123,16 +143,19 @@ impl Adoption<'_> {
         report.facl = permissions.is_some();
         let objects = self.objects(&scratch, &mut report)?;
         let mut writer = SegmentWriter::create(&scratch.0.join("base"))?;
-        let directory = self.metadata(0o755, time_of(self.options.means.clock.now().to_utc()));
-        let mut tree = tree::Tree::new(directory, permissions);
+        let now = time_of(self.options.means.clock.now().to_utc());
+        let directory = |path: &TreePath| self.describe(path, EntryKind::Directory, self.metadata(0o755, now));
+        let mut tree = tree::Tree::new(Box::new(directory), permissions);
         if let Some(top) = tree.top()? {
             writer.put(&top)?;
         }
         let mut doubles = objects.added();
         for entry in objects.sorted()? {
             self.refuse_to_go_on()?;
+            let entry = entry?;
             doubles = doubles.saturating_sub(1);
-            if let Err((path, why)) = tree.put(entry?, &mut |entry| writer.put(entry))? {
+            report.links += u64::from(matches!(entry.node, Node::Symlink { .. }));
+            if let Err((path, why)) = tree.put(entry, &mut |entry| writer.put(entry))? {
                 report.left_out += 1;
                 self.watch.problem("adopt", &path.display(), &why);
             }
@@ -179,7 +202,9 @@ impl Adoption<'_> {
         let mut runs = Runs::new(scratch.0.join("objects"));
         let mut pages = places.data.list_objects("")?;
         while let Some(page) = places.block(pages.next())? {
-            let page: Vec<ObjectInfo> = page.into_iter().filter(|object| object.key != FACL).collect();
+            let is_control = |key: &str| self.beside.is_some() && key.starts_with(CONTROL) && key.contains('/');
+            let wanted = |object: &ObjectInfo| object.key != FACL && !is_control(&object.key);
+            let page: Vec<ObjectInfo> = page.into_iter().filter(wanted).collect();
             Progress::add(&self.watch.progress.files_total, page.len() as u64);
             Progress::add(&self.watch.progress.bytes_total, page.iter().map(|object| object.size).sum());
             let read =
@@ -230,6 +255,14 @@ impl Adoption<'_> {
         let (uid, gid) = self.options.owner;
         let xattrs = Vec::new().into();
         Metadata { mode, uid, gid, user: None, group: None, mtime, ctime: mtime, inode: 0, xattrs }
+    }
+
+    /// `meta` of an entry that is about to be adopted, with what a directory beside it knows better.
+    fn describe(&self, path: &TreePath, kind: EntryKind, meta: Metadata) -> Metadata {
+        match &self.beside {
+            Some(beside) => beside.describe(path, kind, meta),
+            None => meta,
+        }
     }
 
     /// See the module for the order.

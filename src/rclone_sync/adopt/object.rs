@@ -10,7 +10,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::events::Progress;
 use crate::id::ObjectHash;
 use crate::path::{PATH_MAX, TreePath};
+use crate::secret::decode_base64;
 use crate::storage::{Attributes, ObjectInfo};
+use crate::volume::EntryKind;
 
 /// What became of an object.
 pub(super) enum Adopted {
@@ -33,11 +35,20 @@ impl Reading<'_> {
             Ok(path) => path,
             Err(why) => return Ok(Adopted::LeftOut { key, why }),
         };
+        let is_file = !key.ends_with('/') && !key.ends_with(LINK_END);
+        let nothing = Attributes::default();
+        if is_file && let Some(known) = self.beside(&path, &object, (object.pin.md5(), &nothing)) {
+            return Ok(known);
+        }
         let mut attributes = Attributes::default();
         if self.options.times == Times::Metadata {
             let found = self.places.data.info(&key).await?;
             let (now, found) = found.filter(|(now, _)| now.size == object.size).ok_or_else(|| changed(&key))?;
             (object, attributes) = (now, found);
+        }
+        // An object that was stored in parts has no MD5 for its tag; rclone keeps it beside it.
+        if is_file && let Some(known) = self.beside(&path, &object, (md5_of(&attributes), &attributes)) {
+            return Ok(known);
         }
         let mtime = attributes.mtime.as_deref().and_then(seconds).unwrap_or_else(|| time_of(object.modified));
         let node = if key.ends_with('/') {
@@ -50,17 +61,33 @@ impl Reading<'_> {
         } else {
             self.file(&object).await?
         };
+        Ok(self.done(object.size, (path, node), (mtime, &attributes)))
+    }
+
+    /// The entry of a file that the directory beside has, by its MD5.
+    fn beside(&self, path: &TreePath, object: &ObjectInfo, of: (Option<[u8; 16]>, &Attributes)) -> Option<Adopted> {
+        let (md5, attributes) = of;
+        let (hash, mtime) = self.adoption.beside.as_ref()?.holds(path, object.size, md5?)?;
+        let content = content_of(object, hash)?;
+        let node = Node::File(FileNode { size: object.size, content, extents: None, incomplete: false });
+        Some(self.done(object.size, (path.clone(), node), (mtime, attributes)))
+    }
+
+    /// The entry of an object that was looked at.
+    fn done(&self, size: u64, what: (TreePath, Node), described: (Timestamp, &Attributes)) -> Adopted {
+        let ((path, node), (mtime, attributes)) = (what, described);
         let mode = match node {
             Node::Directory => 0o755,
             Node::Symlink { .. } => 0o777,
             _ => 0o644,
         };
-        let mut meta = self.adoption.metadata(mode, mtime);
-        follow(&attributes, &mut meta);
+        let meta = self.adoption.metadata(mode, mtime);
+        let mut meta = self.adoption.describe(&path, EntryKind::of(&node), meta);
+        follow(attributes, &mut meta);
         let progress = self.adoption.watch.progress;
         Progress::add(&progress.files_done, 1);
-        Progress::add(&progress.bytes_done, object.size);
-        Ok(Adopted::Entry(Box::new(Entry { path, meta, node, link: None })))
+        Progress::add(&progress.bytes_done, size);
+        Adopted::Entry(Box::new(Entry { path, meta, node, link: None }))
     }
 
     /// The path of a file, a link or a directory's marker.
@@ -100,25 +127,29 @@ impl Reading<'_> {
             hasher.update(&self.places.data.get_pinned(key, at..end, size, &object.pin).await?);
             at = end;
         }
-        let content = if size == 0 {
-            Content::Empty
-        } else {
-            let etag = object.pin.etag.as_deref().ok_or_else(|| {
-                Error::new(ErrorKind::Unsupported, format!("{key}: the store gives no entity tag"))
-                    .with_hint("push the tree with volvault instead")
-            })?;
-            let hash = ObjectHash::new(*hasher.finalize().as_bytes());
-            let version = object.pin.version.as_deref().map(Into::into);
-            Content::Object(Arc::new(StoredObject {
-                hash,
-                etag: etag.into(),
-                version,
-                at: ObjectAt::Plain,
-                blocks: false,
-            }))
-        };
+        let hash = ObjectHash::new(*hasher.finalize().as_bytes());
+        let content = content_of(object, hash).ok_or_else(|| {
+            Error::new(ErrorKind::Unsupported, format!("{key}: the store gives no entity tag"))
+                .with_hint("push the tree with volvault instead")
+        })?;
         Ok(Node::File(FileNode { size, content, extents: None, incomplete: false }))
     }
+}
+
+/// The MD5 that rclone stores beside what it stores in parts.
+fn md5_of(attributes: &Attributes) -> Option<[u8; 16]> {
+    let (_, text) = attributes.more.iter().find(|(name, _)| name == "md5chksum")?;
+    decode_base64(text)
+}
+
+/// The content of the file that an object holds; none where the store gives no entity tag, by which it could be read later.
+fn content_of(object: &ObjectInfo, hash: ObjectHash) -> Option<Content> {
+    if object.size == 0 {
+        return Some(Content::Empty);
+    }
+    let etag = object.pin.etag.as_deref()?.into();
+    let version = object.pin.version.as_deref().map(Into::into);
+    Some(Content::Object(Arc::new(StoredObject { hash, etag, version, at: ObjectAt::Plain, blocks: false })))
 }
 
 fn changed(key: &str) -> Error {

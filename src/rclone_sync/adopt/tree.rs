@@ -9,9 +9,9 @@ use crate::error::{Error, Result};
 use crate::path::TreePath;
 
 /// See the module. Entries come and go in catalogue order.
-pub(super) struct Tree {
+pub(super) struct Tree<'d> {
     /// What a directory has of which nothing is known.
-    directory: Metadata,
+    directory: Box<dyn Fn(&TreePath) -> Metadata + 'd>,
     permissions: Option<Peekable<<Sorted as IntoIterator>::IntoIter>>,
     /// The directory that the last entry lies in, or that it is.
     inside: TreePath,
@@ -19,8 +19,8 @@ pub(super) struct Tree {
     file: Option<TreePath>,
 }
 
-impl Tree {
-    pub(super) fn new(directory: Metadata, permissions: Option<Sorted>) -> Self {
+impl<'d> Tree<'d> {
+    pub(super) fn new(directory: Box<dyn Fn(&TreePath) -> Metadata + 'd>, permissions: Option<Sorted>) -> Self {
         let permissions = permissions.map(|sorted| sorted.into_iter().peekable());
         Self { directory, permissions, inside: TreePath::root(), file: None }
     }
@@ -31,7 +31,7 @@ impl Tree {
         if !matches!(permissions.peek(), Some(Ok(record)) if record.path.is_root()) {
             return Ok(None);
         }
-        let meta = self.directory.clone();
+        let meta = (self.directory)(&TreePath::root());
         let mut top = Entry { path: TreePath::root(), meta, node: Node::Directory, link: None };
         self.describe(&mut top)?;
         Ok(Some(top))
@@ -49,7 +49,7 @@ impl Tree {
         }
         let parent = entry.path.parent().unwrap_or_default();
         for directory in missing(&parent, &self.inside) {
-            let meta = self.directory.clone();
+            let meta = (self.directory)(&directory);
             let mut made = Entry { path: directory, meta, node: Node::Directory, link: None };
             self.describe(&mut made)?;
             put(&made)?;

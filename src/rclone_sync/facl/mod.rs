@@ -18,6 +18,10 @@ use crate::path::{PATH_MAX, TreePath, escape};
 /// The name of the file in a prefix.
 pub const FACL: &str = "permissions.facl";
 
+/// User metadata of that object, with the generation for its value, when a push wrote it that publishes generations. Any other program that pushes to
+/// the prefix replaces the object, and the mark is gone: [`Author`](super::Author).
+pub const MARK: &str = "volvault-generation";
+
 /// The longest line: a path whose every byte is escaped, and its beginning.
 const LINE_MAX: usize = 4 * PATH_MAX + 64;
 

@@ -13,8 +13,11 @@ mod glob;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod variables;
 
 use std::collections::HashSet;
+
+pub use self::variables::{csv, from_variables, number};
 
 use self::rules::{Draft, Rules, Sign, lines, raw_lines};
 use super::includes::Includes;

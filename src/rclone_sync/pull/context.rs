@@ -6,10 +6,10 @@ use crate::catalog::{Entry, Metadata};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Action, Event, Progress, Stop, Watch};
 use crate::path::TreePath;
-use crate::volume::{Apply, EntryKind, MetadataOutcome, Ownership, Rights, Stat, Target, is_hopeless};
+use crate::volume::{Apply, EntryKind, MetadataOutcome, Ownership, Rights, Stat, Target, XattrFilter, is_hopeless};
 
 use super::super::{Places, Tally};
-use super::options::PullOptions;
+use super::options::{Attributes, PullOptions};
 use super::report::Counts;
 
 /// What every part of a pull knows.
@@ -119,8 +119,17 @@ impl<'a> Pull<'a> {
 
     fn how(&self) -> Apply<'static> {
         let ownership = if self.rights.chown { Ownership::Ids } else { Ownership::Leave };
-        Apply { ownership, xattr_filter: None }
+        let xattr_filter: Option<&'static XattrFilter> = match self.options.attributes {
+            Attributes::All => None,
+            Attributes::Acls => Some(&is_acl),
+            Attributes::Leave => Some(&|_| false),
+        };
+        Apply { ownership, xattr_filter }
     }
+}
+
+fn is_acl(name: &[u8]) -> bool {
+    name.starts_with(b"system.posix_acl_")
 }
 
 fn owner_of_new() -> (u32, u32) {

@@ -26,7 +26,7 @@ mod stage;
 mod survey;
 mod verdict;
 
-pub use options::PullOptions;
+pub use options::{Attributes, PullOptions};
 pub use report::{PullReport, Pulled};
 
 use std::os::unix::fs::MetadataExt;

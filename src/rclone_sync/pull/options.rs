@@ -6,6 +6,17 @@ use std::time::Duration;
 
 use super::super::{Everything, Includes, Means};
 
+/// Which extended attributes a pull makes those of the mirror.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attributes {
+    /// All: what the mirror does not have is removed.
+    All,
+    /// POSIX ACLs; others stay as they are.
+    Acls,
+    /// None.
+    Leave,
+}
+
 /// How a pull is done. The names are those of rclone's options.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an independent switch of the command line")]
@@ -45,6 +56,8 @@ pub struct PullOptions {
     pub trust_target: bool,
     /// What lack of privilege prevents is an error.
     pub strict: bool,
+    /// Which extended attributes are set and removed.
+    pub attributes: Attributes,
     /// An earlier generation instead of the newest.
     pub generation: Option<u64>,
 }
@@ -70,6 +83,7 @@ impl PullOptions {
             wait: Duration::from_mins(5),
             trust_target: false,
             strict: false,
+            attributes: Attributes::All,
             generation: None,
         }
     }

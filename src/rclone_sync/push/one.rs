@@ -6,7 +6,8 @@ use crate::storage::Location;
 
 use super::super::claim;
 use super::super::destination::Destination;
-use super::super::segment::SegmentWriter;
+use super::super::merge::Merge;
+use super::super::segment::{SegmentReader, SegmentWriter};
 use super::super::tally::Tally;
 use super::hold::{Anew, Hold};
 use super::last::{Last, Look, Memory};
@@ -96,20 +97,20 @@ impl<'a> One<'a> {
         let plan = plan(shared, last, standing.as_mut(), is_directory)?;
         plan.judge(shared, &plan.seen)?;
         self.expect(&plan);
+        let publishing = Publishing { destination, options: shared.options, hold, last, begin };
         if plan.is_empty()
             && let Some(last) = last
         {
             if !look.is_known && !mend && !shared.options.dry_run && claim::look(&destination.places)?.is_some() {
                 return Ok(None);
             }
-            return unchanged(hold, last).map(Some);
+            return unchanged(&publishing, last, mend).map(Some);
         }
         if shared.options.dry_run {
             let generation = last.map_or(1, |last| last.root.generation + 1);
             let requests = FIXED_REQUESTS + plan.objects + plan.deletes.div_ceil(1000);
             return Ok(Some(Pushed::Planned { generation, requests, bytes: plan.bytes }));
         }
-        let publishing = Publishing { destination, options: shared.options, hold, last, begin };
         if !plan.in_the_way.is_empty() {
             publishing.delete(&plan.in_the_way)?;
         }
@@ -119,7 +120,7 @@ impl<'a> One<'a> {
             && let Some(last) = last
         {
             publishing.delete(&plan.orphans)?;
-            return unchanged(hold, last).map(Some);
+            return unchanged(&publishing, last, mend).map(Some);
         }
         let keeps = hold.memory(|memory| Ok(memory.keeps()))? || shared.options.facl;
         shared.check_pull()?;
@@ -170,7 +171,9 @@ impl<'a> One<'a> {
         if self.shared.options.facl
             && let Some(manifest) = &published.manifest
         {
-            publishing.write_permissions(manifest, published.root.generation)?;
+            let generation = published.root.generation;
+            let manifest = SegmentReader::of_file(&manifest.path, &manifest.at(generation))?;
+            publishing.write_permissions(Merge::of(vec![manifest]).entries(), generation)?;
         }
         let seen = &delta.seen.tally;
         self.tally.deleted_files = seen.deleted_files + plan.orphans.len() as u64;
@@ -198,7 +201,12 @@ impl<'a> One<'a> {
     }
 }
 
-fn unchanged(hold: &Hold<'_>, last: &Last) -> Result<Pushed> {
+/// The mirror has everything. One that was listed to be mended may lack what old pullers want.
+fn unchanged(publishing: &Publishing<'_>, last: &Last, mend: bool) -> Result<Pushed> {
+    let (hold, options) = (publishing.hold, publishing.options);
+    if mend && options.facl && !options.dry_run {
+        publishing.write_permissions(last.entries()?, last.root.generation)?;
+    }
     hold.end(true);
     hold.memory(|memory| memory.trust(last))?;
     Ok(Pushed::Unchanged { generation: last.root.generation })

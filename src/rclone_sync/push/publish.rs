@@ -9,11 +9,12 @@ use std::io::{BufWriter, Read as _};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
+use crate::catalog::Entry;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::storage::{Attributes, Condition, Pin};
 
 use super::super::destination::Destination;
-use super::super::facl::{FACL, Record};
+use super::super::facl::{FACL, MARK, Record};
 use super::super::key::path_of_key;
 use super::super::layout::{LINK_END, ROOT, root_key};
 use super::super::manifest::store_segment;
@@ -124,12 +125,16 @@ impl Publishing<'_> {
     }
 
     /// Writes `permissions.facl` for movers that know nothing of manifests. It is in no manifest, and no pull of ours reads it.
-    pub(super) fn write_permissions(&self, manifest: &Written, generation: u64) -> Result<()> {
+    /// [`MARK`] says that it is ours.
+    pub(super) fn write_permissions(
+        &self,
+        entries: impl Iterator<Item = Result<Entry>>,
+        generation: u64,
+    ) -> Result<()> {
         let path = self.hold.memory(|memory| Ok(memory.file("facl")))?;
         let said = || format!("write {}", path.display());
         let mut file = BufWriter::new(File::create(&path).attempt(said)?);
-        let segment = manifest.at(generation);
-        for entry in Merge::of(vec![SegmentReader::of_file(&manifest.path, &segment)?]).entries() {
+        for entry in entries {
             if let Some(record) = Record::of(&entry?)? {
                 record.write("data", &mut file).attempt(said)?;
             }
@@ -137,7 +142,9 @@ impl Publishing<'_> {
         let size =
             file.into_inner().map_err(std::io::IntoInnerError::into_error).attempt(said)?.metadata().attempt(said)?;
         self.hold.ensure()?;
-        let (places, room, attributes) = (&self.destination.places, Room::new(), Attributes::default());
+        let (places, room) = (&self.destination.places, Room::new());
+        let more = vec![(MARK.to_owned(), generation.to_string())];
+        let attributes = Attributes { more, ..Attributes::default() };
         let mut file = File::open(&path).attempt(said)?;
         let mut buffer = vec![0; COPY];
         let sizes = (size.len(), part_size(size.len()));

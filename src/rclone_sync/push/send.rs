@@ -90,6 +90,9 @@ impl<'a> Sender<'a> {
 
     /// Does a job. Fails only when the destination does.
     pub(super) fn work(&self, difference: Difference) -> Result<Done> {
+        if self.shared.watch.stop.requested() {
+            return Err(Error::new(ErrorKind::Interrupted, "interrupted before the end; nothing was published"));
+        }
         let Difference { what, old, gone, there, displaced } = difference;
         let entry = match &what {
             What::Remove => {

@@ -11,7 +11,7 @@ use crate::command::write;
 use crate::support::s3::{ACCESS_KEY, S3Server, SECRET_KEY};
 
 /// What VolSync 0.16 keeps of the log of a restic mover that succeeded (`internal/controller/mover/restic/builder.go`).
-const KEPT: [&str; 17] = [
+const KEPT: &[&str] = &[
     r"^\s*([pP]rocessed)\s.+([fF]iles)",
     r"^\s*([sS]napshot)\s.+([sS]aved)",
     r"^\s*(No eligible)",
@@ -151,7 +151,7 @@ impl Pod {
 
     /// Runs it to its end.
     pub(crate) fn run(&self, actions: &[&str]) -> Ran {
-        Ran::new(&self.command(actions).output().unwrap())
+        Ran::new(&self.command(actions).output().unwrap(), KEPT)
     }
 
     /// Runs what must succeed.
@@ -178,13 +178,14 @@ impl Pod {
 }
 
 impl Ran {
-    fn new(output: &Output) -> Self {
+    /// `patterns` are those of the operator's filter.
+    pub(crate) fn new(output: &Output, patterns: &[&str]) -> Self {
         let code = output.status.code().expect("it was not killed");
         let log = String::from_utf8([output.stdout.as_slice(), &output.stderr].concat()).expect("the log is text");
         for line in log.lines() {
             assert!(line.len() < LINE_MAX, "a line of {} bytes", line.len());
         }
-        let kept = if code == 0 { filtered(&log) } else { log.clone() };
+        let kept = if code == 0 { kept_of(&log, patterns) } else { log.clone() };
         if code == 0 {
             assert!(kept.len() <= KEPT_MAX, "the operator cuts this off: {kept}");
         }
@@ -207,7 +208,11 @@ impl Ran {
 
 /// The lines that VolSync's filter keeps.
 pub(crate) fn filtered(log: &str) -> String {
-    let patterns = KEPT.map(|pattern| Regex::new(pattern).unwrap());
+    kept_of(log, KEPT)
+}
+
+fn kept_of(log: &str, patterns: &[&str]) -> String {
+    let patterns: Vec<Regex> = patterns.iter().map(|pattern| Regex::new(pattern).unwrap()).collect();
     let kept = log.lines().filter(|line| patterns.iter().any(|pattern| pattern.is_match(line)));
     kept.collect::<Vec<_>>().join("\n")
 }

@@ -45,7 +45,7 @@ pub(super) fn run(app: &App<'_>, args: &AdoptArgs) -> Result<Outcome> {
     let stop = app.signals.stop_in_good_order();
     let report =
         watched(app.console, app.clock.as_ref(), (Kind::Check, stop), |watch| adopt(&mirror, &options, watch))?;
-    let AdoptReport { entries, files, bytes, left_out, facl } = report;
+    let AdoptReport { entries, files, bytes, left_out, facl, .. } = report;
     let permissions = if facl { ", owners and modes from permissions.facl" } else { "" };
     let rest = if left_out > 0 { format!(", {left_out} objects left out") } else { String::new() };
     let line = format!("generation 1: {entries} entries, {files} files, {}{permissions}{rest}", size(bytes));

@@ -2,24 +2,20 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
-use std::time::Duration;
 
 use crate::cli::App;
 use crate::cli::settings::RemoteSettings;
 use crate::environment::host_name;
 use crate::error::{Attempt, Error, Result};
 use crate::path::escape;
-use crate::rclone_sync::bwlimit::Timetable;
+use crate::rclone_sync::bwlimit;
 use crate::rclone_sync::rclone_conf::Remotes;
 use crate::rclone_sync::{Destination, Means, Places};
-use crate::storage::{Bandwidth, Location, StoreOptions};
+use crate::storage::{Location, StoreOptions};
 use crate::volume::durable::{Publish, publish};
 
 /// What a run calls itself in the mirrors that it writes.
 const PROGRAM: &str = concat!("volvault ", env!("CARGO_PKG_VERSION"));
-
-/// A timetable is written in minutes.
-const TABLE_READ_EVERY: Duration = Duration::from_secs(15);
 
 /// Finds mirrors by their names.
 pub(super) struct Reach<'a> {
@@ -44,9 +40,9 @@ impl<'a> Reach<'a> {
     ///
     /// # Errors
     /// The same, and `Invalid` for what describes none.
-    pub(super) fn limited(app: &'a App<'a>, settings: &'a RemoteSettings, bwlimit: Option<&str>) -> Result<Self> {
+    pub(super) fn limited(app: &'a App<'a>, settings: &'a RemoteSettings, limit: Option<&str>) -> Result<Self> {
         let mut store = app.settings.store.clone();
-        store.bandwidth = bwlimit.map(|text| bandwidth(app, text)).transpose()?;
+        store.bandwidth = limit.map(|text| bwlimit::follow(text, app.clock.clone(), &app.runtime)).transpose()?;
         let remotes = Remotes::read(&configuration(settings)?, &app.environment.for_store())?;
         Ok(Self { app, settings, store, remotes })
     }
@@ -108,28 +104,6 @@ fn configuration(settings: &RemoteSettings) -> Result<Vec<u8>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !settings.is_named => Ok(Vec::new()),
         read => read.attempt(|| format!("read the rclone configuration {}", path.display())),
     }
-}
-
-/// A limit that changes as the timetable says, until the program ends.
-fn bandwidth(app: &App<'_>, text: &str) -> Result<Bandwidth> {
-    let table = text.parse::<Timetable>().attempt(|| format!("option --bwlimit {text:?}"))?;
-    let constant = table.is_constant();
-    let clock = app.clock.clone();
-    let rates = move || table.rates_at(clock.now().naive_local());
-    let now = rates();
-    let bandwidth = Bandwidth::new(now.up, now.down);
-    if constant {
-        return Ok(bandwidth);
-    }
-    let changing = bandwidth.clone();
-    app.runtime.spawn(async move {
-        loop {
-            tokio::time::sleep(TABLE_READ_EVERY).await;
-            let now = rates();
-            changing.set(now.up, now.down);
-        }
-    });
-    Ok(bandwidth)
 }
 
 /// What every run has from outside.

@@ -1,15 +1,16 @@
-//! What mirror commands say, in rclone's words: wrappers and `VolSync` cut these lines by their beginnings.
+//! What is said of a run, in rclone's words: wrappers and `VolSync` cut these lines by their beginnings.
 
 use std::fmt::Write;
 use std::time::Duration;
 
 use crate::error::ErrorKind;
 use crate::events::Action;
-use crate::rclone_sync::Tally;
+
+use super::tally::Tally;
 
 /// What the block says of errors, in brackets; of several the greatest counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum ErrorNote {
+pub enum ErrorNote {
     /// The next run will find the same.
     NoRetry,
     /// The next run may do better.
@@ -20,7 +21,7 @@ pub(crate) enum ErrorNote {
 
 /// What a run did to a mirror or to a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Told {
+pub enum Told {
     /// It is at this generation, as before.
     Unchanged(u64),
     /// It went from one generation, if it had one, to another.
@@ -31,7 +32,7 @@ pub(crate) enum Told {
 
 impl ErrorNote {
     /// What is said of an error of this kind.
-    pub(crate) const fn of(kind: ErrorKind) -> Self {
+    pub const fn of(kind: ErrorKind) -> Self {
         match kind {
             ErrorKind::Refused | ErrorKind::Invalid => Self::Fatal,
             ErrorKind::Unavailable | ErrorKind::Changed | ErrorKind::Local | ErrorKind::Interrupted => Self::Retry,
@@ -57,7 +58,7 @@ impl ErrorNote {
 
 /// rclone's block of statistics as of version 1.75, without the empty lines around it: a line only where there is something
 /// to say, except for the first and the last.
-pub(crate) fn stats(tally: &Tally, elapsed: Duration, note: ErrorNote) -> String {
+pub fn stats(tally: &Tally, elapsed: Duration, note: ErrorNote) -> String {
     // As with rclone, what is done was to be done; a plan may know only part of it.
     let tally = &Tally {
         bytes_total: tally.bytes_total.max(tally.bytes),
@@ -112,14 +113,14 @@ pub(crate) fn stats(tally: &Tally, elapsed: Duration, note: ErrorNote) -> String
 }
 
 /// Bytes a second, as rclone has it: nothing before the first second is over.
-pub(crate) fn speed(bytes: u64, elapsed: Duration) -> u64 {
+pub fn speed(bytes: u64, elapsed: Duration) -> u64 {
     let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
     if millis < 1000 { 0 } else { bytes.saturating_mul(1000) / millis }
 }
 
 /// `0 B`, `4 KiB`, `683.597 KiB`.
 #[expect(clippy::cast_precision_loss, reason = "three decimals are shown")]
-pub(crate) fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     let units = [(60, "EiB"), (50, "PiB"), (40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
     match units.iter().find(|(shift, _)| bytes >> shift > 0) {
         None => format!("{bytes} B"),
@@ -175,7 +176,7 @@ fn units(seconds: u64, most: usize) -> String {
 }
 
 /// The last line of a run, one for each mirror: `s3:data: generation 41 -> 42, 105 requests, exit status 0`.
-pub(crate) fn told(name: &str, told: Told, requests: u64, code: u8) -> String {
+pub fn told(name: &str, told: Told, requests: u64, code: u8) -> String {
     let what = match told {
         Told::Unchanged(generation) => format!("unchanged, generation {generation}"),
         Told::Changed(Some(before), now) if before != now => format!("generation {before} -> {now}"),
@@ -187,7 +188,7 @@ pub(crate) fn told(name: &str, told: Told, requests: u64, code: u8) -> String {
 }
 
 /// What became of a file, as rclone logs it.
-pub(crate) fn happened(action: Action, size: u64, dry_run: bool) -> String {
+pub fn happened(action: Action, size: u64, dry_run: bool) -> String {
     let (done, left) = match action {
         Action::New | Action::Restored => ("Copied (new)", "copy"),
         Action::Modified | Action::Updated => ("Copied (replaced existing)", "copy"),
@@ -204,5 +205,5 @@ fn go_size(bytes: u64) -> String {
 }
 
 #[cfg(test)]
-#[path = "mirror_tests.rs"]
+#[path = "words_tests.rs"]
 mod tests;

@@ -1,0 +1,109 @@
+//! What goes wrong in a cluster: pods that are told to stop, pods that are killed, files that cannot be read.
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::command::{pause, write};
+use crate::support::nobody::NOBODY;
+use crate::support::vault::noise;
+
+use super::pod::Pod;
+use super::{in_memory, same};
+
+fn slow(pod: &mut Pod) {
+    for n in 0..40u64 {
+        write(&pod.data().join(format!("{n:02}")), &noise(100_000, n));
+    }
+    pod.set("RCLONE_BWLIMIT", "400k");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "how long a process takes to end is what is measured")]
+fn a_pod_that_is_told_to_stop_ends_in_time_and_the_next_one_goes_on() {
+    let s3 = in_memory();
+    let mut source = Pod::on(&s3.server, "bucket/app");
+    slow(&mut source);
+    let stop = |pod: &Pod| {
+        let log = pod.at("log");
+        let mut child = pod.start(&log);
+        pause(Duration::from_secs(2));
+        let said = || std::fs::read_to_string(&log).unwrap();
+        assert!(child.try_wait().unwrap().is_none(), "it is slowed down: {}", said());
+        let asked = Instant::now();
+        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        let code = child.wait().unwrap().code();
+        assert!(asked.elapsed() < Duration::from_secs(20), "it took {:?}", asked.elapsed());
+        assert_eq!(code, Some(130), "{}", said());
+        assert!(said().contains("ERROR: stopped by a signal"), "{}", said());
+    };
+    stop(&source);
+    let mut destination = source.destination();
+    let ran = destination.run();
+    assert_eq!((ran.code, destination.read("00")), (3, None), "half a push is none: {}", ran.log);
+    source.unset("RCLONE_BWLIMIT");
+    source.done();
+    stop(&destination);
+    assert_eq!(destination.read("00"), None, "half a pull is none");
+    destination.unset("RCLONE_BWLIMIT");
+    destination.done();
+    same(&source, &destination);
+}
+
+/// A node is lost, a pod is killed for its memory: there is no last word, and a claim stays until it is dead.
+#[test]
+fn after_a_pod_was_killed_the_next_one_needs_nothing() {
+    let s3 = in_memory();
+    let mut pod = Pod::on(&s3.server, "bucket/app");
+    slow(&mut pod);
+    let mut child = pod.start(&pod.at("log"));
+    pause(Duration::from_secs(2));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    std::fs::remove_dir_all(pod.at("tmp")).unwrap();
+    std::fs::create_dir(pod.at("tmp")).unwrap();
+    pod.unset("RCLONE_BWLIMIT");
+    pod.done();
+    let destination = pod.destination();
+    destination.done();
+    same(&pod, &destination);
+}
+
+#[test]
+fn files_that_cannot_be_read_are_named_and_fail_the_job_after_the_rest_was_pushed() {
+    let mut pod = Pod::new();
+    pod.write("open", "everybody's");
+    pod.write("closed", "root's alone");
+    for path in [pod.at(""), pod.at("tmp"), pod.at("mnt"), pod.at("rclone.conf")] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    std::fs::set_permissions(pod.data().join("closed"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    pod.run_as(NOBODY);
+    let ran = pod.run();
+    assert_eq!(ran.code, 1, "{}", ran.log);
+    ran.assert_says("^error: .*closed");
+    ran.assert_says("^ERROR: 1 files? could not be read");
+    assert!(ran.kept.contains("moverSecurityContext"), "the way out is kept: {}", ran.kept);
+    assert!(pod.at("mnt/mirror/open").exists());
+}
+
+#[test]
+fn wrong_keys_and_long_reasons_are_said_in_what_is_kept() {
+    let s3 = in_memory();
+    let mut pod = Pod::on(&s3.server, "bucket/app");
+    pod.write("a", "a");
+    pod.set("RCLONE_CONFIG_BUCKET_SECRET_ACCESS_KEY", "wrong");
+    for direction in ["source", "destination"] {
+        pod.set("DIRECTION", direction);
+        let ran = pod.run();
+        assert_eq!(ran.code, 6, "{}", ran.log);
+        assert!(ran.kept.contains("Fatal: ") && !ran.kept.contains("wrong\""), "{}", ran.kept);
+    }
+    let mut pod = Pod::new();
+    pod.write("a", "a");
+    pod.set("RCLONE_DEST_PATH", &format!("/dev/null/{}", "long/".repeat(400)));
+    let ran = pod.run();
+    assert_ne!(ran.code, 0, "{}", ran.log);
+    assert!(ran.kept.contains("Fatal: ") && ran.kept.contains("ERROR: the push failed"), "{}", ran.kept);
+}

@@ -1,0 +1,218 @@
+//! A pod with a rclone mover as VolSync makes it, and the other side as its own movers leave it.
+
+use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use bytes::Bytes;
+use tokio::runtime::Runtime;
+use volvault::clock::SystemClock;
+use volvault::storage::{Attributes, Condition, Location, Store, StoreOptions};
+
+use crate::command::write;
+use crate::mover_restic::pod::Ran;
+use crate::support::s3::{ACCESS_KEY, S3Server, SECRET_KEY};
+
+/// What VolSync 0.16 keeps of the log of a rclone mover that succeeded (`internal/controller/mover/rclone/logfilter.go`).
+const KEPT: [&str; 5] = [
+    r"^\s*([tT]ransferred:)",
+    r"^\s*([cC]hecks:)",
+    r"^\s*([dD]eleted:)",
+    r"^\s*([eE]lapsed time:)",
+    r"^\s*(Rclone completed in)",
+];
+
+/// A volume, a mirror, and the variables of a pod.
+pub(crate) struct Pod {
+    dir: tempfile::TempDir,
+    variables: BTreeMap<String, String>,
+    user: Option<u32>,
+}
+
+impl Pod {
+    /// With a mirror on a volume of its own.
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["data", "mnt", "tmp"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        let mut pod = Self { dir, variables: BTreeMap::new(), user: None };
+        pod.configure("[volume]\ntype = local\n");
+        let (data, config) = (pod.data().display().to_string(), pod.at("rclone.conf").display().to_string());
+        let (place, tmp) = (pod.at("mnt/mirror").display().to_string(), pod.at("tmp").display().to_string());
+        for (name, value) in [
+            ("RCLONE_CONFIG", &*config),
+            ("RCLONE_DEST_PATH", &place),
+            ("DIRECTION", "source"),
+            ("MOUNT_PATH", &data),
+            ("RCLONE_CONFIG_SECTION", "volume"),
+            ("PRIVILEGED_MOVER", "0"),
+            ("HOSTNAME", "volsync-rclone-src-app-x7k2p"),
+            ("KUBERNETES_SERVICE_HOST", "10.0.0.1"),
+            ("TMPDIR", &tmp),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+        ] {
+            pod.set(name, value);
+        }
+        pod
+    }
+
+    /// With a mirror in a bucket, by a section of a `rclone.conf`.
+    pub(crate) fn on(s3: &S3Server, path: &str) -> Self {
+        let mut pod = Self::new();
+        pod.configure(&format!(
+            "[bucket]\ntype = s3\nprovider = Minio\nenv_auth = false\naccess_key_id = {ACCESS_KEY}\nsecret_access_key = {SECRET_KEY}\nendpoint = {}\nregion = us-east-1\n",
+            s3.endpoint
+        ));
+        pod.set("RCLONE_CONFIG_SECTION", "bucket");
+        pod.set("RCLONE_DEST_PATH", path);
+        pod
+    }
+
+    fn configure(&self, text: &str) {
+        write(&self.at("rclone.conf"), text.as_bytes());
+    }
+
+    /// A destination of the same mirror.
+    pub(crate) fn destination(&self) -> Self {
+        let mut pod = Self::new();
+        let own = ["RCLONE_CONFIG", "MOUNT_PATH", "TMPDIR"];
+        for (name, value) in &self.variables {
+            if !own.contains(&name.as_str()) {
+                pod.set(name, value);
+            }
+        }
+        std::fs::copy(self.at("rclone.conf"), pod.at("rclone.conf")).unwrap();
+        pod.set("DIRECTION", "destination");
+        pod.set("HOSTNAME", "volsync-rclone-dst-app-q9d4z");
+        pod
+    }
+
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.variables.insert(name.to_owned(), value.to_owned());
+    }
+
+    pub(crate) fn unset(&mut self, name: &str) {
+        self.variables.remove(name);
+    }
+
+    pub(crate) fn run_as(&mut self, user: u32) {
+        self.user = Some(user);
+    }
+
+    pub(crate) fn at(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The volume.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.at("data")
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        write(&self.data().join(name), text.as_bytes());
+    }
+
+    pub(crate) fn read(&self, name: &str) -> Option<String> {
+        std::fs::read_to_string(self.data().join(name)).ok()
+    }
+
+    pub(crate) fn empty(&self) {
+        std::fs::remove_dir_all(self.data()).unwrap();
+        std::fs::create_dir(self.data()).unwrap();
+    }
+
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_volvault"));
+        command.arg0("/mover-rclone/active.sh");
+        self.surround(&mut command);
+        command
+    }
+
+    /// Gives `command` the pod's environment and no other.
+    pub(crate) fn surround(&self, command: &mut Command) {
+        command.env_clear().envs(&self.variables).current_dir("/").stdin(Stdio::null());
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
+    }
+
+    pub(crate) fn start(&self, log: &Path) -> Child {
+        let log = std::fs::File::create(log).unwrap();
+        self.command().stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
+    }
+
+    pub(crate) fn run(&self) -> Ran {
+        let ran = Ran::new(&self.command().output().unwrap(), &KEPT);
+        let left: Vec<_> = std::fs::read_dir(self.at("tmp")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(left.is_empty(), "left in /tmp: {left:?}");
+        ran
+    }
+
+    /// Runs what must succeed.
+    pub(crate) fn done(&self) -> Ran {
+        let ran = self.run();
+        assert_eq!(ran.code, 0, "{}", ran.log);
+        ran
+    }
+}
+
+/// A prefix, in the hands of a mover that knows no generations.
+pub(crate) struct Script {
+    runtime: Runtime,
+    store: Store,
+}
+
+impl Script {
+    pub(crate) fn on(s3: &S3Server, path: &str) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (bucket, prefix) = path.split_once('/').unwrap();
+        let location: Location = s3.location(bucket, prefix);
+        let options: StoreOptions = s3.options();
+        let store = runtime.block_on(Store::connect(&location, &options, SystemClock::new())).unwrap();
+        Self { runtime, store }
+    }
+
+    /// Stores an object as rclone does.
+    pub(crate) fn put(&self, key: &str, bytes: &[u8]) {
+        let attributes = Attributes { mtime: Some("1700000000.123456789".to_owned()), ..Attributes::default() };
+        let put = self.store.put_with(key, Bytes::copy_from_slice(bytes), &attributes, Condition::Any);
+        self.runtime.block_on(put).unwrap();
+    }
+
+    /// `permissions.facl` for these paths, all with owner, group and mode of this process's files, but with these modes.
+    pub(crate) fn put_facl(&self, modes: &[(&str, &str)]) {
+        use std::fmt::Write as _;
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let mut text = String::new();
+        for (path, mode) in modes {
+            let [user, group, other] = mode.split(',').collect::<Vec<_>>()[..] else { panic!("{mode}") };
+            write!(
+                text,
+                "# file: {path}\n# owner: {uid}\n# group: {gid}\nuser::{user}\ngroup::{group}\nother::{other}\n\n"
+            )
+            .unwrap();
+        }
+        self.put("permissions.facl", text.as_bytes());
+    }
+
+    pub(crate) fn delete(&self, key: &str) {
+        self.runtime.block_on(self.store.delete(key)).unwrap();
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<String> {
+        let bytes = self.runtime.block_on(self.store.get(key, 1 << 20)).ok()?;
+        Some(String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    pub(crate) fn keys(&self) -> Vec<String> {
+        let mut pages = self.store.list_objects("").unwrap();
+        let mut keys = Vec::new();
+        while let Some(page) = self.runtime.block_on(pages.next()).unwrap() {
+            keys.extend(page.into_iter().map(|object| object.key));
+        }
+        keys.sort();
+        keys
+    }
+}
