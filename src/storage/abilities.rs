@@ -6,7 +6,7 @@ use object_store::{Error as StoreError, GetOptions};
 use serde::{Deserialize, Serialize};
 
 use super::counts::Kind;
-use super::failure::cannot_create_only;
+use super::failure::{Failure, cannot_create_only};
 use super::governor::Request;
 use super::pin::{Attributes, Condition, Pin};
 use super::s3_objects::S3Objects;
@@ -70,11 +70,19 @@ enum Outcome {
 }
 
 impl Store {
-    /// Finds out what the store does. Writes an object of this key and deletes it again: 8 requests at most.
+    /// Finds out what the store does. Writes an object of this key and deletes it again: 8 requests at most, if no answer is lost.
     pub async fn mirror_abilities(&self, key: &str) -> Result<Abilities> {
-        let found = self.try_abilities(key).await;
-        let deleted = self.delete(key).await;
-        found.and_then(|found| deleted.map(|()| found))
+        let mut retries = self.governor.retries();
+        loop {
+            let found = self.try_abilities(key).await;
+            let deleted = self.delete(key).await;
+            let lost = found.as_ref().err().is_some_and(|error| error.kind() == ErrorKind::Unavailable);
+            // MinIO closes the connection when it refuses a condition without having read the bytes, and now and then its answer is lost with it.
+            // What a repeated write finds would say nothing of the store, so all of it begins anew.
+            if !lost || deleted.is_err() || !retries.again(Failure::Lost).await {
+                return found.and_then(|found| deleted.map(|()| found));
+            }
+        }
     }
 
     async fn try_abilities(&self, key: &str) -> Result<Abilities> {

@@ -11,7 +11,7 @@ use volvault::storage::{
     Abilities, Attributes, Condition, CopyAbilities, Location, ObjectInfo, Pin, Store, StoreOptions,
 };
 
-use crate::support::faults::{Fault, FaultPlan, FaultStore, Op, Trouble, When};
+use crate::support::faults::{At, Fault, FaultPlan, FaultStore, Op, Trouble, When};
 use crate::support::hasty;
 use crate::support::memory_s3::Habits;
 use crate::support::s3::{Conditions, S3Server};
@@ -477,5 +477,25 @@ async fn a_conditional_write_whose_answer_was_lost_is_looked_for() {
         let first = store.put_with("root", "1".into(), &none(), Condition::New).await.unwrap();
         let second = store.put_with("root", "2".into(), &none(), Condition::Match(&first)).await.unwrap();
         assert_eq!(store.get_with_pin("root", 1).await.unwrap(), ("2".into(), second));
+    }
+}
+
+/// As MinIO does it: the connection ends while a condition is refused, and the answer with it.
+#[tokio::test]
+async fn what_a_store_can_do_is_found_out_although_an_answer_is_lost() {
+    let abilities = async |plan: FaultPlan| {
+        let faulty = FaultStore::new(Arc::new(InMemory::new()), plan);
+        let store = Store::from_object_store_with(faulty.clone(), Location::Memory, hasty());
+        (store.mirror_abilities("probe").await.unwrap(), faulty.trace().len())
+    };
+    let (known, requests) = abilities(FaultPlan::default()).await;
+    assert!(known.conditional_create && known.conditional_replace, "{known:?}");
+    // Created, replaced, and two that are refused.
+    for (when, from) in [When::Before, When::After].into_iter().flat_map(|when| (0..4).map(move |from| (when, from))) {
+        let at = At::Matching { op: Op::PutIf, prefix: "probe", from, times: 1 };
+        let plan = FaultPlan { script: vec![(at, Fault::Fail(when, Trouble::Reset))], ..FaultPlan::default() };
+        let (found, repeated) = abilities(plan).await;
+        assert_eq!(found, known, "{when:?} {from}");
+        assert!(repeated > requests, "{when:?} {from}: no answer was lost");
     }
 }
