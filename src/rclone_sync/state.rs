@@ -163,6 +163,11 @@ impl State {
         self.publish()
     }
 
+    /// A file that is kept beside, for whoever remembers more.
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
     fn read(&self) -> Option<Json> {
         let path = self.dir.join(FILE);
         if fs::metadata(&path).ok()?.len() > FILE_MAX {

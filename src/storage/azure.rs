@@ -27,6 +27,11 @@ pub(super) struct Access {
 }
 
 impl Access {
+    /// Where it lies.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Makes the container if it is missing; says whether it was made.
     pub(super) async fn ensure(&self, counters: &Counters) -> Result<bool> {
         let said = || format!("make container {}", self.url);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aws_sdk_s3::config::SharedHttpClient;
 use object_store::aws::{AmazonS3Builder, AwsCredentialProvider};
+use object_store::client::{HttpConnector as _, ReqwestConnector};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
@@ -103,7 +104,7 @@ fn s3(location: &Location, options: &StoreOptions, profile: &Profile, wire: Wire
     let address = S3Address::find(endpoint, bucket, (region.as_deref(), profile.region.as_deref()), options)?;
     let anonymous = options.switch("s3.unsafe-anonymous-auth", false)?;
     let client = client_options(options)?;
-    let http = sdk::client(&client)?;
+    let http = sdk::client(&client);
     let credentials =
         if anonymous { None } else { Some(credentials::provider(options, &address.region, &http, &wire.clock)?) };
     let google = address.endpoint.as_deref().is_some_and(|endpoint| endpoint.ends_with("storage.googleapis.com"));
@@ -250,6 +251,9 @@ pub(super) fn client_options(options: &StoreOptions) -> Result<ClientOptions> {
         for certificate in bundle {
             client = client.with_root_certificate(certificate);
         }
+        // Clients are made late: what is wrong with the files is said at once.
+        let made = ReqwestConnector::default().connect(&client);
+        made.map_err(|cause| Error::invalid("use the CA files").with_source(cause))?;
     }
     Ok(client)
 }

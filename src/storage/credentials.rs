@@ -247,7 +247,7 @@ mod tests {
     use crate::storage::sdk;
 
     fn http() -> SharedHttpClient {
-        sdk::client(&object_store::ClientOptions::new()).unwrap()
+        sdk::client(&object_store::ClientOptions::new())
     }
 
     fn options(variables: &[(&str, &str)]) -> StoreOptions {

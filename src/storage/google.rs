@@ -26,6 +26,11 @@ pub(super) struct Access {
 }
 
 impl Access {
+    /// Where it lies.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Makes the bucket if it is missing; says whether it was made.
     pub(super) async fn ensure(&self, counters: &Counters) -> Result<bool> {
         let Some(project) = &self.project else { return Ok(false) };

@@ -1,6 +1,7 @@
 //! The HTTP client of the AWS SDK's own requests (a bucket to be made, STS, SSO, the metadata services): the one that
 //! `object_store` uses, so that proxies, CA files and `--insecure-tls` mean the same for both.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_s3::config::{HttpClient as SdkClient, RuntimeComponents, SharedHttpClient};
@@ -12,10 +13,10 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest as SdkRequest, Ht
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use bytes::Bytes;
 use object_store::ClientOptions;
-use object_store::client::{HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequestBody, ReqwestConnector};
+use object_store::client::{HttpClient, HttpError, HttpErrorKind, HttpRequestBody};
 
 use super::failure::is_untrusted;
-use crate::error::{Error, Result};
+use super::wire::Late;
 
 /// An answer is waited for so long where the SDK sets no limit. It sets seconds for metadata services, which on
 /// machines without one do not answer at all.
@@ -23,23 +24,16 @@ pub(super) const ANSWER: Duration = Duration::from_mins(1);
 
 /// A client for the SDK with the options of the store's own. Plain HTTP is allowed: metadata services have nothing else,
 /// and any other endpoint was given by the user.
-pub(super) fn client(options: &ClientOptions) -> Result<SharedHttpClient> {
+pub(super) fn client(options: &ClientOptions) -> SharedHttpClient {
     let options = options.clone().with_allow_http(true);
     // A proxy that is excluded for all hosts takes the place of those of the environment.
     let no_proxy = options.clone().with_proxy_url("http://0.0.0.0").with_proxy_excludes("*");
-    let connect = |options: &ClientOptions| {
-        let connected = ReqwestConnector::default().connect(options);
-        connected.map_err(|cause| Error::invalid("use the CA files and proxies").with_source(cause))
-    };
-    Ok(SharedHttpClient::new(Lines { any: connect(&options)?, direct: connect(&no_proxy)? }))
+    SharedHttpClient::new(Lines(Arc::new((Late::new(options), Late::new(no_proxy)))))
 }
 
 /// One client for all hosts, and one for those that no proxy can reach.
 #[derive(Debug, Clone)]
-struct Lines {
-    any: HttpClient,
-    direct: HttpClient,
-}
+struct Lines(Arc<(Late, Late)>);
 
 impl SdkClient for Lines {
     fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
@@ -57,9 +51,11 @@ struct Line {
 
 impl SdkConnector for Line {
     fn call(&self, request: SdkRequest) -> HttpConnectorFuture {
-        let client = if is_link_local(request.uri()) { &self.lines.direct } else { &self.lines.any };
-        let (client, limit) = (client.clone(), self.limit);
+        let (any, direct) = &*self.lines.0;
+        let client = if is_link_local(request.uri()) { direct.get() } else { any.get() };
+        let (client, limit) = (client.cloned(), self.limit);
         HttpConnectorFuture::new(async move {
+            let client = client.map_err(|error| ConnectorError::user(error.into()))?;
             match tokio::time::timeout(limit, send(&client, request)).await {
                 Ok(answer) => answer,
                 Err(elapsed) => Err(ConnectorError::timeout(elapsed.into())),

@@ -12,7 +12,7 @@ use object_store::path::Path;
 use object_store::{Error as StoreError, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
 use super::body::collect;
-use super::connect::{Access, Connected, connect};
+use super::connect::{Access, Connected, S3Access, connect};
 use super::counts::{Counters, Kind, RequestCounts};
 use super::failure::{Failure, beyond_the_end, cannot_create_only, explain, judge};
 use super::files::Files;
@@ -166,6 +166,21 @@ impl Store {
     /// Where the objects lie.
     pub fn location(&self) -> &Location {
         &self.location
+    }
+
+    /// The same in full, as it is remembered: with the endpoint or the account that the environment or a profile names, and the whole path of a
+    /// directory. Two stores have the same only if they are the same.
+    pub fn place(&self) -> String {
+        let place = self.location.to_string();
+        match (self.access.as_deref(), self.location.as_ref()) {
+            (Some(Access::S3(S3Access { endpoint: Some(endpoint), .. })), Location::S3 { bucket, prefix, .. }) => {
+                format!("s3:{endpoint}/{bucket}/{prefix}")
+            }
+            (_, Location::Local(path)) => std::path::absolute(path).map_or(place, |path| path.display().to_string()),
+            (Some(Access::Google(access)), _) => format!("{place} at {}", access.url()),
+            (Some(Access::Azure(access)), _) => format!("{place} at {}", access.url()),
+            (Some(Access::S3(_)) | None, _) => place,
+        }
     }
 
     /// The requests so far.

@@ -1,7 +1,7 @@
 //! The HTTP side of the seam: turns refusals into errors that can be told apart, and reads the store's clock.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -43,16 +43,36 @@ pub(super) struct Wire {
     pub(super) skew: Arc<Skew>,
 }
 
+/// A client that is made when it is first used: each reads all certificates of the system, and a store has several of which a run may
+/// use one.
+#[derive(Debug)]
+pub(super) struct Late {
+    options: ClientOptions,
+    made: OnceLock<Result<HttpClient, String>>,
+}
+
+impl Late {
+    pub(super) fn new(options: ClientOptions) -> Self {
+        Self { options, made: OnceLock::new() }
+    }
+
+    pub(super) fn get(&self) -> Result<&HttpClient, HttpError> {
+        let make = || ReqwestConnector::default().connect(&self.options).map_err(|error| error.to_string());
+        let unusable = |said: &String| HttpError::new(HttpErrorKind::Request, std::io::Error::other(said.clone()));
+        self.made.get_or_init(make).as_ref().map_err(unusable)
+    }
+}
+
 impl HttpConnector for Wire {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        let inner = ReqwestConnector::default().connect(options)?;
+        let inner = Late::new(options.clone());
         Ok(HttpClient::new(Line { inner, clock: Arc::clone(&self.clock), skew: Arc::clone(&self.skew) }))
     }
 }
 
 #[derive(Debug)]
 struct Line {
-    inner: HttpClient,
+    inner: Late,
     clock: SharedClock,
     skew: Arc<Skew>,
 }
@@ -63,7 +83,7 @@ const REFUSAL_MAX: usize = 64 << 10;
 #[async_trait]
 impl HttpService for Line {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let mut response = self.inner.execute(request).await?;
+        let mut response = self.inner.get()?.execute(request).await?;
         // rclone's server, lakeFS and others answer a range with 200 and `Content-Range`; object_store wants 206, and
         // compares the range that came with the one it asked for.
         let partial = response.status().as_u16() == 200 && response.headers().contains_key("content-range");

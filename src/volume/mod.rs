@@ -44,6 +44,6 @@ pub use sources::{Source, merge, sources_from_args};
 pub use stat::{EntryKind, Stat};
 pub use target::{Made, Replace, Target};
 pub use target_file::TargetFile;
-pub use target_look::TargetReader;
+pub use target_look::{TargetReader, has_basics};
 pub use target_stage::{DirHandle, TargetLock};
 pub use walk::{AHEAD_MAX, WalkItem, WalkOptions, walk};

@@ -59,14 +59,25 @@ impl Target {
         if !has_basics(stat, wanted, options) {
             return Ok(false);
         }
-        let said = || self.sentence("open", path);
-        let handle = if path.is_root() {
-            os(open_beneath(self.handle(), b"", OFlags::PATH), said)?
-        } else {
-            let (parent, name) = self.locate(path)?;
-            os(open_beneath(parent.fd(), name, OFlags::PATH), said)?
-        };
-        Ok(has_xattrs(&Reach::handle(handle.as_fd()), &wanted.xattrs, options))
+        if path.is_root() {
+            let handle = os(open_beneath(self.handle(), b"", OFlags::PATH), || self.sentence("open", path))?;
+            return Ok(has_xattrs(&Reach::handle(handle.as_fd()), &wanted.xattrs, options));
+        }
+        let (parent, name) = self.locate(path)?;
+        Ok(has_xattrs(&Reach::named(parent.fd(), name), &wanted.xattrs, options))
+    }
+
+    /// As [`Target::has_metadata`], for a file that this program made where nobody else may write: it has attributes only if some are
+    /// wanted, or if its directory gives them.
+    pub fn has_metadata_as_made(
+        &self,
+        path: &TreePath,
+        stat: &Stat,
+        wanted: &Metadata,
+        options: &Apply<'_>,
+    ) -> Result<bool> {
+        let (parent, _) = self.locate(path)?;
+        Ok(wanted.xattrs.is_empty() && !parent.gives_acl && has_basics(stat, wanted, options))
     }
 }
 
@@ -129,8 +140,8 @@ impl TargetReader {
     }
 }
 
-/// Owner, mode and time.
-fn has_basics(stat: &Stat, wanted: &Metadata, options: &Apply<'_>) -> bool {
+/// Whether what was seen has the owner, mode and time of `wanted`; attributes aside.
+pub fn has_basics(stat: &Stat, wanted: &Metadata, options: &Apply<'_>) -> bool {
     let is = (stat.uid, stat.gid);
     let recorded = (wanted.uid, wanted.gid);
     let (owner_is_set, owned) = match options.ownership {

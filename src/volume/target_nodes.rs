@@ -212,6 +212,13 @@ impl Target {
         Ok(())
     }
 
+    /// As [`Target::rename`], for what is no directory.
+    pub fn rename_file(&self, from: &TreePath, to: &TreePath) -> Result<()> {
+        let (old, old_name) = self.locate(from)?;
+        let (new, new_name) = self.locate(to)?;
+        os(rustix::fs::renameat(old.fd(), old_name, new.fd(), new_name), || self.sentence("rename", from))
+    }
+
     /// Returns when everything below the target is on the disk, with whatever else is on that file system.
     pub fn sync(&self) -> Result<()> {
         let root = TreePath::root();

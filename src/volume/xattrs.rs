@@ -21,11 +21,18 @@ pub(super) enum Reach<'a> {
     Open(BorrowedFd<'a>),
     /// By an `O_PATH` handle, through its name under `/proc`.
     Handle(String),
+    /// By its name in an open directory, under `/proc` too; a link there is looked at itself. For looking only: one call where a handle
+    /// takes three.
+    Named(Vec<u8>),
 }
 
 impl<'a> Reach<'a> {
     pub(super) fn handle(fd: BorrowedFd<'_>) -> Self {
         Self::Handle(proc_path(fd))
+    }
+
+    pub(super) fn named(dir: BorrowedFd<'_>, name: &[u8]) -> Self {
+        Self::Named([proc_path(dir).as_bytes(), b"/", name].concat())
     }
 
     pub(super) fn open(fd: BorrowedFd<'a>) -> Self {
@@ -36,6 +43,7 @@ impl<'a> Reach<'a> {
         match self {
             Self::Open(fd) => rustix::fs::flistxattr(fd, buffer),
             Self::Handle(path) => rustix::fs::listxattr(path.as_str(), buffer),
+            Self::Named(path) => rustix::fs::llistxattr(path.as_slice(), buffer),
         }
     }
 
@@ -43,6 +51,7 @@ impl<'a> Reach<'a> {
         match self {
             Self::Open(fd) => rustix::fs::fgetxattr(fd, name, buffer),
             Self::Handle(path) => rustix::fs::getxattr(path.as_str(), name, buffer),
+            Self::Named(path) => rustix::fs::lgetxattr(path.as_slice(), name, buffer),
         }
     }
 
@@ -68,6 +77,7 @@ impl<'a> Reach<'a> {
         match self {
             Self::Open(fd) => rustix::fs::fsetxattr(fd, name, value, XattrFlags::empty()),
             Self::Handle(path) => rustix::fs::setxattr(path.as_str(), name, value, XattrFlags::empty()),
+            Self::Named(path) => rustix::fs::lsetxattr(path.as_slice(), name, value, XattrFlags::empty()),
         }
     }
 
@@ -76,6 +86,7 @@ impl<'a> Reach<'a> {
         match self {
             Self::Open(fd) => rustix::fs::fremovexattr(fd, name),
             Self::Handle(path) => rustix::fs::removexattr(path.as_str(), name),
+            Self::Named(path) => rustix::fs::lremovexattr(path.as_slice(), name),
         }
     }
 

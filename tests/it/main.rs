@@ -22,6 +22,7 @@ mod mirror_golden;
 mod mirror_pull;
 mod mirror_push;
 mod mirror_push_faults;
+mod mirror_sight;
 mod mirror_store;
 mod mirror_torture;
 mod mover_rclone;

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use crate::catalog::{Entry, Joined, LinkGroup, Node, merge_join};
 use crate::error::{Error, Result};
 use crate::path::TreePath;
-use crate::volume::{EntryKind, Target};
+use crate::volume::{EntryKind, Stat, Target};
 
 use super::super::segment::Change;
 use super::context::Pull;
@@ -101,9 +101,10 @@ impl Apply<'_, '_> {
                 Joined::Right(change) => (change, true),
                 Joined::Both(..) => return Err(Error::bug("the plan has a path twice")),
             };
-            if let Change::Put(entry) = change
-                && self.is_due(&entry)?
-                && let Err(error) = self.put(&entry, staged)
+            let Change::Put(entry) = change else { continue };
+            let stat = self.target.stat(&entry.path)?;
+            if self.is_due(&entry, stat.as_ref())
+                && let Err(error) = self.put(&entry, (stat, staged))
             {
                 self.pull.problem(&entry.path, error)?;
             }
@@ -112,36 +113,35 @@ impl Apply<'_, '_> {
     }
 
     /// Whether an entry is to be put in this pass over the plan.
-    fn is_due(&mut self, entry: &Entry) -> Result<bool> {
+    fn is_due(&mut self, entry: &Entry, stands: Option<&Stat>) -> bool {
         if self.is_late {
-            return Ok(self.later.contains(&entry.path));
+            return self.later.contains(&entry.path);
         }
         if matches!(entry.node, Node::Directory) {
-            return Ok(true);
+            return true;
         }
         let waits = matches!(entry.link.and_then(|group| self.heads.get(&group)), Some(Head::Later));
-        let stands = self.target.stat(&entry.path)?;
         if waits || stands.is_some_and(|stat| stat.kind == EntryKind::Directory) {
             self.later.insert(entry.path.clone());
             if let Some(group) = entry.link {
                 self.heads.entry(group).or_insert(Head::Later);
             }
-            return Ok(false);
+            return false;
         }
-        Ok(true)
+        true
     }
 
-    fn put(&mut self, entry: &Entry, staged: bool) -> Result<()> {
+    fn put(&mut self, entry: &Entry, (stat, staged): (Option<Stat>, bool)) -> Result<()> {
         let group = match (&entry.node, entry.link) {
-            (Node::Directory, _) => return self.make_directory(&entry.path),
-            (_, None) => return self.install(entry, staged),
+            (Node::Directory, _) => return self.make_directory(&entry.path, stat.as_ref()),
+            (_, None) => return self.install(entry, (stat, staged)),
             (_, Some(group)) => group,
         };
         match self.heads.get(&group).cloned() {
-            Some(Head::At(head)) if head != entry.path => self.link(&head, entry),
+            Some(Head::At(head)) if head != entry.path => self.link(&head, entry, stat.as_ref()),
             Some(Head::Failed) => Err(Error::corrupt("the file that this is another name of could not be made")),
             Some(Head::At(_) | Head::Later) | None => {
-                let done = self.install(entry, staged);
+                let done = self.install(entry, (stat, staged));
                 let head = if done.is_ok() { Head::At(entry.path.clone()) } else { Head::Failed };
                 self.heads.insert(group, head);
                 done
@@ -154,11 +154,9 @@ impl Apply<'_, '_> {
         self.removes && self.pull.counts.problems() == 0 && self.drifted == 0
     }
 
-    fn make_directory(&mut self, path: &TreePath) -> Result<()> {
-        if let Some(stat) = self.target.stat(path)?
-            && stat.kind != EntryKind::Directory
-        {
-            self.keep_old(path, &stat)?;
+    fn make_directory(&mut self, path: &TreePath, stands: Option<&Stat>) -> Result<()> {
+        if let Some(stat) = stands.filter(|stat| stat.kind != EntryKind::Directory) {
+            self.keep_old(path, stat)?;
         }
         self.target.create_dir(path)
     }

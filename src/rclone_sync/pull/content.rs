@@ -22,46 +22,123 @@ pub(super) fn bring(fetch: &Fetch<'_, '_>, entry: &Entry) -> Result<()> {
     let (Node::File(node), Some(object)) = (&entry.node, object_of(entry)) else {
         return Err(Error::bug("content of something that has none"));
     };
-    let target = fetch.pull.target()?;
-    let place = Stage::content(entry, object)?;
     if is_staged(fetch, entry, node, object)? {
         return Ok(());
     }
-    let new = fetch.new_thing()?;
-    let file = target.create_file(&new, Replace::Anything)?;
+    let file = fetch.pull.target()?.create_file(&Stage::content(entry, object)?, Replace::Anything)?;
     let said = || format!("fetch {}", entry.path);
     let download = Download { fetch, entry, node, object, file: &file };
-    if !take_local(fetch, entry, &file)? {
+    if !take_local(fetch, entry, &file)? && !take_renamed(fetch, entry, &file)? {
         if !delta::take(&download).attempt(said)? {
             download.whole().attempt(said)?;
         }
         fetch.pull.tally(|tally| tally.transfers += 1);
     }
-    drop(file);
-    target.rename(&new, &place)?;
+    fetch.pull.describe_new(&file, entry);
     fetch.pull.item(Action::New, &entry.path, node.size);
     Ok(())
+}
+
+/// Whether the content of a small file needs no request: it is in the stage, or in the target.
+pub(super) fn is_there(fetch: &Fetch<'_, '_>, entry: &Entry) -> Result<bool> {
+    let (Node::File(node), Some(object)) = (&entry.node, object_of(entry)) else { return Ok(false) };
+    if is_staged(fetch, entry, node, object)? {
+        return Ok(true);
+    }
+    if !is_likely_here(fetch, entry, node)? && fetch.leaving.like(entry).is_empty() {
+        return Ok(false);
+    }
+    let file = fetch.pull.target()?.create_file(&Stage::content(entry, object)?, Replace::Anything)?;
+    let taken = take_local(fetch, entry, &file)? || take_renamed(fetch, entry, &file)?;
+    if taken {
+        fetch.pull.describe_new(&file, entry);
+        fetch.pull.item(Action::New, &entry.path, node.size);
+    }
+    Ok(taken)
 }
 
 /// Copies the local file, if that has the content: it is made anew only because it must not share its inode.
 fn take_local(fetch: &Fetch<'_, '_>, entry: &Entry, file: &TargetFile) -> Result<bool> {
     let (Node::File(node), Some(object)) = (&entry.node, object_of(entry)) else { return Ok(false) };
-    let target = fetch.pull.target()?;
-    let likely = target.stat(&entry.path)?.is_some_and(|stat| {
-        stat.kind == EntryKind::File && stat.size == node.size && stat.mtime == entry.meta.mtime && stat.nlink > 1
-    });
-    if !likely || !holds(fetch.pull, &entry.path, object)? {
+    if !is_likely_here(fetch, entry, node)? || !holds(fetch.pull, &entry.path, object)? {
         return Ok(false);
     }
-    let local = target.read_file(&entry.path)?;
+    let local = fetch.pull.target()?.read_file(&entry.path)?;
     file.copy_from(&local, 0, 0, node.size)?;
     Ok(true)
+}
+
+/// Copies a local file of another name that goes away, if it has the content. It is the copy that is compared: the file may be written to.
+fn take_renamed(fetch: &Fetch<'_, '_>, entry: &Entry, file: &TargetFile) -> Result<bool> {
+    let (Node::File(node), Some(object)) = (&entry.node, object_of(entry)) else { return Ok(false) };
+    for path in fetch.leaving.like(entry) {
+        let Ok(local) = fetch.pull.target()?.read_file(path) else { continue };
+        // With holes it is put together hole by hole, from the store.
+        if node.extents.is_some() || local.stat().size != node.size {
+            continue;
+        }
+        if file.copy_from(&local, 0, 0, node.size).is_ok()
+            && holds(fetch.pull, &Stage::content(entry, object)?, object)?
+        {
+            fetch.pull.tally(|tally| {
+                tally.renamed += 1;
+                tally.transfers_total = tally.transfers_total.saturating_sub(1);
+                tally.bytes_total = tally.bytes_total.saturating_sub(node.size);
+            });
+            return Ok(true);
+        }
+        file.set_len(0)?;
+    }
+    Ok(false)
+}
+
+fn is_likely_here(fetch: &Fetch<'_, '_>, entry: &Entry, node: &FileNode) -> Result<bool> {
+    Ok(fetch.pull.target()?.stat(&entry.path)?.is_some_and(|stat| {
+        stat.kind == EntryKind::File && stat.size == node.size && stat.mtime == entry.meta.mtime && stat.nlink > 1
+    }))
 }
 
 /// Whether an earlier run, or an earlier round, has brought it. What a machine that lost its power left may be anything.
 fn is_staged(fetch: &Fetch<'_, '_>, entry: &Entry, node: &FileNode, object: &StoredObject) -> Result<bool> {
     let (target, place) = (fetch.pull.target()?, Stage::content(entry, object)?);
-    Ok(target.stat(&place)?.is_some_and(|stat| stat.size == node.size) && holds(fetch.pull, &place, object)?)
+    let Some(stat) = target.stat(&place)?.filter(|stat| stat.size == node.size) else { return Ok(false) };
+    if !holds(fetch.pull, &place, object)? {
+        return Ok(false);
+    }
+    // It may have been given the attributes of an entry of that time.
+    fetch.pull.set_metadata(&place, &entry.meta, &stat)?;
+    Ok(true)
+}
+
+/// Puts the content of a small file into the stage, all of it at once, if it is the one that the mirror says.
+pub(super) fn put_whole(fetch: &Fetch<'_, '_>, entry: &Entry, content: &[u8]) -> Result<()> {
+    let (Node::File(node), Some(object)) = (&entry.node, object_of(entry)) else {
+        return Err(Error::bug("content of something that has none"));
+    };
+    if blake3::hash(content).as_bytes() != object.hash.as_bytes() {
+        return Err(wrong());
+    }
+    let file = fetch.pull.target()?.create_file(&Stage::content(entry, object)?, Replace::Anything)?;
+    let mut len = 0;
+    for piece in whole_file(node) {
+        let start = usize::try_from(piece.offset).unwrap_or(usize::MAX);
+        let end = start.saturating_add(usize::try_from(piece.len).unwrap_or(usize::MAX));
+        file.write_all_at(content.get(start..end).ok_or_else(wrong)?, piece.offset)?;
+        len = piece.offset.saturating_add(piece.len);
+    }
+    // It ends in a hole.
+    if len != node.size {
+        file.set_len(node.size)?;
+    }
+    fetch.pull.describe_new(&file, entry);
+    drop(file);
+    fetch.pull.tally(|tally| {
+        tally.transfers += 1;
+        tally.bytes += node.size;
+    });
+    Progress::add(&fetch.pull.watch.progress.bytes_done, node.size);
+    fetch.pull.item(Action::New, &entry.path, node.size);
+    Ok(())
 }
 
 /// Brings files that lie close together in one pack, by one request.
@@ -84,7 +161,7 @@ pub(super) fn bring_packed(fetch: &Fetch<'_, '_>, entries: &[Entry]) -> Result<(
         let at = |offset: u64| usize::try_from(offset.saturating_sub(from)).unwrap_or(usize::MAX);
         let content =
             bytes.get(at(packed.start)..at(packed.end)).ok_or_else(|| Error::bug("a range has too few bytes"))?;
-        packed.put(fetch, content).attempt(|| format!("fetch {}", packed.entry.path))?;
+        put_whole(fetch, packed.entry, content).attempt(|| format!("fetch {}", packed.entry.path))?;
     }
     Ok(())
 }
@@ -105,29 +182,6 @@ impl<'e> Packed<'e> {
         let ObjectAt::Packed { pack, offset } = object.at else { return None };
         let end = offset.checked_add(node.size)?;
         Some(Self { entry, node, object, pack, start: offset, end })
-    }
-
-    fn put(&self, fetch: &Fetch<'_, '_>, content: &[u8]) -> Result<()> {
-        if blake3::hash(content).as_bytes() != self.object.hash.as_bytes() {
-            return Err(wrong());
-        }
-        let (target, new) = (fetch.pull.target()?, fetch.new_thing()?);
-        let file = target.create_file(&new, Replace::Anything)?;
-        for piece in whole_file(self.node) {
-            let start = usize::try_from(piece.offset).unwrap_or(usize::MAX);
-            let end = start.saturating_add(usize::try_from(piece.len).unwrap_or(usize::MAX));
-            file.write_all_at(content.get(start..end).ok_or_else(wrong)?, piece.offset)?;
-        }
-        file.set_len(self.node.size)?;
-        drop(file);
-        target.rename(&new, &Stage::content(self.entry, self.object)?)?;
-        fetch.pull.tally(|tally| {
-            tally.transfers += 1;
-            tally.bytes += self.node.size;
-        });
-        Progress::add(&fetch.pull.watch.progress.bytes_done, self.node.size);
-        fetch.pull.item(Action::New, &self.entry.path, self.node.size);
-        Ok(())
     }
 }
 

@@ -1,16 +1,26 @@
 //! One pull under way: what all its parts share.
 
 use std::path::Path;
+use std::time::Duration;
 
-use crate::catalog::{Entry, Metadata};
+use crate::catalog::{Entry, Metadata, Node, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Action, Event, Progress, Stop, Watch};
 use crate::path::TreePath;
-use crate::volume::{Apply, EntryKind, MetadataOutcome, Ownership, Rights, Stat, Target, XattrFilter, is_hopeless};
+use crate::volume::{
+    Apply, EntryKind, MetadataOutcome, Ownership, Rights, Stat, Target, TargetFile, XattrFilter, has_basics,
+    is_hopeless,
+};
 
 use super::super::{Places, Tally};
 use super::options::{Attributes, PullOptions};
 use super::report::Counts;
+use super::seen::{Mark, Stamp};
+
+/// Longest time between two ticks of a kernel's clock, and some more: 100 ticks a second are the fewest.
+const TICK: Duration = Duration::from_millis(15);
+/// The same where times have whole seconds; FAT has even ones.
+const COARSE: Duration = Duration::from_secs(3);
 
 /// What every part of a pull knows.
 pub(super) struct Pull<'a> {
@@ -21,6 +31,8 @@ pub(super) struct Pull<'a> {
     target: Option<&'a Target>,
     pub(super) counts: Counts,
     rights: Rights,
+    /// User and group of what this process makes, where the directory does not say otherwise.
+    owner_of_new: (u32, u32),
 }
 
 impl<'a> Pull<'a> {
@@ -30,7 +42,15 @@ impl<'a> Pull<'a> {
         options: &'a PullOptions,
         watch: &'a Watch<'a>,
     ) -> Self {
-        Self { places, options, watch, target, counts: Counts::default(), rights: Rights::mine() }
+        Self {
+            places,
+            options,
+            watch,
+            target,
+            counts: Counts::default(),
+            rights: Rights::mine(),
+            owner_of_new: owner_of_new(),
+        }
     }
 
     /// The target; every part that comes upon a local entry may ask for it.
@@ -82,16 +102,56 @@ impl<'a> Pull<'a> {
     }
 
     /// Whether what stands at `path` has the metadata that an entry is to have, as far as this process can give it. What it
-    /// cannot is counted here, and nowhere else.
-    pub(super) fn has_metadata(&self, entry: &Entry, stat: &Stat) -> Result<bool> {
+    /// cannot is counted here, and nowhere else. What is `bare` is known to have no attributes.
+    pub(super) fn has_metadata(&self, entry: &Entry, stat: &Stat, bare: bool) -> Result<bool> {
         let (wanted, left_out) = self.rights.attainable(&entry.meta, stat.kind, (stat.uid, stat.gid));
         self.counts.metadata(&left_out);
+        if bare {
+            return Ok(wanted.xattrs.is_empty() && has_basics(stat, &wanted, &self.how()));
+        }
         self.target()?.has_metadata(&entry.path, stat, &wanted, &self.how())
+    }
+
+    /// Whether what stands at `path` is `entry`, with all its metadata, as far as that can be seen without reading its content; counts
+    /// nothing.
+    pub(super) fn is_as_made(&self, entry: &Entry, stat: &Stat) -> Result<bool> {
+        let (wanted, _) = self.rights.attainable(&entry.meta, stat.kind, (stat.uid, stat.gid));
+        let target = self.target()?;
+        let stands = match &entry.node {
+            Node::File(file) => stat.kind == EntryKind::File && stat.size == file.size,
+            Node::Directory => stat.kind == EntryKind::Directory,
+            node => target.has_special(&entry.path, node, stat)?,
+        };
+        Ok(stands && target.has_metadata(&entry.path, stat, &wanted, &self.how())?)
+    }
+
+    /// Whether an entry that stands as it should has no attributes.
+    pub(super) fn is_bare(&self, entry: &Entry, stat: &Stat) -> bool {
+        self.rights.attainable(&entry.meta, stat.kind, (stat.uid, stat.gid)).0.xattrs.is_empty()
+    }
+
+    /// The time, as file systems have it.
+    pub(super) fn now(&self) -> Timestamp {
+        let now = self.options.means.clock.now();
+        Timestamp { seconds: now.timestamp(), nanos: now.timestamp_subsec_nanos().min(999_999_999) }
+    }
+
+    /// Waits until a change that comes now has another time than all before.
+    pub(super) fn pass_a_tick(&self) {
+        self.places.block(async { tokio::time::sleep(TICK + Duration::from_millis(1)).await });
+    }
+
+    /// What decides, beside the generation, on how the target should be.
+    pub(super) fn circumstances(&self) -> [u8; 32] {
+        let PullOptions { delete_excluded, one_file_system, attributes, .. } = self.options;
+        let (rights, owner) = (self.rights, self.owner_of_new);
+        let text = format!("{rights:?} {owner:?} {delete_excluded} {one_file_system} {attributes:?}");
+        *blake3::hash(text.as_bytes()).as_bytes()
     }
 
     /// Counts what a new entry cannot be given.
     pub(super) fn foresee(&self, entry: &Entry) {
-        let (_, left_out) = self.rights.attainable(&entry.meta, EntryKind::of(&entry.node), owner_of_new());
+        let (_, left_out) = self.rights.attainable(&entry.meta, EntryKind::of(&entry.node), self.owner_of_new);
         self.counts.metadata(&left_out);
     }
 
@@ -113,6 +173,24 @@ impl<'a> Pull<'a> {
         Ok(())
     }
 
+    /// Gives a file that was just made in the stage the metadata that it is to have there already, while it is open. What does not go
+    /// well is found when it takes its place; so are attributes.
+    pub(super) fn describe_new(&self, file: &TargetFile, entry: &Entry) {
+        if entry.meta.xattrs.is_empty() {
+            let (wanted, _) = self.rights.attainable(&entry.meta, EntryKind::File, self.owner_of_new);
+            let _ = file.set_metadata(&wanted, &self.how());
+        }
+    }
+
+    /// As [`Pull::set_metadata`], for a file of the stage, where nobody else can have given it attributes.
+    pub(super) fn settle_metadata(&self, path: &TreePath, wanted: &Metadata, stat: &Stat) -> Result<bool> {
+        let (attainable, _) = self.rights.attainable(wanted, stat.kind, (stat.uid, stat.gid));
+        if self.target()?.has_metadata_as_made(path, stat, &attainable, &self.how())? {
+            return Ok(false);
+        }
+        self.set_metadata(path, wanted, stat)
+    }
+
     pub(super) fn may_make_devices(&self) -> bool {
         self.rights.mknod
     }
@@ -130,6 +208,18 @@ impl<'a> Pull<'a> {
 
 fn is_acl(name: &[u8]) -> bool {
     name.starts_with(b"system.posix_acl_")
+}
+
+/// What was seen of an entry. Of one that was changed just now a later change might leave the same: file systems tell no times
+/// that are closer together than a tick.
+pub(super) fn mark(stat: &Stat, bare: bool, now: Timestamp) -> Mark {
+    let grain = if stat.ctime.nanos == 0 { COARSE } else { TICK };
+    let age = |then: Timestamp| {
+        let seconds = i128::from(now.seconds) - i128::from(then.seconds);
+        seconds * 1_000_000_000 + i128::from(now.nanos) - i128::from(then.nanos)
+    };
+    let is_sure = age(stat.ctime) > i128::try_from(grain.as_nanos()).unwrap_or(i128::MAX);
+    Mark { stamp: is_sure.then(|| Stamp::of(stat)), bare }
 }
 
 fn owner_of_new() -> (u32, u32) {

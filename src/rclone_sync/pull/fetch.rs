@@ -1,6 +1,7 @@
 //! Brings the contents of the plan into the stage: several files at once, each verified before it counts as there.
 //!
-//! Bounds: `transfers` threads with a file each, two files waiting for each, and [`IN_FLIGHT`] bytes on their way or being written.
+//! Bounds: at most [`THREADS_MAX`] threads with a large file each, or with the neighbours of a pack, and two such waiting for each; beside them as
+//! many small files as `transfers` says; [`IN_FLIGHT`] bytes of all of them on their way or being written.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,15 +11,18 @@ use tokio::sync::Semaphore;
 
 use crate::catalog::Entry;
 use crate::error::{Error, ErrorKind, Result};
-use crate::path::TreePath;
 
 use super::super::segment::Change;
 use super::content;
 use super::context::Pull;
+use super::leaving::Leaving;
+use super::small::{Small, is_small};
 use super::stage::{FETCH, Plan, Stage};
 
 /// Bytes on their way or being written, of all files together.
 pub(super) const IN_FLIGHT: u32 = 64 << 20;
+/// Large files at once: so many ranges of 8 MiB are under way then as [`IN_FLIGHT`] has room for.
+const THREADS_MAX: usize = 8;
 /// Objects found to be of another generation after which no more are asked for: a push is under way.
 const CHANGED_MAX: u64 = 8;
 
@@ -26,11 +30,12 @@ const CHANGED_MAX: u64 = 8;
 pub(super) struct Fetch<'f, 'a> {
     pub(super) pull: &'f Pull<'a>,
     pub(super) stage: Stage<'f>,
+    /// Where renamed files may be.
+    pub(super) leaving: &'f Leaving,
     /// A permit for each byte.
     pub(super) room: Arc<Semaphore>,
     /// Held by whoever has the block lists of a file in memory.
     pub(super) lists: Mutex<()>,
-    number: AtomicU64,
     changed: AtomicU64,
     halted: AtomicBool,
     failure: Mutex<Option<Error>>,
@@ -53,27 +58,33 @@ pub(super) enum Fetched {
 }
 
 /// Fetches all of the plan.
-pub(super) fn fetch(pull: &Pull<'_>, stage: Stage<'_>, plan: &Plan) -> Result<Fetched> {
+pub(super) fn fetch(pull: &Pull<'_>, stage: Stage<'_>, plan: &Plan, leaving: &Leaving) -> Result<Fetched> {
     let fetch = Fetch {
         pull,
         stage,
+        leaving,
         room: Arc::new(Semaphore::new(usize::try_from(IN_FLIGHT).unwrap_or(usize::MAX))),
         lists: Mutex::default(),
-        number: AtomicU64::new(0),
         changed: AtomicU64::new(0),
         halted: AtomicBool::new(false),
         failure: Mutex::default(),
         failed: Mutex::default(),
     };
-    let threads = pull.options.transfers.clamp(1, 256);
+    let transfers = pull.options.transfers.clamp(1, 256);
+    let threads = transfers.min(THREADS_MAX);
     let (sender, receiver) = bounded(2 * threads);
+    let small = Small::new(&fetch, plan)?;
+    let (fetch, small) = (&fetch, &small);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             let receiver = receiver.clone();
-            let fetch = &fetch;
             scope.spawn(move || fetch.work(&receiver));
         }
         drop(receiver);
+        let (drivers, share) = Small::drivers(transfers);
+        for _ in 0..drivers {
+            scope.spawn(move || small.drive(share));
+        }
         if let Err(error) = fetch.feed(plan, &sender) {
             fetch.halt(error);
         }
@@ -98,6 +109,9 @@ impl Fetch<'_, '_> {
                 return Ok(());
             }
             let Change::Put(entry) = change? else { continue };
+            if is_small(&entry) {
+                continue;
+            }
             if batch.len() >= BATCH_MAX || !content::goes_with(&batch, &entry) {
                 send(std::mem::take(&mut batch))?;
             }
@@ -115,31 +129,34 @@ impl Fetch<'_, '_> {
                 [entry] => content::bring(self, entry),
                 several => content::bring_packed(self, several),
             };
-            match brought {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::Changed => {
-                    self.changed.fetch_add(1, Ordering::SeqCst);
-                    self.keep(error);
-                }
-                Err(error) => {
-                    let failed = error.repeat();
-                    let path = batch.first().map(|entry| entry.path.clone()).unwrap_or_default();
-                    match self.pull.problem(&path, error) {
-                        Ok(()) => {
-                            self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failed);
-                        }
-                        Err(error) => self.halt(error),
-                    }
-                }
+            if let Some(first) = batch.first() {
+                self.settle(first, brought);
             }
         }
     }
 
-    fn is_over(&self) -> bool {
+    /// Notes what came of an entry.
+    pub(super) fn settle(&self, entry: &Entry, brought: Result<()>) {
+        let Err(error) = brought else { return };
+        if error.kind() == ErrorKind::Changed {
+            self.changed.fetch_add(1, Ordering::SeqCst);
+            self.keep(error);
+            return;
+        }
+        let failed = error.repeat();
+        match self.pull.problem(&entry.path, error) {
+            Ok(()) => {
+                self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failed);
+            }
+            Err(error) => self.halt(error),
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
         self.halted.load(Ordering::SeqCst) || self.changed.load(Ordering::SeqCst) >= CHANGED_MAX
     }
 
-    fn halt(&self, error: Error) {
+    pub(super) fn halt(&self, error: Error) {
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.halted.swap(true, Ordering::SeqCst) {
             *failure = Some(error);
@@ -150,20 +167,15 @@ impl Fetch<'_, '_> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     }
 
-    fn outcome(self) -> Result<Fetched> {
+    fn outcome(&self) -> Result<Fetched> {
         let halted = self.halted.load(Ordering::SeqCst);
-        match self.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        match self.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(error) if halted => Err(error),
             Some(error) => Ok(Fetched::Changed(error)),
-            None => Ok(match self.failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            None => Ok(match self.failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 Some(error) => Fetched::Failed(error),
                 None => Fetched::All,
             }),
         }
-    }
-
-    /// A name in the stage that nothing has yet.
-    pub(super) fn new_thing(&self) -> Result<TreePath> {
-        Stage::new_thing(self.number.fetch_add(1, Ordering::SeqCst))
     }
 }

@@ -12,13 +12,12 @@ use super::verdict::{holds, object_of};
 
 impl Apply<'_, '_> {
     /// Makes sure that `entry`, which is no directory and the first name of its inode, stands at its path. Only with `staged` its
-    /// content comes from the stage: what else may lie there is of no plan.
-    pub(super) fn install(&mut self, entry: &Entry, staged: bool) -> Result<()> {
-        let stat = self.target.stat(&entry.path)?;
+    /// content comes from the stage: what else may lie there is of no plan. `stat` is what stands at its path.
+    pub(super) fn install(&mut self, entry: &Entry, (stat, staged): (Option<Stat>, bool)) -> Result<()> {
         if let Some(object) = object_of(entry) {
             let place = Stage::content(entry, object)?;
             if let Some(staged) = self.target.stat(&place)?.filter(|_| staged) {
-                self.pull.set_metadata(&place, &entry.meta, &staged)?;
+                self.pull.settle_metadata(&place, &entry.meta, &staged)?;
                 return self.take_place(&place, entry, stat.as_ref());
             }
             // It was moved already, or only its description differs.
@@ -48,18 +47,17 @@ impl Apply<'_, '_> {
     }
 
     /// Makes sure that `entry` is another name of what stands at `head`.
-    pub(super) fn link(&mut self, head: &TreePath, entry: &Entry) -> Result<()> {
-        let stat = self.target.stat(&entry.path)?;
+    pub(super) fn link(&mut self, head: &TreePath, entry: &Entry, stat: Option<&Stat>) -> Result<()> {
         let first = self.target.stat(head)?.ok_or_else(|| gone(head))?;
         if first.kind != EntryKind::of(&entry.node) {
             return Err(gone(head));
         }
-        if stat.as_ref().is_some_and(|stat| (stat.device, stat.inode) == (first.device, first.inode)) {
+        if stat.is_some_and(|stat| (stat.device, stat.inode) == (first.device, first.inode)) {
             return Ok(());
         }
         let new = self.new_thing()?;
         self.target.hard_link(head, &new)?;
-        self.take_place(&new, entry, stat.as_ref())
+        self.take_place(&new, entry, stat)
     }
 
     /// An entry without content that is there, but for its metadata. What has other names that the mirror does not know of is made
@@ -93,7 +91,7 @@ impl Apply<'_, '_> {
         if let Some(old) = old {
             self.keep_old(&entry.path, old)?;
         }
-        self.target.rename(new, &entry.path)?;
+        self.target.rename_file(new, &entry.path)?;
         self.pull.check()?;
         let action = if old.is_some() { Action::Modified } else { Action::New };
         if object_of(entry).is_none() {

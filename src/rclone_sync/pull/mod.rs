@@ -14,12 +14,16 @@ mod delta;
 mod download;
 mod fetch;
 mod install;
+mod leaving;
 mod links;
 mod options;
 mod plan;
 mod removal;
 mod report;
 mod run;
+mod seen;
+mod sight;
+mod small;
 mod source;
 mod spans;
 mod stage;
@@ -46,7 +50,7 @@ use source::Memory;
 /// nothing is removed then.
 ///
 /// Memory: the bound on bytes under way (64 MiB); a few MiB for the walk and the pages of the manifest; about 130 bytes for each
-/// inode with several names.
+/// inode with several names, and 150 for each local file that goes away, up to 65,536 of them.
 ///
 /// # Errors
 /// `Refused` by a guard, `NotFound` without a mirror, `Unavailable` while a push goes on for longer than one is to wait, or another

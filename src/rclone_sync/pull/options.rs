@@ -37,7 +37,7 @@ pub struct PullOptions {
     pub delete_excluded: bool,
     /// Refuse to remove more files than this.
     pub max_delete: Option<u64>,
-    /// Files on their way at once.
+    /// Small files on their way at once; the store's own limit adapts below. Of large files there are fewer.
     pub transfers: usize,
     /// Threads that list the target.
     pub checkers: usize,
@@ -74,7 +74,7 @@ impl PullOptions {
             ignore_existing: false,
             delete_excluded: false,
             max_delete: None,
-            transfers: 8,
+            transfers: 64,
             checkers: 4,
             one_file_system: false,
             dry_run: false,

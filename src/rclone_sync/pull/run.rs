@@ -1,6 +1,7 @@
 //! The course of a pull: what an earlier one left is finished, then survey, fetch and apply, again as often as the mirror moves on
 //! in between.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -12,9 +13,11 @@ use super::context::Pull;
 use super::fetch::{Fetched, fetch};
 use super::plan::PlanWriter;
 use super::report::{PullReport, Pulled};
+use super::seen::{Seen, SeenWriter, Terms};
+use super::sight::{Sights, is_as_seen, note_touched};
 use super::source::{Copied, Generation, Memory, newest, numbered, reread};
 use super::stage::{Plan, Stage};
-use super::survey::{Survey, Surveyed};
+use super::survey::{Sight, Survey, Surveyed};
 use crate::catalog::Entry;
 
 /// Times that the target is surveyed because somebody changed it while it was being changed.
@@ -58,8 +61,12 @@ impl<'r, 'a> Run<'r, 'a> {
     pub(super) fn run(mut self) -> Result<PullReport> {
         let before = self.memory.before();
         let finished_first = self.finish_earlier()?;
-        let fresh = self.find_generation()?;
-        if !fresh && self.pull.options.trust_target && !finished_first {
+        let known = if finished_first || self.pull.options.trust_target { None } else { self.known() };
+        let (fresh, as_seen) = match known {
+            None => (self.find_generation()?, self.pull.options.trust_target && !finished_first),
+            Some(seen) => self.find_generation_and_look(seen)?,
+        };
+        if !fresh && as_seen {
             return self.report(before, Pulled::Unchanged, false);
         }
         let mut outcome = Some(Pulled::Unchanged);
@@ -100,7 +107,7 @@ impl<'r, 'a> Run<'r, 'a> {
             );
             return Ok(false);
         }
-        self.apply(stage, &plan)?;
+        self.apply(stage, &plan, None)?;
         Ok(true)
     }
 
@@ -117,6 +124,31 @@ impl<'r, 'a> Run<'r, 'a> {
         Ok(fresh)
     }
 
+    /// What was seen of the target when it was as the last generation has it, if nothing else has to be known for a target that still
+    /// looks so.
+    fn known(&self) -> Option<Seen> {
+        let (pull, options) = (self.pull, self.pull.options);
+        let is_enough = options.generation.is_none() && !options.checksum && pull.target_exists();
+        if !is_enough || pull.watch.observer.wants_items() {
+            return None;
+        }
+        let generation = self.memory.seen()?.digest();
+        self.memory.sight(&pull.circumstances()).filter(|seen| seen.terms.generation == generation)
+    }
+
+    /// As [`Run::find_generation`]; while the store is asked, the target is looked at: whether it is as it was `seen`.
+    fn find_generation_and_look(&mut self, seen: Seen) -> Result<(bool, bool)> {
+        let (pull, over) = (self.pull, AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            let looking = scope.spawn(|| is_as_seen(pull, seen, &over));
+            let fresh = self.find_generation();
+            // What is seen now is of use only for the same generation.
+            over.store(!matches!(fresh, Ok(false)), Ordering::Relaxed);
+            let as_seen = looking.join().map_err(|_| Error::bug("the look at the target was abandoned"))?;
+            Ok((fresh?, as_seen?))
+        })
+    }
+
     fn generation(&self) -> Result<&Generation> {
         self.generation.as_ref().ok_or_else(|| Error::bug("no generation was found"))
     }
@@ -125,7 +157,7 @@ impl<'r, 'a> Run<'r, 'a> {
     fn round(&mut self) -> Result<Round> {
         let pull = self.pull;
         loop {
-            let (surveyed, copy) = match self.survey() {
+            let (surveyed, copy, notes) = match self.survey() {
                 Err(error) if error.kind() == ErrorKind::Changed => {
                     self.wait(error)?;
                     continue;
@@ -137,16 +169,17 @@ impl<'r, 'a> Run<'r, 'a> {
                 }
                 outcome => outcome?,
             };
-            let Some(plan) = surveyed.plan else {
+            let Some(plan) = &surveyed.plan else {
                 if self.pull.options.dry_run {
                     return Ok(if surveyed.has_changes { Round::Foreseen } else { Round::Nothing });
                 }
                 self.clean_up(surveyed.root.as_ref())?;
                 self.remember(copy.as_ref())?;
+                self.keep_sight(&surveyed, notes, None);
                 return Ok(Round::Nothing);
             };
             let stage = Stage::of(self.pull.target()?);
-            match fetch(pull, stage, &plan)? {
+            match fetch(pull, stage, plan, &surveyed.leaving)? {
                 Fetched::All => {}
                 Fetched::Failed(error) => {
                     let text =
@@ -158,24 +191,32 @@ impl<'r, 'a> Run<'r, 'a> {
                     continue;
                 }
             }
-            stage.seal(&plan)?;
-            let drifted = self.apply(stage, &plan)?;
+            stage.seal(plan)?;
+            let mut touched = self.memory.notes("touched")?;
+            let drifted = self.apply(stage, plan, touched.as_mut())?;
             if drifted > 0 && self.pull.counts.problems() == 0 {
                 return Ok(Round::Drifted);
             }
             self.remember(copy.as_ref())?;
+            // What cannot be set is counted exactly only by a survey of what stands.
+            if drifted == 0 && pull.counts.not_set().sum() == 0 {
+                pull.pass_a_tick();
+                self.keep_sight(&surveyed, notes, touched);
+            }
             return Ok(Round::Done);
         }
     }
 
-    fn survey(&mut self) -> Result<(Surveyed, Option<Written>)> {
+    fn survey(&mut self) -> Result<(Surveyed, Option<Written>, Option<SeenWriter>)> {
         let (pull, generation) = (self.pull, self.generation()?.clone());
         let dry = pull.options.dry_run;
         let stage = if dry { None } else { Some(Stage::of(pull.target()?)) };
         let mut copy = if dry || self.memory.has(&generation) { None } else { self.memory.copy()? };
         let entries = self.memory.entries(pull.places, &generation);
         let mut survey = Survey::new(pull, PlanWriter::new(stage));
-        survey.run(Box::new(Copied { entries, copy: copy.as_mut() }))?;
+        let now = if dry { None } else { self.memory.notes("notes")? };
+        let sight = Sight { before: self.memory.sight(&pull.circumstances()), now };
+        survey.run(Box::new(Copied { entries, copy: copy.as_mut() }), sight)?;
         let copy = copy.map(super::super::segment::SegmentWriter::finish).transpose()?;
         if survey.wants_heads() {
             let entries = match &copy {
@@ -184,15 +225,34 @@ impl<'r, 'a> Run<'r, 'a> {
             };
             survey.find_heads(entries)?;
         }
-        Ok((survey.finish(generation.number())?, copy))
+        let notes = survey.notes();
+        Ok((survey.finish(generation.number())?, copy, notes))
     }
 
-    /// Carries out a plan and removes its stage; the number of entries that somebody changed meanwhile.
-    fn apply(&self, stage: Stage<'_>, plan: &Plan) -> Result<u64> {
+    /// Carries out a plan and removes its stage; the number of entries that somebody changed meanwhile. What the entries of the plan look
+    /// like afterwards goes to `touched`.
+    fn apply(&self, stage: Stage<'_>, plan: &Plan, touched: Option<&mut SeenWriter>) -> Result<u64> {
         let applied = apply(self.pull, stage, plan)?;
         self.pull.check()?;
+        if let Some(touched) = touched.filter(|_| applied.drifted == 0 && self.pull.counts.problems() == 0) {
+            note_touched(self.pull, stage, plan, touched)?;
+        }
         self.clean_up(applied.root.as_ref())?;
         Ok(applied.drifted)
+    }
+
+    /// Keeps what the target looks like, for the next pull. Without that it looks into every entry.
+    fn keep_sight(&mut self, surveyed: &Surveyed, notes: Option<SeenWriter>, touched: Option<SeenWriter>) {
+        let Some(notes) = notes.filter(|_| self.pull.counts.problems() == 0) else { return };
+        let kept = self.generation().map(Generation::digest).and_then(|generation| {
+            let terms = Terms { generation, circumstances: self.pull.circumstances(), ..Terms::default() };
+            let not_set = *self.pull.counts.not_set();
+            let sights = Sights { notes, touched, extras: surveyed.extras, terms: Terms { not_set, ..terms } };
+            sights.join(self.pull, surveyed.root.as_ref(), &mut self.memory)
+        });
+        if let Err(error) = kept {
+            self.pull.note(&format!("the next pull will look into every entry: {}", error.chain()));
+        }
     }
 
     /// Removes the stage, and gives the root its metadata, which that has changed.

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::fs::CWD;
+
 use crate::catalog::Entry;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::storage::{Pin, Store};
@@ -11,7 +13,11 @@ use super::super::root::ROOT_MAX;
 use super::super::segment::{SegmentReader, SegmentWriter, Written};
 use super::super::{Destination, Merge, Places, Root, State, manifest};
 use super::options::PullOptions;
+use super::seen::{Seen, SeenWriter};
 use super::survey::Entries;
+
+/// What the target looked like, in the state.
+const SEEN: &str = "seen";
 
 /// A generation that the store has.
 #[derive(Debug, Clone)]
@@ -70,6 +76,11 @@ impl Generation {
     pub(super) fn pin(&self) -> &Pin {
         &self.pin
     }
+
+    /// What no other generation has.
+    pub(super) fn digest(&self) -> [u8; 32] {
+        *blake3::hash(&self.text).as_bytes()
+    }
 }
 
 /// What this machine remembers of the mirror. A pull without works, and fetches more.
@@ -83,7 +94,7 @@ impl Memory {
     pub(super) fn open(source: &Destination, target: &Path, options: &PullOptions) -> (Self, Option<Error>) {
         let Some(holder) = &source.state else { return (Self { state: None }, None) };
         let target = std::fs::canonicalize(target).unwrap_or_else(|_| target.to_owned());
-        let key = format!("pull {} > {} ({})", source.places.control.location(), target.display(), choice(options));
+        let key = format!("pull {} > {} ({})", source.places.control.place(), target.display(), choice(options));
         match State::open(holder, &key) {
             Ok(state) => (Self { state: Some(state) }, None),
             Err(error) => (Self { state: None }, Some(error)),
@@ -116,6 +127,24 @@ impl Memory {
     /// Whether what is remembered is this generation already.
     pub(super) fn has(&self, generation: &Generation) -> bool {
         self.state.as_ref().and_then(State::kept).is_some_and(|kept| kept.text == generation.text)
+    }
+
+    /// What was seen of the target under these circumstances.
+    pub(super) fn sight(&self, circumstances: &[u8; 32]) -> Option<Seen> {
+        let seen = Seen::open(&self.state.as_ref()?.file(SEEN))?;
+        (seen.terms.circumstances == *circumstances).then_some(seen)
+    }
+
+    /// Where a run writes what it sees, in a file of its own.
+    pub(super) fn notes(&self, name: &str) -> Result<Option<SeenWriter>> {
+        self.state.as_ref().map(|state| SeenWriter::create(state.scratch_file(name))).transpose()
+    }
+
+    /// Keeps what was written there.
+    pub(super) fn keep_sight(&mut self, written: &Path) -> Result<()> {
+        let Some(state) = &self.state else { return Ok(()) };
+        let moved = rustix::fs::renameat(CWD, written, CWD, state.file(SEEN)).map_err(std::io::Error::from);
+        moved.attempt(|| "keep what was seen of the target".to_owned())
     }
 
     /// Where entries are copied to while they are read, to be remembered.

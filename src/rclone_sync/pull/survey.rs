@@ -7,18 +7,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::catalog::{Content, Entry, Joined, Node, Pathed, merge_join};
+use crate::catalog::{Content, Entry, Joined, Node, Pathed, Timestamp, merge_join};
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::events::{Action, Progress};
 use crate::path::TreePath;
 use crate::volume::rules::RuleOptions;
 use crate::volume::{EntryKind, Found, Rules, Source, WalkItem, WalkOptions, walk};
 
-use super::context::Pull;
+use super::context::{Pull, mark};
+use super::leaving::Leaving;
 use super::links::{Links, Role};
 use super::plan::PlanWriter;
+use super::seen::{Seen, SeenWriter, Stamp};
 use super::stage::{Plan, STAGE};
-use super::verdict::{Verdict, judge};
+use super::verdict::{Local, Verdict, judge};
 
 /// What file systems keep for themselves at the top of a volume.
 const LOST_AND_FOUND: &str = "lost+found";
@@ -35,6 +37,10 @@ pub(super) struct Surveyed {
     pub(super) has_changes: bool,
     /// The root of the mirror, whose metadata is set last of all.
     pub(super) root: Option<Entry>,
+    /// Local entries that are none of the mirror and stay.
+    pub(super) extras: u64,
+    /// Local files that go away or are replaced.
+    pub(super) leaving: Leaving,
 }
 
 /// See the module.
@@ -52,15 +58,26 @@ pub(super) struct Survey<'p, 'a> {
     standing: u64,
     removed_files: u64,
     root: Option<Entry>,
+    /// Takes what is seen and stays as it is.
+    notes: Option<SeenWriter>,
+    start: Timestamp,
+    extras: u64,
+    leaving: Leaving,
 }
-
-/// A local entry, for the join.
-struct Local(Found);
 
 impl Pathed for Local {
     fn path(&self) -> &TreePath {
-        &self.0.path
+        &self.found.path
     }
+}
+
+/// What earlier pulls have seen of the target, and what this one sees.
+#[derive(Default)]
+pub(super) struct Sight {
+    /// What may be relied on.
+    pub(super) before: Option<Seen>,
+    /// Where what stays as it is goes.
+    pub(super) now: Option<SeenWriter>,
 }
 
 impl<'p, 'a> Survey<'p, 'a> {
@@ -76,6 +93,10 @@ impl<'p, 'a> Survey<'p, 'a> {
             standing: 0,
             removed_files: 0,
             root: None,
+            notes: None,
+            start: pull.now(),
+            extras: 0,
+            leaving: Leaving::default(),
         }
     }
 
@@ -83,23 +104,25 @@ impl<'p, 'a> Survey<'p, 'a> {
     ///
     /// # Errors
     /// `Refused` when a guard says that this cannot be meant.
-    pub(super) fn run(&mut self, entries: Entries<'_>) -> Result<()> {
+    pub(super) fn run(&mut self, entries: Entries<'_>, sight: Sight) -> Result<()> {
         let pull = self.pull;
+        let mut before = sight.before;
+        self.notes = sight.now;
         if pull.target_exists() {
-            let top = std::fs::canonicalize(pull.target()?.path()).attempt(|| "resolve the target".to_owned())?;
-            let rules = Arc::new(rules(&top, pull.options.one_file_system)?);
-            let options = WalkOptions { rules, threads: pull.options.checkers };
-            let source = Source { at: TreePath::root(), path: top, explicit: true };
-            walk(vec![source], &options, pull.watch.stop, |batches| {
+            look(pull, |batches| {
                 let local = batches.flatten().filter_map(|item| match item {
-                    WalkItem::Found(found) => Some(Ok(Local(found))),
+                    WalkItem::Found(found) => {
+                        let mark = before.as_mut().and_then(|before| before.at(&found.path));
+                        let bare = mark.is_some_and(|mark| mark.bare && mark.stamp == Some(Stamp::of(&found.stat)));
+                        Some(Ok(Local { found, bare }))
+                    }
                     // Nothing is removed then: what is in it may be in the mirror under another name.
                     WalkItem::Problem { path, error } => pull.problem(&path, error).err().map(Err),
                     // Nobody can have pushed one; those that are here belong to programs that run.
                     WalkItem::Socket { .. } => None,
                 });
                 self.join(entries, local)
-            })?;
+            })??;
         } else {
             self.join(entries, std::iter::empty())?;
         }
@@ -124,6 +147,11 @@ impl<'p, 'a> Survey<'p, 'a> {
         Ok(())
     }
 
+    /// What was seen and stays, if it is to be kept.
+    pub(super) fn notes(&mut self) -> Option<SeenWriter> {
+        self.notes.take()
+    }
+
     /// The plan, if there is anything to do, and the root of the mirror.
     pub(super) fn finish(self, generation: u64) -> Result<Surveyed> {
         let has_changes = self.plan.has_changes();
@@ -132,7 +160,7 @@ impl<'p, 'a> Survey<'p, 'a> {
             plan.removes = self.pull.counts.problems() == 0;
             plan.backup.clone_from(&self.pull.options.backup_dir);
         }
-        Ok(Surveyed { plan, has_changes, root: self.root })
+        Ok(Surveyed { plan, has_changes, root: self.root, extras: self.extras, leaving: self.leaving })
     }
 
     fn join(&mut self, entries: Entries<'_>, local: impl Iterator<Item = Result<Local>>) -> Result<()> {
@@ -142,8 +170,8 @@ impl<'p, 'a> Survey<'p, 'a> {
             self.plan.go_to(joined.path());
             match joined {
                 Joined::Left(entry) => self.entry(entry, None)?,
-                Joined::Both(entry, Local(found)) => self.entry(entry, Some(&found))?,
-                Joined::Right(Local(found)) => self.extra(&found)?,
+                Joined::Both(entry, local) => self.entry(entry, Some(&local))?,
+                Joined::Right(local) => self.extra(&local.found)?,
             }
         }
         Ok(())
@@ -156,10 +184,16 @@ impl<'p, 'a> Survey<'p, 'a> {
             && (entry.path.is_root() || self.pull.options.filter.includes_entry(entry))
     }
 
-    fn entry(&mut self, mut entry: Entry, local: Option<&Found>) -> Result<()> {
+    /// Something of the target stays as it is.
+    fn note(&mut self, found: &Found, bare: bool) -> Result<()> {
+        let Some(notes) = &mut self.notes else { return Ok(()) };
+        notes.put(found.path.as_bytes(), mark(&found.stat, bare, self.start))
+    }
+
+    fn entry(&mut self, mut entry: Entry, local: Option<&Local>) -> Result<()> {
         let pull = self.pull;
-        if let Some(found) = local {
-            self.see(found);
+        if let Some(local) = local {
+            self.see(&local.found);
             pull.tally(|tally| tally.checks += 1);
         }
         self.present += u64::from(!entry.path.is_root());
@@ -169,7 +203,7 @@ impl<'p, 'a> Survey<'p, 'a> {
         if matches!(entry.node, Node::Directory) {
             return self.directory(entry, local);
         }
-        if local.is_some_and(|found| found.stat.kind == EntryKind::Directory) {
+        if local.is_some_and(|local| local.found.stat.kind == EntryKind::Directory) {
             self.replaced = Some(entry.path.clone());
         }
         match self.links.meet(&mut entry) {
@@ -179,24 +213,31 @@ impl<'p, 'a> Survey<'p, 'a> {
         }
     }
 
-    fn pass_over(&mut self, entry: Entry, local: Option<&Found>) -> Result<()> {
+    fn pass_over(&mut self, entry: Entry, local: Option<&Local>) -> Result<()> {
         self.links.pass_over(&entry);
+        let local = local.map(|local| &local.found);
         let gone = local.filter(|found| found.stat.kind != EntryKind::Directory && !is_reserved(&entry.path));
-        match gone.filter(|_| self.pull.options.delete_excluded) {
-            Some(found) => self.remove(found),
-            // It is made when something below it is covered.
-            None if matches!(entry.node, Node::Directory) => self.plan.enter(entry, false),
-            None => Ok(()),
+        if let Some(found) = gone.filter(|_| self.pull.options.delete_excluded) {
+            return self.remove(found);
         }
+        if let Some(found) = local {
+            self.note(found, false)?;
+        }
+        // It is made when something below it is covered.
+        if matches!(entry.node, Node::Directory) { self.plan.enter(entry, false) } else { Ok(()) }
     }
 
-    fn directory(&mut self, entry: Entry, local: Option<&Found>) -> Result<()> {
+    fn directory(&mut self, entry: Entry, local: Option<&Local>) -> Result<()> {
         let pull = self.pull;
         if entry.path.is_root() {
             self.root = Some(entry.clone());
         }
-        let planned = if let Some(found) = local.filter(|found| found.stat.kind == EntryKind::Directory) {
-            !pull.has_metadata(&entry, &found.stat)?
+        let planned = if let Some(local) = local.filter(|local| local.found.stat.kind == EntryKind::Directory) {
+            let is_same = pull.has_metadata(&entry, &local.found.stat, local.bare)?;
+            if is_same {
+                self.note(&local.found, pull.is_bare(&entry, &local.found.stat))?;
+            }
+            !is_same
         } else {
             pull.foresee(&entry);
             true
@@ -207,11 +248,12 @@ impl<'p, 'a> Survey<'p, 'a> {
         self.plan.enter(entry, planned)
     }
 
-    fn first(&mut self, entry: &Entry, local: Option<&Found>) -> Result<()> {
+    fn first(&mut self, entry: &Entry, local: Option<&Local>) -> Result<()> {
         if lacks_content(entry) {
             return Err(Error::corrupt(format!("the manifest has {} without its content", entry.path)));
         }
         let mut verdict = judge(self.pull, entry, local)?;
+        let local = local.map(|local| &local.found);
         if let (Verdict::Same | Verdict::Describe, Some(found)) = (verdict, local) {
             if self.links.may_keep(&found.stat) {
                 self.links.keep(entry, &found.stat);
@@ -221,12 +263,14 @@ impl<'p, 'a> Survey<'p, 'a> {
         }
         match verdict {
             Verdict::Same => {
+                local.map_or(Ok(()), |found| self.note(found, self.pull.is_bare(entry, &found.stat)))?;
                 self.pull.item(Action::Unchanged, &entry.path, 0);
                 Ok(())
             }
             Verdict::Leave => {
                 if let Some(found) = local {
                     self.links.keep(entry, &found.stat);
+                    self.note(found, false)?;
                 }
                 self.pull.item(Action::Skipped, &entry.path, 0);
                 Ok(())
@@ -235,9 +279,16 @@ impl<'p, 'a> Survey<'p, 'a> {
                 self.pull.tally(|tally| tally.metadata_updates += 1);
                 self.plan.set(entry)
             }
-            Verdict::Make => self.plan.set(entry),
+            Verdict::Make => {
+                self.foretell(entry, local, 0);
+                self.plan.set(entry)
+            }
             Verdict::Fetch => {
                 let size = size_of(entry);
+                self.foretell(entry, local, size);
+                if let Some(found) = local {
+                    self.leaving.add(found);
+                }
                 self.pull.tally(|tally| {
                     tally.transfers_total += 1;
                     tally.bytes_total += size;
@@ -249,22 +300,34 @@ impl<'p, 'a> Survey<'p, 'a> {
         }
     }
 
-    fn further(&mut self, entry: &Entry, local: Option<&Found>, kept: Option<(u64, u64)>) -> Result<()> {
+    fn further(&mut self, entry: &Entry, local: Option<&Local>, kept: Option<(u64, u64)>) -> Result<()> {
+        let local = local.map(|local| &local.found);
         let is_same = local.is_some_and(|found| kept == Some((found.stat.device, found.stat.inode)));
         let is_left = self.pull.options.ignore_existing && local.is_some();
         if is_same || is_left {
+            local.map_or(Ok(()), |found| self.note(found, false))?;
             self.pull.item(Action::Unchanged, &entry.path, 0);
             return Ok(());
         }
         self.links.wants_head(entry, kept.is_none());
+        self.foretell(entry, local, 0);
         self.plan.set(entry)
+    }
+
+    /// A dry run names what would be made.
+    fn foretell(&self, entry: &Entry, local: Option<&Found>, size: u64) {
+        if self.pull.options.dry_run {
+            let action = if local.is_some() { Action::Modified } else { Action::New };
+            self.pull.item(action, &entry.path, size);
+        }
     }
 
     /// Something that the mirror does not have.
     fn extra(&mut self, found: &Found) -> Result<()> {
         self.see(found);
+        self.extras += 1;
         if found.path.is_root() || is_reserved(&found.path) || self.mounted.as_ref() == Some(&found.path) {
-            return Ok(());
+            return self.note(found, false);
         }
         let options = self.pull.options;
         let stat = &found.stat;
@@ -276,12 +339,13 @@ impl<'p, 'a> Survey<'p, 'a> {
                 let text = format!("{} is to be replaced, and the filter keeps {} in it", directory, found.path);
                 Err(Error::new(ErrorKind::Refused, text).with_hint("move it away, or give --delete-excluded"))
             }
-            _ => Ok(()),
+            _ => self.note(found, false),
         }
     }
 
     fn remove(&mut self, found: &Found) -> Result<()> {
         let is_dir = found.stat.kind == EntryKind::Directory;
+        self.leaving.add(found);
         self.removed_files += u64::from(!is_dir);
         if self.pull.options.dry_run {
             self.pull.tally(|tally| {
@@ -316,6 +380,18 @@ impl<'p, 'a> Survey<'p, 'a> {
             None => Ok(()),
         }
     }
+}
+
+/// Walks the target.
+pub(super) fn look<R>(
+    pull: &Pull<'_>,
+    consume: impl FnOnce(&mut dyn Iterator<Item = Vec<WalkItem>>) -> R,
+) -> Result<R> {
+    let top = std::fs::canonicalize(pull.target()?.path()).attempt(|| "resolve the target".to_owned())?;
+    let rules = Arc::new(rules(&top, pull.options.one_file_system)?);
+    let options = WalkOptions { rules, threads: pull.options.checkers };
+    let source = Source { at: TreePath::root(), path: top, explicit: true };
+    Ok(walk(vec![source], &options, pull.watch.stop, consume))
 }
 
 /// The walk does not enter the stage and what belongs to the file system.

@@ -10,6 +10,14 @@ use super::context::Pull;
 /// Read at once to hash a local file.
 const PIECE: usize = 256 << 10;
 
+/// What stands in the target.
+#[derive(Debug)]
+pub(super) struct Local {
+    pub(super) found: Found,
+    /// It is known to have no attributes that a mirror decides on.
+    pub(super) bare: bool,
+}
+
 /// What is to be done with an entry that is no directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -41,15 +49,15 @@ pub(super) fn object_of(entry: &Entry) -> Option<&StoredObject> {
 }
 
 /// Decides by what the walk saw, and by the content where that leaves it open.
-pub(super) fn judge(pull: &Pull<'_>, entry: &Entry, local: Option<&Found>) -> Result<Verdict> {
+pub(super) fn judge(pull: &Pull<'_>, entry: &Entry, local: Option<&Local>) -> Result<Verdict> {
     let kind = EntryKind::of(&entry.node);
-    if let Some(found) = local {
+    if let Some(Local { found, .. }) = local {
         let is_newer = pull.options.update && kind == EntryKind::File && found.stat.mtime > entry.meta.mtime;
         if found.stat.kind != EntryKind::Directory && (pull.options.ignore_existing || is_newer) {
             return Ok(Verdict::Leave);
         }
     }
-    let Some(found) = local.filter(|found| found.stat.kind == kind) else {
+    let Some(Local { found, bare }) = local.filter(|local| local.found.stat.kind == kind) else {
         return Ok(make(pull, entry, kind));
     };
     let stands = match &entry.node {
@@ -64,7 +72,7 @@ pub(super) fn judge(pull: &Pull<'_>, entry: &Entry, local: Option<&Found>) -> Re
     if !stands {
         return Ok(make(pull, entry, kind));
     }
-    if pull.has_metadata(entry, &found.stat)? {
+    if pull.has_metadata(entry, &found.stat, *bare)? {
         return Ok(Verdict::Same);
     }
     // What has other names that the mirror does not know of is not ours to change.

@@ -47,7 +47,7 @@ pub(super) struct Look {
 
 impl Memory {
     pub(super) fn open(destination: &Destination, source: &Path, means: &Means) -> Result<Self> {
-        let key = format!("{}\n{}", destination.places.data.location(), source.display());
+        let key = format!("{}\n{}", destination.places.data.place(), source.display());
         if let Some(holder) = &destination.state {
             let state = State::open(holder, &key)?;
             let dir = state.scratch().parent().map(Path::to_owned).unwrap_or_default();
