@@ -123,6 +123,11 @@ impl Stop {
         self.requested.store(true, Ordering::SeqCst);
     }
 
+    /// Whether the run was asked to stop, for who asks in the rhythm of a clock: such a question is no step of the run.
+    pub fn was_requested(&self) -> bool {
+        self.requested.load(Ordering::SeqCst)
+    }
+
     /// Whether the run was asked to stop.
     pub fn requested(&self) -> bool {
         if self.countdown.load(Ordering::Relaxed) > 0 && self.countdown.fetch_sub(1, Ordering::SeqCst) == 1 {

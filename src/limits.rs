@@ -51,6 +51,11 @@ pub struct Limits {
     pub table_blobs: u64,
     /// Time after which an index segment is written anyway: what a run on a slow link has sent by then is not sent again.
     pub index_flush_after: Duration,
+    /// Time after which a pack of catalogue pages is sent although it is not full: what a stopped run still has to send is the catalogue of a minute.
+    pub pages_flush_after: Duration,
+    /// Time that a run which was told to stop goes on sending what it has read. Then it has as long again for the catalogue, the index and
+    /// the snapshot, before it is ended (`cli::signals`).
+    pub send_after_stop: Duration,
     /// Time between two heartbeats of a session.
     pub heartbeat: Duration,
     /// Heartbeats a session writes at most (a month of them).
@@ -101,6 +106,8 @@ impl Default for Limits {
             index_flush_blobs: 64 << 10,
             table_blobs: 10_000_000,
             index_flush_after: Duration::from_mins(5),
+            pages_flush_after: Duration::from_mins(1),
+            send_after_stop: Duration::from_secs(10),
             heartbeat: Duration::from_mins(15),
             heartbeats_max: 3000,
         }

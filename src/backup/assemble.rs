@@ -12,15 +12,22 @@ use crate::repo::{BlobKind, Summary};
 use super::bundle::Bundler;
 use super::bundle::Slice;
 use super::matching::Change;
-use super::parent::KnownPages;
 use super::pipeline::Context;
 use super::read::{Done, DoneItem};
 use super::seal::{Promise, Sealer};
+use super::steps::Steps;
 
 /// Entries that wait for a bundle at most: then the bundle is closed as it is. About 400 bytes each.
 const WAITING_MAX: usize = 24 << 10;
 /// Bundles being sealed at most.
 const BUNDLES_AHEAD: usize = 6;
+
+/// A pass over the tree: what it gave, or why it broke off, and what of it could be kept.
+pub(super) struct Pass {
+    pub(super) outcome: Result<Outcome>,
+    pub(super) steps: Steps,
+    pub(super) problems: u64,
+}
 
 /// What a pass over the tree gave.
 #[derive(Debug)]
@@ -36,21 +43,26 @@ struct Waiting {
     entry: Entry,
     change: Change,
     slice: Option<(Slice, ContentHash)>,
+    /// The latest pack of this run that has content of it; 0 for none.
+    pack: u64,
 }
+
+/// A bundle that was stored, and the pack of this run that it is in.
+type StoredBundle = (BlobRef, u64);
 
 /// Takes results in any order and writes the catalogue in walk order.
 pub(super) struct Assembler<'a> {
     context: &'a Context<'a>,
-    known: &'a KnownPages,
     sealer: Sealer,
     tree: TreeWriter,
+    steps: Steps,
     bundler: Bundler,
     /// Results that came before their turn; bounded by the jobs in flight.
     early: BTreeMap<u64, Done>,
     next: u64,
     waiting: VecDeque<Waiting>,
     sealing: VecDeque<(u64, Promise)>,
-    bundles: HashMap<u64, BlobRef>,
+    bundles: HashMap<u64, StoredBundle>,
     /// Bytes that this snapshot uses of each bundle, and the bundle's length: 48 bytes a bundle.
     used: HashMap<BlobId, (u64, u32)>,
     summary: Summary,
@@ -60,12 +72,12 @@ pub(super) struct Assembler<'a> {
 }
 
 impl<'a> Assembler<'a> {
-    pub(super) fn new(context: &'a Context<'a>, known: &'a KnownPages, sealer: Sealer) -> Self {
+    pub(super) fn new(context: &'a Context<'a>, sealer: Sealer) -> Self {
         Self {
             context,
-            known,
             sealer,
             tree: TreeWriter::new(context.session.repo().keys().page_cut()),
+            steps: Steps::default(),
             bundler: Bundler::default(),
             early: BTreeMap::new(),
             next: 0,
@@ -108,12 +120,14 @@ impl<'a> Assembler<'a> {
                     let item = entry.path.display();
                     self.context.watch.problem("archival", &item, &error.with_hint("the next backup saves it"));
                 }
-                DoneItem::Entry { entry, change } => self.waiting.push_back(Waiting { entry, change, slice: None }),
+                DoneItem::Entry { entry, change, pack } => {
+                    self.waiting.push_back(Waiting { entry, change, slice: None, pack });
+                }
                 DoneItem::Small { entry, change, data: range, hash } => {
                     let content = data.get(range).ok_or_else(|| Error::bug("content of a small file"))?;
                     let (slice, full) = self.bundler.add(content, hash);
                     Progress::add(&self.context.watch.progress.bytes_done, content.len() as u64);
-                    self.waiting.push_back(Waiting { entry, change, slice: Some((slice, hash)) });
+                    self.waiting.push_back(Waiting { entry, change, slice: Some((slice, hash)), pack: 0 });
                     self.seal(full)?;
                 }
                 DoneItem::Problem { item, during, error } => {
@@ -152,7 +166,8 @@ impl<'a> Assembler<'a> {
             let wait = last || self.sealing.len() > BUNDLES_AHEAD || self.waiting.len() > 2 * WAITING_MAX;
             let answer = if wait { Some(promise.wait()) } else { promise.poll() };
             let Some(stored) = answer else { break };
-            self.bundles.insert(number, stored?.blob);
+            let stored = stored?;
+            self.bundles.insert(number, (stored.blob, stored.pack));
             self.sealing.pop_front();
         }
         while let Some(front) = self.waiting.front() {
@@ -170,15 +185,17 @@ impl<'a> Assembler<'a> {
         Ok(())
     }
 
-    fn write(&mut self, waiting: Waiting, blob: Option<BlobRef>) -> Result<()> {
-        let Waiting { mut entry, change, slice } = waiting;
-        if let (Some(blob), Some((slice, hash)), Node::File(file)) = (blob, slice, &mut entry.node) {
+    fn write(&mut self, waiting: Waiting, bundle: Option<StoredBundle>) -> Result<()> {
+        let Waiting { mut entry, change, slice, mut pack } = waiting;
+        if let (Some((blob, in_pack)), Some((slice, hash)), Node::File(file)) = (bundle, slice, &mut entry.node) {
             file.content = Content::Bundle { blob, offset: slice.offset, hash };
+            pack = in_pack;
         }
-        self.count(&entry, change);
         let context = self.context;
-        let known = self.known;
-        self.tree.push(&entry, &mut |page| store_page(context, known, page))
+        let stored_below = || context.writer.stored_below();
+        self.steps.before(pack, stored_below, || (self.tree.clone(), self.summary.clone()));
+        self.count(&entry, change);
+        self.tree.push(&entry, &mut |page| store_page(context, page))
     }
 
     fn count(&mut self, entry: &Entry, change: Change) {
@@ -218,21 +235,37 @@ impl<'a> Assembler<'a> {
         }
     }
 
-    /// Writes what is left and returns the root of the catalogue.
-    pub(super) fn finish(mut self) -> Result<Outcome> {
+    /// Writes what is left; with `broken_off`, because something failed, nothing more is done.
+    pub(super) fn finish(mut self, broken_off: bool) -> Pass {
+        let outcome = if broken_off {
+            Err(Error::bug("the backup failed without saying why"))
+        } else {
+            self.write_the_rest().and_then(|()| self.close())
+        };
+        Pass { outcome, steps: self.steps, problems: self.problems }
+    }
+
+    fn write_the_rest(&mut self) -> Result<()> {
         if !self.early.is_empty() {
             return Err(Error::bug("a result of the backup is missing"));
         }
         let open = self.bundler.close();
         self.seal(open)?;
         self.settle(true)?;
-        let (context, known) = (self.context, self.known);
-        let root = self.tree.finish(&mut |page| store_page(context, known, page))?;
+        self.steps.end(self.tree.clone(), self.summary.clone());
+        Ok(())
+    }
+
+    /// The root of the catalogue, and what it holds.
+    fn close(&mut self) -> Result<Outcome> {
+        let context = self.context;
+        let tree = std::mem::replace(&mut self.tree, TreeWriter::new([0; 32]));
+        let root = tree.finish(&mut |page| store_page(context, page))?;
         let mut sparse: Vec<BlobId> =
             self.used.iter().filter(|(_, (used, len))| used * 2 < u64::from(*len)).map(|(id, _)| *id).collect();
         sparse.sort_unstable();
         sparse.truncate(SPARSE_MAX);
-        Ok(Outcome { root, summary: self.summary, problems: self.problems, sparse })
+        Ok(Outcome { root, summary: self.summary.clone(), problems: self.problems, sparse })
     }
 }
 
@@ -240,7 +273,8 @@ impl<'a> Assembler<'a> {
 const SPARSE_MAX: usize = 4096;
 
 /// Stores a catalogue page, unless the parent has the same.
-fn store_page(context: &Context<'_>, known: &KnownPages, page: &[u8]) -> Result<StoredPage> {
+pub(super) fn store_page(context: &Context<'_>, page: &[u8]) -> Result<StoredPage> {
+    let known = context.known;
     let id = context.session.repo().keys().blob_id(BlobKind::Tree, page);
     // While a prune is about, pages are looked up like everything else.
     let raw_len = u32::try_from(page.len()).map_err(|_| Error::bug("length of a catalogue page"))?;

@@ -4,7 +4,7 @@ use chrono::{DateTime, FixedOffset};
 
 use crate::catalog::InnerPage;
 use crate::error::{Error, Result};
-use crate::repo::{BlobWriter, Session, Snapshot, Status};
+use crate::repo::{BlobWriter, Session, Snapshot, Status, WriterReport};
 
 use super::assemble::Outcome;
 use super::options::{BackupOptions, BackupReport, Skip};
@@ -12,22 +12,22 @@ use super::parent::Parent;
 
 /// What was saved, and how.
 pub(super) struct Saved<'a> {
-    pub(super) outcome: Outcome,
+    pub(super) stored: (Outcome, WriterReport),
     pub(super) options: &'a BackupOptions,
     pub(super) start: DateTime<FixedOffset>,
     pub(super) status: Status,
 }
 
-/// Makes everything durable and publishes the snapshot. Order: packs, then index, then the lengths of the packs as the store
-/// has them, then the snapshot, then the look for a prune's marker. Stopped in between, a run leaves blobs that the next one uses.
+/// Publishes the snapshot of what `writer` has made durable. Order: packs, then index, then the lengths of the packs as the store
+/// has them (all that by [`BlobWriter::finish`]), then the snapshot, then the look for a prune's marker. Stopped in between, a run leaves
+/// blobs that the next one uses.
 pub(super) fn finish(
     session: &Session<'_>,
     writer: &BlobWriter<'_>,
     parent: &Parent,
     saved: Saved<'_>,
 ) -> Result<BackupReport> {
-    let Saved { outcome, options, start, status } = saved;
-    let report = writer.finish()?;
+    let Saved { stored: (outcome, report), options, start, status } = saved;
     let mut summary = outcome.summary;
     summary.data_blobs = report.data_blobs;
     summary.tree_blobs = report.tree_blobs;
@@ -81,12 +81,18 @@ pub(super) fn finish(
         prev: parent.newest().map(|(id, _)| id),
         sparse: outcome.sparse,
     };
-    // While the session still stands, so that no prune goes by the index of before. A failure costs the next run some requests.
-    let _ = session.compact_index();
+    // A run that was stopped has seconds left, and leaves tidying up to the next one.
+    let may_tidy = status == Status::Complete;
+    if may_tidy {
+        // While the session still stands, so that no prune goes by the index of before. A failure costs the next run some requests.
+        let _ = session.compact_index();
+    }
     session.publish(&snapshot)?;
     answer.snapshot = Some(snapshot.id);
     answer.stored = Some(Box::new(snapshot));
-    session.sweep_ended();
+    if may_tidy {
+        session.sweep_ended();
+    }
     Ok(answer)
 }
 

@@ -14,6 +14,7 @@ mod parent;
 mod pipeline;
 mod read;
 mod seal;
+mod steps;
 mod stream;
 
 pub use options::{BackupOptions, BackupReport, ParentChoice, Skip};
@@ -21,17 +22,18 @@ pub use stream::{Stream, run_stream};
 
 use chrono::{DateTime, FixedOffset};
 
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::events::Watch;
 use crate::repo::{BlobWriter, Repository, Session, Status};
 
-use parent::Parent;
+use assemble::Pass;
+use parent::{KnownPages, Parent};
 
 /// Saves `options.sources`. Files that cannot be read are reported to `watch` and counted; the rest is saved. When a stop is requested,
-/// what was finished is saved as a partial snapshot.
+/// what was finished is saved as a partial snapshot; what the store has not taken `Limits::send_after_stop` later is left out of it.
 ///
 /// # Errors
-/// Errors of the store, and `Invalid` when there is nothing at all to save.
+/// Errors of the store, `Invalid` when there is nothing at all to save, `Interrupted` when it was stopped before the store had any of it.
 pub fn run(repo: &Repository, options: &BackupOptions, watch: &Watch<'_>) -> Result<BackupReport> {
     let start = repo.clock().now();
     options.check_room()?;
@@ -70,8 +72,17 @@ fn save(
     watch: &Watch<'_>,
 ) -> Result<BackupReport> {
     let parent = Parent::choose(session, options)?;
-    let writer = BlobWriter::new(session, options.dry_run);
-    let outcome = pipeline::run(&pipeline::Context { session, writer: &writer, options, watch }, &parent)?;
-    let status = if watch.stop.requested() { Status::Partial } else { Status::Complete };
-    finish::finish(session, &writer, &parent, finish::Saved { outcome, options, start, status })
+    let writer = BlobWriter::new(session, options.dry_run).obeying(watch.stop);
+    let known = KnownPages::default();
+    let context = pipeline::Context { session, writer: &writer, options, watch, known: &known };
+    let Pass { outcome, steps, problems } = pipeline::run(&context, &parent);
+    let mut status = if watch.stop.requested() { Status::Partial } else { Status::Complete };
+    let stored = match outcome.and_then(|outcome| Ok((outcome, writer.finish()?))) {
+        Err(error) if error.kind() == ErrorKind::Interrupted && writer.gave_up() => {
+            status = Status::Partial;
+            steps.keep_what_is_stored(&context, problems)?
+        }
+        stored => stored?,
+    };
+    finish::finish(session, &writer, &parent, finish::Saved { stored, options, start, status })
 }

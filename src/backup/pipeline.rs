@@ -12,7 +12,7 @@ use crate::events::{Event, Progress, Watch};
 use crate::repo::{BlobWriter, Session};
 use crate::volume::{OwnerNames, WalkItem, WalkOptions, walk};
 
-use super::assemble::{Assembler, Outcome};
+use super::assemble::{Assembler, Pass};
 use super::matching::{Item, LiveCheck, Matcher};
 use super::options::BackupOptions;
 use super::pace::Pace;
@@ -32,6 +32,7 @@ pub(super) struct Context<'a> {
     pub(super) writer: &'a BlobWriter<'a>,
     pub(super) options: &'a BackupOptions,
     pub(super) watch: &'a Watch<'a>,
+    pub(super) known: &'a KnownPages,
 }
 
 /// The first failure of any thread; the others stop when there is one.
@@ -53,10 +54,9 @@ impl Failure {
 }
 
 /// Saves the sources: everything but the snapshot itself.
-pub(super) fn run(context: &Context<'_>, parent: &Parent) -> Result<Outcome> {
+pub(super) fn run(context: &Context<'_>, parent: &Parent) -> Pass {
     let limits = context.session.repo().limits();
     let (readers, sealers) = (limits.readers.max(1), limits.workers.max(1));
-    let known = KnownPages::default();
     let names = OwnerNames::load();
     let pace = Pace::new(context.session.repo(), context.watch.stop, context.options.read_rate);
     let failure = Failure::default();
@@ -65,10 +65,10 @@ pub(super) fn run(context: &Context<'_>, parent: &Parent) -> Result<Outcome> {
     let (results_in, results) = bounded::<Result<Done>>(under_way);
     let (tickets_in, tickets) = bounded::<()>(under_way);
     let (sealer, tasks) = Sealer::queue(sealers);
-    let cursor = parent.cursor(context.session, &known);
+    let cursor = parent.cursor(context.session, context.known);
     let live = context.session.is_prune_about().then(|| LiveCheck::new(context.writer, context.session.reader()));
     let matcher = Matcher::new(context.options, cursor, parent.sparse(), live);
-    let assembled = std::thread::scope(|scope| {
+    let mut pass = std::thread::scope(|scope| {
         for _ in 0..under_way {
             let _ = tickets_in.send(());
         }
@@ -86,7 +86,7 @@ pub(super) fn run(context: &Context<'_>, parent: &Parent) -> Result<Outcome> {
         let out = Outlet { jobs: jobs_in, tickets, number: 0, items: Vec::new(), weight: 0 };
         let failure_of_walk = &failure;
         scope.spawn(move || match_walk(context, matcher, out, failure_of_walk));
-        let mut assembler = Assembler::new(context, &known, sealer);
+        let mut assembler = Assembler::new(context, sealer);
         for done in &results {
             match done.and_then(|done| assembler.take(done)) {
                 Ok(taken) => {
@@ -102,9 +102,10 @@ pub(super) fn run(context: &Context<'_>, parent: &Parent) -> Result<Outcome> {
         }
         // Whoever still waits for us must not wait for ever.
         drop((results, tickets_in));
-        if failure.is_set() { Err(Error::bug("the backup failed without saying why")) } else { assembler.finish() }
+        assembler.finish(failure.is_set())
     });
-    failure.into_result(assembled)
+    pass.outcome = failure.into_result(pass.outcome);
+    pass
 }
 
 /// What one reading thread does. A failure goes the way of a result: whoever waits for this job's turn must hear of it.

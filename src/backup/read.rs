@@ -47,6 +47,8 @@ pub(super) enum DoneItem {
     Entry {
         entry: Entry,
         change: Change,
+        /// The latest pack of this run that has content of it; 0 for none.
+        pack: u64,
     },
     /// An entry that still needs a place in a bundle for its content.
     Small {
@@ -94,7 +96,7 @@ impl Reading<'_> {
 
     fn item(&self, item: Item, done: &mut Done) -> Result<()> {
         match item {
-            Item::Keep(entry) => done.items.push(DoneItem::Entry { entry, change: Change::Unchanged }),
+            Item::Keep(entry) => done.items.push(DoneItem::Entry { entry, change: Change::Unchanged, pack: 0 }),
             Item::Problem { path, error } => {
                 done.items.push(DoneItem::Problem { item: path.display(), during: "scan", error });
             }
@@ -212,14 +214,14 @@ impl Reading<'_> {
         };
         let mut spans = Spans::new(extents.as_deref(), source.stat().size);
         let before = source.stat().clone();
-        let mut cutting = Cutting { reading: self, chunks: Vec::new(), ahead: VecDeque::new() };
+        let mut cutting = Cutting { reading: self, chunks: Vec::new(), pack: 0, ahead: VecDeque::new() };
         let (read, failure) = cutting.run(before.size, &mut |buffer| spans.read(&mut source, buffer))?;
         if self.stop.requested() {
             // Half a file is none; its chunks are stored, and the next run finds them.
             done.lost(subject);
             return Ok(());
         }
-        let content = cutting.finish()?;
+        let (content, pack) = cutting.finish()?;
         let after = source.stat_now().unwrap_or_else(|_| before.clone());
         let expected = extents.as_ref().map_or(before.size, |extents| extents.iter().map(|extent| extent.len).sum());
         let whole = failure.is_none() && read == expected;
@@ -235,16 +237,17 @@ impl Reading<'_> {
             None => {}
         }
         let meta = self.names.metadata(&before, xattrs);
-        done.entry(subject, meta, Node::File(file), subject.change);
+        let entry = Entry { path: found.path.clone(), meta, node: Node::File(file), link: subject.link };
+        done.items.push(DoneItem::Entry { entry, change: subject.change, pack });
         Ok(())
     }
 
     /// Cuts and stores a stream of which nothing but the bytes is known.
     pub(super) fn stream(&self, read: &mut dyn FnMut(&mut [u8]) -> Result<usize>) -> Result<(Content, u64)> {
-        let mut cutting = Cutting { reading: self, chunks: Vec::new(), ahead: VecDeque::new() };
+        let mut cutting = Cutting { reading: self, chunks: Vec::new(), pack: 0, ahead: VecDeque::new() };
         let (len, failure) = cutting.run(u64::MAX, read)?;
         failure.map_or(Ok(()), Err)?;
-        Ok((cutting.finish()?, len))
+        Ok((cutting.finish()?.0, len))
     }
 }
 
@@ -257,9 +260,10 @@ impl Done {
         self.items.extend(subject.link.map(DoneItem::Lost));
     }
 
+    /// An entry without content of this run.
     fn entry(&mut self, subject: &Subject, meta: Metadata, node: Node, change: Change) {
         let entry = Entry { path: subject.found.path.clone(), meta, node, link: subject.link };
-        self.items.push(DoneItem::Entry { entry, change });
+        self.items.push(DoneItem::Entry { entry, change, pack: 0 });
     }
 }
 
@@ -272,6 +276,8 @@ fn changed(found: &Found) -> Error {
 struct Cutting<'a> {
     reading: &'a Reading<'a>,
     chunks: Vec<BlobRef>,
+    /// The latest pack of this run that has a chunk of it.
+    pack: u64,
     ahead: VecDeque<Promise>,
 }
 
@@ -328,19 +334,23 @@ impl Cutting<'_> {
 
     fn settle_one(&mut self) -> Result<()> {
         if let Some(promise) = self.ahead.pop_front() {
-            self.chunks.push(promise.wait()?.blob);
+            let stored = promise.wait()?;
+            self.pack = self.pack.max(stored.pack);
+            self.chunks.push(stored.blob);
         }
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Content> {
+    fn finish(mut self) -> Result<(Content, u64)> {
         while !self.ahead.is_empty() {
             self.settle_one()?;
         }
-        store_chunks(self.chunks, &mut |list| {
+        // Lists of chunks lie with the catalogue pages, which are sent whatever is given up.
+        let content = store_chunks(self.chunks, &mut |list| {
             let stored = self.reading.writer.put(BlobKind::Tree, list)?;
             Ok(StoredPage { id: stored.blob.id, raw_len: stored.blob.raw_len, place: None })
-        })
+        })?;
+        Ok((content, self.pack))
     }
 }
 

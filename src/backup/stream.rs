@@ -42,9 +42,10 @@ pub fn run_stream(
     let session = if options.dry_run { repo.observe()? } else { repo.write_session()? };
     let alone = BackupOptions { parent: super::ParentChoice::None, ..options.clone() };
     let report = Parent::choose(&session, &alone).and_then(|parent| {
-        let writer = BlobWriter::new(&session, options.dry_run);
+        let writer = BlobWriter::new(&session, options.dry_run).obeying(watch.stop);
         let outcome = save(&session, &writer, stream, watch)?;
-        finish::finish(&session, &writer, &parent, Saved { outcome, options, start, status: Status::Complete })
+        let stored = (outcome, writer.finish()?);
+        finish::finish(&session, &writer, &parent, Saved { stored, options, start, status: Status::Complete })
     });
     if report.is_err() {
         session.end("failed");

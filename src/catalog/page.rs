@@ -84,6 +84,7 @@ pub struct LeafPage {
 }
 
 /// Encodes entries, given in catalogue order, into pages. Same entries and key, same pages.
+#[derive(Clone)]
 pub struct PageBuilder {
     cut_key: [u8; 32],
     of_mirror: bool,
@@ -447,6 +448,7 @@ fn xattrs_size(set: &[Xattr]) -> usize {
 }
 
 /// Numbers things in order of first use.
+#[derive(Clone)]
 struct Table<K> {
     rows: Vec<K>,
     numbers: HashMap<K, u64>,

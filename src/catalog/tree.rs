@@ -34,14 +34,16 @@ pub struct StoredPage {
     pub place: Option<Place>,
 }
 
-/// Writes a tree: entries in catalogue order in, pages out, at the end the root.
+/// Writes a tree: entries in catalogue order in, pages out, at the end the root. A clone is the tree as it is now: a root and an open page for
+/// each level, some 100 KiB.
+#[derive(Clone)]
 pub struct TreeWriter {
     leaf: PageBuilder,
     /// `levels[n]` holds the children of the open page of level n + 1.
     levels: Vec<Level>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Level {
     open: Vec<ChildRef>,
     size: usize,

@@ -55,6 +55,11 @@ impl PackBuilder {
         Ok(Self { kind, writer: ObjectWriter::reusing(keys, ObjectKind::pack_of(kind), buffer)?, entries: Vec::new() })
     }
 
+    /// What the blobs in it are.
+    pub(super) const fn kind(&self) -> BlobKind {
+        self.kind
+    }
+
     /// Bytes so far.
     pub(super) fn len(&self) -> usize {
         self.writer.len()

@@ -1,46 +1,85 @@
 //! Fills packs and stores them. At most `packs_in_flight` packs are on their way; whoever brings another waits.
+//!
+//! A run that was told to stop has little time. When it is up, data packs that are not stored are given up, and whoever brings more is
+//! refused; catalogue pages are sent all the same, for what can be saved is saved by them.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::catalog::{BlobRef, Codec, Place};
 use crate::clock::SharedClock;
 use crate::crypto::BlobKind;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::events::Stop;
 use crate::id::{BlobId, ObjectHash};
 use crate::limits::Limits;
+use crate::storage::Store;
 
 use super::index::{PREFIX_LEN, PackInfo, Segment, SegmentBuilder};
 use super::pack::{FinishedPack, PackBuilder, PackEntry, pack_key};
 use super::repository::Io;
+use super::writer::WriterReport;
 
 /// A second pack of the same kind is opened when the first has this many bytes: blobs then go to either, by chance, which hides their
 /// order from the store; a small backup still makes one pack.
 const SECOND_PACK_AFTER: usize = 4 << 20;
 
+/// How often a run that waits for the store looks whether it was told to stop.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 /// The packs being filled and on their way.
 #[derive(Debug)]
-pub(super) struct Packer {
+pub(super) struct Packer<'s> {
     io: Io,
     limits: Limits,
     clock: SharedClock,
-    data: [Mutex<Option<PackBuilder>>; 2],
-    tree: Mutex<Option<PackBuilder>>,
+    /// Whether the run was told to stop; without it, a run waits for its packs as long as it takes.
+    stop: Option<&'s Stop>,
+    /// Whether it stopped waiting for data packs.
+    gave_up: AtomicBool,
+    data: [Mutex<Option<Open>>; 2],
+    tree: Mutex<Option<Open>>,
     stored: Mutex<Stored>,
     /// Memory of packs that were stored. Given back to the allocator, buffers of this size make it keep all large blocks in its
     /// arenas (glibc raises its threshold for them), and a backup peaks a third higher.
     spare: Arc<Mutex<Vec<Bytes>>>,
 }
 
-type Upload = JoinHandle<Result<(PackInfo, Vec<PackEntry>)>>;
+/// A pack being filled.
+#[derive(Debug)]
+struct Open {
+    number: u64,
+    since: Duration,
+    pack: PackBuilder,
+}
+
+/// A pack on its way.
+#[derive(Debug)]
+struct Upload {
+    number: u64,
+    info: PackInfo,
+    entries: Vec<PackEntry>,
+    /// Those of a catalogue pack, which may have to be sent once more.
+    again: Option<Bytes>,
+    task: JoinHandle<Result<()>>,
+}
 
 #[derive(Debug, Default)]
 struct Stored {
     uploads: VecDeque<Upload>,
+    /// Packs begun so far: a pack's number is how many were begun with it.
+    begun: u64,
+    /// Numbers of the data packs that were begun and that the store has not acknowledged.
+    unstored: BTreeSet<u64>,
+    /// When it was first seen that the run was told to stop.
+    stopped: Option<Duration>,
+    /// What was stored so far.
+    report: WriterReport,
     index: SegmentBuilder,
     /// Packs stored by this session, with their lengths.
     packs: Vec<(ObjectHash, u64)>,
@@ -51,13 +90,15 @@ struct Stored {
     segments: Vec<(ObjectHash, Bytes)>,
 }
 
-impl Packer {
+impl<'s> Packer<'s> {
     pub(super) fn new(io: Io, limits: Limits, clock: SharedClock) -> Self {
         let written = clock.elapsed();
         Self {
             io,
             limits,
             clock,
+            stop: None,
+            gave_up: AtomicBool::new(false),
             data: [Mutex::default(), Mutex::default()],
             tree: Mutex::default(),
             stored: Mutex::new(Stored { written, ..Stored::default() }),
@@ -65,20 +106,46 @@ impl Packer {
         }
     }
 
-    /// Seals a blob into an open pack; a pack that is full is sent off.
-    pub(super) fn add(&self, kind: BlobKind, blob: BlobRef, codec: Codec, bytes: &[u8]) -> Result<()> {
-        let full = {
+    /// One that gives data packs up when `stop` was requested and they take too long.
+    pub(super) fn obeying(self, stop: &'s Stop) -> Self {
+        Self { stop: Some(stop), ..self }
+    }
+
+    /// Seals a blob into an open pack, whose number it returns; a pack that is full is sent off.
+    pub(super) fn add(&self, kind: BlobKind, blob: BlobRef, codec: Codec, bytes: &[u8]) -> Result<u64> {
+        if kind == BlobKind::Data && self.gave_up() {
+            return Err(out_of_time());
+        }
+        let (number, full) = {
             let mut slot = self.slot(kind, blob.id);
             if slot.is_none() {
-                // Not while enough are on their way: what waits behind them is memory, and makes nothing faster.
-                self.make_room(&mut lock(&self.stored))?;
-                *slot = Some(PackBuilder::new(&self.io.keys, kind, self.take_spare())?);
+                *slot = Some(self.begin(kind)?);
             }
-            let pack = slot.as_mut().ok_or_else(|| Error::bug("an open pack"))?;
-            pack.add(blob, codec, bytes)?;
-            if (pack.len() as u64) < self.limits.pack_size.bytes() { None } else { slot.take() }
+            let open = slot.as_mut().ok_or_else(|| Error::bug("an open pack"))?;
+            open.pack.add(blob, codec, bytes)?;
+            let late = kind == BlobKind::Tree
+                && self.clock.elapsed().saturating_sub(open.since) >= self.limits.pages_flush_after;
+            let full = late || open.pack.len() as u64 >= self.limits.pack_size.bytes();
+            (open.number, if full { slot.take() } else { None })
         };
-        full.map_or(Ok(()), |pack| self.send(pack.finish()?))
+        full.map_or(Ok(()), |open| self.send(open))?;
+        Ok(number)
+    }
+
+    fn begin(&self, kind: BlobKind) -> Result<Open> {
+        let number = {
+            let mut stored = lock(&self.stored);
+            // Not while enough are on their way: what waits behind them is memory, and makes nothing faster.
+            self.make_room(&mut stored)?;
+            stored.begun += 1;
+            let number = stored.begun;
+            if kind == BlobKind::Data {
+                stored.unstored.insert(number);
+            }
+            number
+        };
+        let pack = PackBuilder::new(&self.io.keys, kind, self.take_spare())?;
+        Ok(Open { number, since: self.clock.elapsed(), pack })
     }
 
     /// Memory of a pack that nobody looks at any more: the store may hold on to one a little longer than it takes to answer.
@@ -87,7 +154,7 @@ impl Packer {
         spare.iter().position(Bytes::is_unique).map(|free| Vec::from(spare.swap_remove(free))).unwrap_or_default()
     }
 
-    fn slot(&self, kind: BlobKind, id: BlobId) -> MutexGuard<'_, Option<PackBuilder>> {
+    fn slot(&self, kind: BlobKind, id: BlobId) -> MutexGuard<'_, Option<Open>> {
         let [first, second] = &self.data;
         match kind {
             BlobKind::Tree => lock(&self.tree),
@@ -100,7 +167,7 @@ impl Packer {
                 }
                 drop(other);
                 let slot = lock(first);
-                if heads && slot.as_ref().is_some_and(|pack| pack.len() > SECOND_PACK_AFTER) {
+                if heads && slot.as_ref().is_some_and(|open| open.pack.len() > SECOND_PACK_AFTER) {
                     drop(slot);
                     return lock(second);
                 }
@@ -109,31 +176,54 @@ impl Packer {
         }
     }
 
-    fn send(&self, pack: FinishedPack) -> Result<()> {
+    fn send(&self, open: Open) -> Result<()> {
+        let FinishedPack { kind, pack, bytes, entries } = open.pack.finish()?;
         let mut stored = lock(&self.stored);
-        self.make_room(&mut stored)?;
-        if pack.kind == BlobKind::Tree {
-            for entry in &pack.entries {
+        let room = self.make_room(&mut stored);
+        if kind == BlobKind::Data || !self.gave_up() {
+            room?;
+        }
+        if kind == BlobKind::Tree {
+            for entry in &entries {
                 stored.places.insert(
                     entry.id,
-                    Place { pack: pack.pack, offset: entry.offset, stored_len: entry.stored_len, codec: entry.codec },
+                    Place { pack, offset: entry.offset, stored_len: entry.stored_len, codec: entry.codec },
                 );
             }
         }
-        let (store, spare, keep) = (self.io.store.clone(), Arc::clone(&self.spare), self.limits.packs_in_flight + 1);
-        stored.uploads.push_back(self.io.runtime.spawn(async move {
-            let bytes = Bytes::from(pack.bytes);
-            let size = bytes.len() as u64;
-            let blobs = u32::try_from(pack.entries.len()).map_err(|_| Error::bug("blobs in a pack"))?;
-            let what = || format!("store pack {}", pack.pack.name);
-            store.put(&pack_key(&pack.pack.name), bytes.clone()).await.map_err(|error| error.within(what()))?;
+        let blobs = u32::try_from(entries.len()).map_err(|_| Error::bug("blobs in a pack"))?;
+        let info = PackInfo { pack, kind, size: bytes.len() as u64, blobs };
+        let bytes = Bytes::from(bytes);
+        let is_tree = kind == BlobKind::Tree;
+        // What a stopped run can save is saved by its catalogue: it does not wait for the bandwidth that a limit gives to data.
+        let store = if is_tree { self.store() } else { self.io.store.clone() };
+        let again = is_tree.then(|| bytes.clone());
+        let task = self.upload(store, pack.name, bytes);
+        stored.uploads.push_back(Upload { number: open.number, info, entries, again, task });
+        Ok(())
+    }
+
+    fn upload(&self, store: Store, name: ObjectHash, bytes: Bytes) -> JoinHandle<Result<()>> {
+        let (spare, keep) = (Arc::clone(&self.spare), self.limits.packs_in_flight + 1);
+        self.io.runtime.spawn(async move {
+            let what = || format!("store pack {name}");
+            store.put(&pack_key(&name), bytes.clone()).await.map_err(|error| error.within(what()))?;
             let mut spare = lock(&spare);
             if spare.len() < keep {
                 spare.push(bytes);
             }
-            Ok((PackInfo { pack: pack.pack, kind: pack.kind, size, blobs }, pack.entries))
-        }));
-        Ok(())
+            Ok(())
+        })
+    }
+
+    /// The store, and past the queue once the run was told to stop.
+    fn store(&self) -> Store {
+        if self.is_told_to_stop() { self.io.store.past_the_queue() } else { self.io.store.clone() }
+    }
+
+    /// Whether the run has only seconds left.
+    pub(super) fn is_told_to_stop(&self) -> bool {
+        self.stop.is_some_and(Stop::was_requested)
     }
 
     /// Waits until another pack may be on its way.
@@ -145,12 +235,21 @@ impl Packer {
     }
 
     /// Waits for the oldest upload and indexes it: only what the store acknowledged gets into a segment.
+    ///
+    /// # Errors
+    /// Those of the store; `Interrupted` when the run was told to stop and its time for data is up.
     fn collect_one(&self, stored: &mut Stored) -> Result<()> {
-        let Some(upload) = stored.uploads.pop_front() else { return Ok(()) };
-        let (info, entries) =
-            self.io.block(upload).map_err(|cause| Error::bug("an upload was abandoned").with_source(cause))??;
-        stored.packs.push((info.pack.name, info.size));
-        stored.index.add(info, entries)?;
+        let Some(mut upload) = stored.uploads.pop_front() else { return Ok(()) };
+        let Some(answer) = self.wait(&mut stored.stopped, &mut upload.task) else {
+            stored.uploads.push_front(upload);
+            self.give_up(stored);
+            return Err(out_of_time());
+        };
+        answer.map_err(|cause| Error::bug("an upload was abandoned").with_source(cause))??;
+        stored.unstored.remove(&upload.number);
+        stored.packs.push((upload.info.pack.name, upload.info.size));
+        stored.report.count(upload.info.kind, &upload.entries);
+        stored.index.add(upload.info, upload.entries)?;
         let late = self.clock.elapsed().saturating_sub(stored.written) >= self.limits.index_flush_after;
         if late || stored.index.len() >= self.limits.index_flush_blobs {
             stored.written = self.clock.elapsed();
@@ -159,13 +258,57 @@ impl Packer {
         Ok(())
     }
 
+    /// The answer to an upload; `None` when the run was told to stop and has waited long enough.
+    fn wait<T>(&self, stopped: &mut Option<Duration>, task: &mut JoinHandle<T>) -> Option<Result<T, JoinError>> {
+        let mut is_late = || {
+            let told = self.is_told_to_stop() && !self.gave_up();
+            let now = self.clock.elapsed();
+            told && now.saturating_sub(*stopped.get_or_insert(now)) >= self.limits.send_after_stop
+        };
+        self.io.block(async {
+            loop {
+                tokio::select! {
+                    biased;
+                    answer = &mut *task => return Some(answer),
+                    () = tokio::time::sleep(LOOK_AGAIN) => if is_late() { return None },
+                }
+            }
+        })
+    }
+
+    /// Lets go of the data that is on its way. Catalogue packs are sent once more, past everything that waits for bandwidth.
+    fn give_up(&self, stored: &mut Stored) {
+        self.gave_up.store(true, Ordering::SeqCst);
+        for mut upload in std::mem::take(&mut stored.uploads) {
+            if !upload.task.is_finished() {
+                upload.task.abort();
+                let Some(bytes) = upload.again.clone() else { continue };
+                upload.task = self.upload(self.store(), upload.info.pack.name, bytes);
+            }
+            stored.uploads.push_back(upload);
+        }
+    }
+
+    /// Whether data was given up because a stopped run had no more time.
+    pub(super) fn gave_up(&self) -> bool {
+        self.gave_up.load(Ordering::SeqCst)
+    }
+
+    /// All data packs with lower numbers are stored.
+    pub(super) fn stored_below(&self) -> u64 {
+        lock(&self.stored).unstored.first().copied().unwrap_or(u64::MAX)
+    }
+
+    /// What the store has acknowledged.
+    pub(super) fn report(&self) -> WriterReport {
+        lock(&self.stored).report
+    }
+
     fn write_segment(&self, stored: &mut Stored) -> Result<()> {
         let sealed = std::mem::take(&mut stored.index).finish(&self.io.keys, self.clock.now().timestamp(), &[])?;
         let bytes = Bytes::from(sealed.bytes);
         let key = format!("state/index/{}", sealed.hash);
-        self.io
-            .block(self.io.store.put(&key, bytes.clone()))
-            .map_err(|error| error.within("store an index segment"))?;
+        self.io.block(self.store().put(&key, bytes.clone())).map_err(|error| error.within("store an index segment"))?;
         stored.segments.push((sealed.hash, bytes));
         Ok(())
     }
@@ -184,12 +327,14 @@ impl Packer {
         segments.into_iter().map(open).collect()
     }
 
-    /// Sends off what is open, waits for everything, writes the last segment: packs before index.
+    /// Sends off what is open, waits for everything, writes the last segment: packs before index. Data that was given up is left out.
     pub(super) fn finish(&self) -> Result<Vec<(ObjectHash, u64)>> {
         for slot in self.data.iter().chain([&self.tree]) {
             let open = lock(slot).take();
-            if let Some(pack) = open {
-                self.send(pack.finish()?)?;
+            if let Some(open) = open
+                && (open.pack.kind() == BlobKind::Tree || !self.gave_up())
+            {
+                self.send(open)?;
             }
         }
         let mut stored = lock(&self.stored);
@@ -211,6 +356,10 @@ impl Packer {
     pub(super) fn place(&self, id: &BlobId) -> Option<Place> {
         lock(&self.stored).places.get(id).copied()
     }
+}
+
+fn out_of_time() -> Error {
+    Error::new(ErrorKind::Interrupted, "the run was told to stop, and the store did not take its data in time")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use futures::{StreamExt, stream};
 
-use crate::catalog::Place;
+use crate::catalog::{BlobRef, Place};
 use crate::crypto::{BlobKind, KeyRing, ObjectKind, Opener, Part, decrypt_unproven};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BlobId, ObjectHash};
@@ -81,6 +81,24 @@ impl IndexEntry {
     }
 }
 
+/// A tree blob where a catalogue says that it lies.
+#[derive(Clone, Copy, Debug)]
+pub struct Hinted {
+    /// The blob.
+    pub blob: BlobRef,
+    /// Where it lay when the catalogue was written.
+    pub place: Place,
+}
+
+/// What others know of a pack.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// The pack in the index, with the blobs that it has there, if it is known.
+    pub indexed: Option<(&'a PackInfo, &'a [IndexEntry])>,
+    /// What catalogues say of it.
+    pub hinted: &'a [Hinted],
+}
+
 /// What a damaged pack still gives.
 #[derive(Debug, Default)]
 pub struct Salvaged {
@@ -91,13 +109,9 @@ pub struct Salvaged {
 }
 
 /// Takes out of `bytes`, which are what is there of a pack, all blobs that are whole: those that its directory names, if that can be read, and
-/// those that the index has in it. `info` is what the index says of the pack, if it knows it.
-pub fn salvage(
-    repo: &Repository,
-    name: ObjectHash,
-    indexed: Option<(&PackInfo, &[IndexEntry])>,
-    bytes: &[u8],
-) -> Salvaged {
+/// those that the index or a catalogue has in it.
+pub fn salvage(repo: &Repository, name: ObjectHash, known: Known<'_>, bytes: &[u8]) -> Salvaged {
+    let Known { indexed, hinted } = known;
     let keys = repo.keys();
     let header = open_header(keys, bytes);
     let from_index = |info: &PackInfo| {
@@ -105,9 +119,10 @@ pub fn salvage(
         (kind, Opener::for_pack(keys, ObjectKind::pack_of(kind), &info.pack))
     };
     let mut salvaged = Salvaged::default();
-    let Some((kind, opener)) = header.ok().or_else(|| indexed.map(|(info, _)| from_index(info))) else {
-        return salvaged;
-    };
+    let from_hint =
+        |hint: &Hinted| (BlobKind::Tree, Opener::for_pack(keys, ObjectKind::pack_of(BlobKind::Tree), &hint.place.pack));
+    let elsewhere = || indexed.map(|(info, _)| from_index(info)).or_else(|| hinted.first().map(from_hint));
+    let Some((kind, opener)) = header.ok().or_else(elsewhere) else { return salvaged };
     let mut seen: HashSet<[u8; PREFIX_LEN]> = HashSet::new();
     let mut missing: HashSet<[u8; PREFIX_LEN]> = HashSet::new();
     let total = bytes.len() as u64;
@@ -132,9 +147,27 @@ pub fn salvage(
             Err(_) => drop(missing.insert(row.prefix)),
         }
     }
+    for hint in hinted.iter().filter(|_| kind == BlobKind::Tree) {
+        let prefix = hint.blob.id.as_bytes().first_chunk().copied().unwrap_or_default();
+        if seen.contains(&prefix) {
+            continue;
+        }
+        match open_hinted(keys, hint, &opener, bytes) {
+            Ok(plain) if seen.insert(prefix) => salvaged.whole.push((kind, plain)),
+            Ok(_) => {}
+            Err(_) => drop(missing.insert(prefix)),
+        }
+    }
     salvaged.lost = missing.into_iter().filter(|prefix| !seen.contains(prefix)).map(|p| (kind, begins(&p))).collect();
     salvaged.lost.sort_unstable();
     salvaged
+}
+
+fn open_hinted(keys: &KeyRing, hint: &Hinted, opener: &Opener, bytes: &[u8]) -> Result<Vec<u8>> {
+    let Hinted { blob: BlobRef { id, raw_len }, place: Place { offset, stored_len, codec, .. } } = *hint;
+    let entry = PackEntry { id, offset, stored_len, raw_len, codec };
+    let sealed = slice(bytes, offset, stored_len)?;
+    open_blob(keys, BlobKind::Tree, opener, &entry, &mut sealed.to_vec())
 }
 
 fn slice(bytes: &[u8], offset: u32, len: u32) -> Result<&[u8]> {

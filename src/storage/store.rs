@@ -130,6 +130,12 @@ impl Store {
         Self { objects: Arc::new(governor.clone()), governor, ..self.clone() }
     }
 
+    /// As [`Store::in_own_lane`], with the patience of this one.
+    #[must_use]
+    pub fn past_the_queue(&self) -> Self {
+        self.in_own_lane(self.governor.shared.patience.as_ref().clone())
+    }
+
     fn govern(connected: Connected, location: Location, limits: Limits) -> Self {
         let shared = Shared {
             patience: Arc::new(limits.patience),

@@ -395,6 +395,30 @@ fn sigterm_leaves_a_partial_snapshot_and_exit_code_130() {
     assert_same(&on_disk(&home.at("back/data")), &on_disk(&home.at("data")));
 }
 
+#[test]
+fn sigterm_on_a_link_that_is_too_slow_leaves_what_was_sent_within_the_time() {
+    let home = Home::with_repository();
+    fill(&home.at("data"), 3000, 5000);
+    let mut child = home.start(&["--limit-upload", "200", "--pack-size", "1", "backup", "data"]);
+    let names = |dir: &Path| -> Vec<PathBuf> {
+        std::fs::read_dir(dir).map(|names| names.flatten().map(|name| name.path()).collect()).unwrap_or_default()
+    };
+    let is_pack = |path: &PathBuf| path.file_name().is_some_and(|name| name.len() == 64);
+    let sent = || names(&home.at("repository/packs")).iter().flat_map(|dir| names(dir)).filter(is_pack).count();
+    assert!((0..600).any(|_| {
+        pause(Duration::from_millis(50));
+        sent() > 0
+    }));
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(home.text(&["snapshots", "--json"]).contains("\"status\":\"partial\""));
+    home.text(&["check", "--read-data"]);
+    let told = home.text(&["backup", "data", "--json"]);
+    assert!(!told.contains("\"files_unmodified\":0,"), "{told}");
+    home.text(&["restore", "latest", "--target", "back"]);
+    assert_same(&on_disk(&home.at("back/data")), &on_disk(&home.at("data")));
+}
+
 /// R02 in small: the moments are spread over the length of a whole run. `VOLVAULT_TEST_KILLS` sets how many.
 #[test]
 fn sigkill_at_any_moment_leaves_a_repository_that_checks_clean() {

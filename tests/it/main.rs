@@ -14,6 +14,7 @@ mod forget;
 mod generated;
 mod golden;
 mod governor;
+mod interrupted;
 mod keys;
 mod mirror_claim;
 mod mirror_command;

@@ -7,6 +7,11 @@ use super::options::PruneOptions;
 /// A pack is small when it has less than this many hundredths of a full one.
 const SMALL: u64 = 80;
 
+/// How many of the last steps may end otherwise, and among how many packs an end is looked for: a few million comparisons at most.
+const LAST_STEPS: usize = 64;
+/// See [`LAST_STEPS`].
+const LOOKED_AT: usize = 100_000;
+
 /// One pack, as marking left it. Sizes in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PackUse {
@@ -71,6 +76,11 @@ pub(super) fn choose(packs: &[PackUse], options: &PruneOptions, full: u64) -> Ch
         let waste = |pack: &PackUse| u128::from(pack.unused + pack.surplus);
         (waste(b) * u128::from(a.used)).cmp(&(waste(a) * u128::from(b.used))).then(a.number.cmp(&b.number))
     });
+    if options.max_repack.is_none() && !options.repack_small {
+        let sorted: Vec<&PackUse> = candidates.into_iter().map(|(pack, _)| pack).collect();
+        choice.repack.extend(cheapest(&sorted, wasted.saturating_sub(allowed)));
+        return choice;
+    }
     for (pack, joins) in candidates {
         let within = options.max_repack.is_none_or(|max| rewritten + pack.used <= max.bytes());
         if within && (joins || wasted > allowed) {
@@ -80,6 +90,44 @@ pub(super) fn choose(packs: &[PackUse], options: &PruneOptions, full: u64) -> Ch
         }
     }
     choice
+}
+
+/// Packs that waste `excess` bytes together, for few bytes that have to be copied. `sorted`: most waste for each of these comes first.
+///
+/// Taking packs in this order is the best there is but for the last one, which may be much more than what is missing then. So for some of the last
+/// steps it is asked which pack would end the matter there most cheaply; and what was taken for nothing is put back.
+fn cheapest(sorted: &[&PackUse], excess: u64) -> Vec<u32> {
+    let waste = |pack: &PackUse| pack.unused + pack.surplus;
+    if excess == 0 {
+        return Vec::new();
+    }
+    // What is missing, and what is copied, before each pack is taken.
+    let (mut missing, mut copied, mut steps) = (excess, 0u64, Vec::new());
+    for pack in sorted {
+        steps.push((missing, copied));
+        missing = missing.saturating_sub(waste(pack));
+        copied += pack.used;
+        if missing == 0 {
+            break;
+        }
+    }
+    let mut best = (copied, steps.len(), None);
+    for (taken, (missing, copied)) in steps.iter().enumerate().rev().take(LAST_STEPS) {
+        let rest = sorted.get(taken..).unwrap_or_default().iter().take(LOOKED_AT);
+        let last = rest.filter(|pack| waste(pack) >= *missing).min_by_key(|pack| (pack.used, pack.number));
+        if let Some(last) = last.filter(|last| copied + last.used < best.0) {
+            best = (copied + last.used, taken, Some(*last));
+        }
+    }
+    let mut chosen: Vec<&PackUse> = sorted.iter().take(best.1).chain(best.2.iter()).copied().collect();
+    let mut spare = chosen.iter().map(|pack| waste(pack)).sum::<u64>().saturating_sub(excess);
+    chosen.sort_by_key(|pack| (std::cmp::Reverse(pack.used), pack.number));
+    chosen.retain(|pack| {
+        let is_needed = waste(pack) > spare;
+        spare -= if is_needed { 0 } else { waste(pack) };
+        is_needed
+    });
+    chosen.into_iter().map(|pack| pack.number).collect()
 }
 
 #[cfg(test)]
@@ -113,13 +161,57 @@ mod tests {
     #[test]
     fn what_nobody_needs_goes_and_the_rest_is_rewritten_as_far_as_asked() {
         let packs = [pack(0, 100, 0), pack(1, 0, 100), pack(2, 90, 10), pack(3, 10, 90), pack(4, 50, 50)];
-        let plan = |max_unused| choose(&packs, &options(max_unused), 1000);
-        assert_eq!(plan(NOTHING), Choice { remove: vec![1], repack: vec![3, 4, 2] });
+        let plan = |max_unused| {
+            let mut choice = choose(&packs, &options(max_unused), 1000);
+            choice.repack.sort_unstable();
+            choice
+        };
+        assert_eq!(plan(NOTHING), Choice { remove: vec![1], repack: vec![2, 3, 4] });
         assert_eq!(plan(MaxUnused::Unlimited), Choice { remove: vec![1], repack: vec![] });
         assert_eq!(plan(MaxUnused::Bytes(ByteSize(10))), Choice { remove: vec![1], repack: vec![3, 4] });
         // 250 bytes are used: 20 % of what remains are 62.
         assert_eq!(plan(MaxUnused::Percent(20.0)), Choice { remove: vec![1], repack: vec![3] });
         assert_eq!(plan(MaxUnused::Percent(100.0)), Choice { remove: vec![1], repack: vec![] });
+    }
+
+    #[test]
+    fn a_small_pack_ends_it_where_a_large_one_would_be_too_much() {
+        // 30 bytes must go. In order of waste for each byte copied, 0 and 1 would: 1 copies 400 where 2 copies 50.
+        let packs = [pack(0, 10, 20), pack(1, 400, 200), pack(2, 50, 11), pack(3, 90, 9)];
+        let mut chosen = choose(&packs, &options(MaxUnused::Bytes(ByteSize(210))), 1000).repack;
+        chosen.sort_unstable();
+        assert_eq!(chosen, [0, 2]);
+        // Here the large one alone is enough, and the first is put back.
+        let packs = [pack(0, 10, 20), pack(1, 40, 75)];
+        assert_eq!(choose(&packs, &options(MaxUnused::Bytes(ByteSize(25))), 1000).repack, [1]);
+    }
+
+    #[test]
+    fn never_more_is_left_than_allowed_and_never_more_copied_than_in_plain_order() {
+        for seed in 0..2000u64 {
+            let draw = |n: u64| u64::from(blake3::hash(&[seed.to_le_bytes(), n.to_le_bytes()].concat()).as_bytes()[0]);
+            let packs: Vec<PackUse> =
+                (0..12u32).map(|n| pack(n, 1 + draw(u64::from(n)), draw(100 + u64::from(n)))).collect();
+            let wasted: u64 = packs.iter().map(|pack| pack.unused).sum();
+            let allowed = wasted * draw(999) / 256;
+            let chosen = choose(&packs, &options(MaxUnused::Bytes(ByteSize(allowed))), 1000).repack;
+            let sums = |numbers: &[u32]| {
+                let of = packs.iter().filter(|pack| numbers.contains(&pack.number));
+                of.fold((0, 0), |(used, unused), pack| (used + pack.used, unused + pack.unused))
+            };
+            let (copied, freed) = sums(&chosen);
+            assert!(wasted - freed <= allowed, "seed {seed}");
+            let mut order: Vec<&PackUse> = packs.iter().filter(|pack| pack.unused > 0).collect();
+            order.sort_by(|a, b| (b.unused * a.used).cmp(&(a.unused * b.used)).then(a.number.cmp(&b.number)));
+            let (mut plain, mut left) = (0, wasted);
+            for pack in order {
+                if left > allowed {
+                    plain += pack.used;
+                    left -= pack.unused;
+                }
+            }
+            assert!(copied <= plain, "seed {seed}: {copied} where {plain} are enough");
+        }
     }
 
     #[test]

@@ -16,14 +16,22 @@ use super::usage::Usage;
 /// What was listed before the session of the prune began: packs before the index, so that a pack which no index names is none that has been
 /// indexed meanwhile; snapshots before the index, so that what they need is in it.
 pub(super) struct Before {
-    packs: HashMap<ObjectHash, StoredPack>,
+    /// Sorted by name: 56 bytes each, where a map takes twice as much.
+    packs: Vec<StoredPack>,
     pub(super) snapshots: Vec<SnapshotName>,
 }
 
 impl Before {
     pub(super) fn look(repo: &Repository) -> Result<Self> {
-        let packs = repo.stored_packs()?.packs.into_iter().map(|pack| (pack.name, pack)).collect();
+        let mut packs = repo.stored_packs()?.packs;
+        packs.sort_unstable_by_key(|pack| pack.name);
+        packs.shrink_to_fit();
         Ok(Self { packs, snapshots: repo.listing()?.snapshots })
+    }
+
+    fn pack(&self, name: &ObjectHash) -> Option<&StoredPack> {
+        let at = self.packs.binary_search_by_key(name, |pack| pack.name).ok()?;
+        self.packs.get(at)
     }
 
     /// As if these snapshots were gone.
@@ -92,6 +100,8 @@ pub(super) fn survey(
     let full = session.repo().limits().pack_size.bytes();
     let choice = choose(&packs, options, full);
     fill_plan(&mut survey, &packs, &choice.remove, &choice.repack, &forced);
+    // A hundred bytes a pack, and from here on the table of victims grows.
+    drop(packs);
     let names = |number: &u32| survey.usage.packs().get(*number as usize).map(|info| (info.pack.name, info.size));
     survey.victims = choice.remove.iter().chain(&choice.repack).filter_map(names).collect();
     survey.repack = choice.repack;
@@ -157,7 +167,7 @@ pub(super) fn table(
         for info in segment.packs() {
             let name = info.pack.name;
             let is_there = !session.gone().packs.contains(&name) && !lost.contains(&name) && {
-                let listed = before.packs.get(&name);
+                let listed = before.pack(&name);
                 if let Some(pack) = listed.filter(|pack| pack.size != info.size) {
                     return Err(Error::corrupt(format!(
                         "pack {name} has {} bytes, the index says {}",
@@ -335,7 +345,7 @@ fn orphans(
 ) {
     let listing = session.listing();
     let newest = listing.sessions.get(&session.id()).and_then(|own| own.seen).or(listing.newest);
-    for pack in before.packs.values() {
+    for pack in &before.packs {
         let is_named = survey.usage.number(&pack.name).is_some();
         if is_named || survey.unreliable.contains(&pack.name) {
             continue;

@@ -5,6 +5,7 @@
 //! no worse, and a second run goes on from there.
 
 mod heal;
+mod hints;
 mod index;
 mod packs;
 mod remains;

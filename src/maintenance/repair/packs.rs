@@ -9,10 +9,12 @@ use crate::events::{Progress, Watch};
 use crate::id::ObjectHash;
 use crate::limits::PACK_MAX;
 use crate::repo::{
-    BlobWriter, IndexEntry, PackInfo, Repository, Salvaged, Session, Trash, pack_key, salvage, verify_pack,
+    BlobWriter, Hinted, IndexEntry, Known, PackInfo, Repository, Salvaged, Session, Trash, pack_key, salvage,
+    verify_pack,
 };
 
 use super::super::is_damage;
+use super::hints::hints;
 use super::segments::Segments;
 use super::{Mode, RepairReport, begin, go_on, note};
 
@@ -60,11 +62,12 @@ fn run(
     }
     begin(watch, "read packs")?;
     let damaged = find(session, &segments, names, (watch, report))?;
-    let rows = segments.rows_of(&damaged.iter().map(|pack| pack.name).collect())?;
     let names: HashSet<ObjectHash> = damaged.iter().map(|pack| pack.name).collect();
+    let found = if names.is_empty() { HashMap::new() } else { hints(session, &names, watch)? };
+    let known = Told { segments: &segments, rows: segments.rows_of(&names)?, hints: found };
     for pack in &damaged {
         go_on(watch)?;
-        let mut salvaged = take_out(session.repo(), pack, &segments, &rows)?;
+        let mut salvaged = known.take_out(session.repo(), pack)?;
         let mut lost = Vec::new();
         for (kind, id) in salvaged.lost {
             if !session.places(kind, &id)?.iter().any(|found| !names.contains(&found.place.pack.name)) {
@@ -75,7 +78,7 @@ fn run(
         tell(pack, &salvaged, report);
     }
     if report.applied && !damaged.is_empty() {
-        apply(session, &segments, (&damaged, &rows), (watch, trash))?;
+        apply(session, &known, &damaged, (watch, trash))?;
     }
     Ok(())
 }
@@ -97,20 +100,20 @@ fn tell(pack: &Damaged, salvaged: &Salvaged, report: &mut RepairReport) {
 /// Order: new packs, their index, the old packs out of the index, and only then the old packs themselves.
 fn apply(
     session: &Session<'_>,
-    segments: &Segments<'_>,
-    (damaged, rows): (&[Damaged], &Rows),
+    known: &Told<'_>,
+    damaged: &[Damaged],
     (watch, trash): (&Watch<'_>, &Trash),
 ) -> Result<()> {
     begin(watch, "save what is whole")?;
     let writer = BlobWriter::new(session, false);
     for pack in damaged {
         go_on(watch)?;
-        for (kind, plain) in take_out(session.repo(), pack, segments, rows)?.whole {
+        for (kind, plain) in known.take_out(session.repo(), pack)?.whole {
             writer.put_again(kind, &plain)?;
         }
     }
     writer.finish()?;
-    segments.forget(&damaged.iter().map(|pack| pack.name).collect(), trash)?;
+    known.segments.forget(&damaged.iter().map(|pack| pack.name).collect(), trash)?;
     // A prune that did not wait for this run may hold the copies in the old packs for the ones to keep.
     if session.is_given_up()? {
         return Err(Error::new(ErrorKind::Unavailable, "a prune had given this run up while it stood still")
@@ -122,17 +125,25 @@ fn apply(
     Ok(())
 }
 
-type Rows = HashMap<ObjectHash, Vec<IndexEntry>>;
+/// What index and catalogues say of the damaged packs.
+struct Told<'s> {
+    segments: &'s Segments<'s>,
+    rows: HashMap<ObjectHash, Vec<IndexEntry>>,
+    hints: HashMap<ObjectHash, Vec<Hinted>>,
+}
 
-fn take_out(repo: &Repository, pack: &Damaged, segments: &Segments<'_>, rows: &Rows) -> Result<Salvaged> {
-    let rows = rows.get(&pack.name).map(Vec::as_slice).unwrap_or_default();
-    if !pack.is_there {
-        let lost = rows.iter().map(IndexEntry::blob).collect();
-        return Ok(Salvaged { whole: Vec::new(), lost });
+impl Told<'_> {
+    fn take_out(&self, repo: &Repository, pack: &Damaged) -> Result<Salvaged> {
+        let rows = self.rows.get(&pack.name).map(Vec::as_slice).unwrap_or_default();
+        if !pack.is_there {
+            let lost = rows.iter().map(IndexEntry::blob).collect();
+            return Ok(Salvaged { whole: Vec::new(), lost });
+        }
+        let bytes = repo.options().runtime.block_on(repo.store().get(&pack_key(&pack.name), PACK_MAX))?;
+        let indexed = self.segments.packs.get(&pack.name).map(|pack| (&pack.info, rows));
+        let hinted = self.hints.get(&pack.name).map(Vec::as_slice).unwrap_or_default();
+        Ok(salvage(repo, pack.name, Known { indexed, hinted }, &bytes))
     }
-    let bytes = repo.options().runtime.block_on(repo.store().get(&pack_key(&pack.name), PACK_MAX))?;
-    let indexed = segments.packs.get(&pack.name).map(|pack| (&pack.info, rows));
-    Ok(salvage(repo, pack.name, indexed, &bytes))
 }
 
 /// The damaged ones among the packs that are meant.

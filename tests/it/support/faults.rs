@@ -29,6 +29,8 @@ use object_store::{
     OBJECT_STORE_COALESCE_DEFAULT, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions,
     PutPayload, PutResult, RenameOptions, Result, coalesce_ranges,
 };
+use tokio::sync::Notify;
+use volvault::events::Stop;
 
 /// The kinds of operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +96,8 @@ pub(crate) enum Fault {
     Delay(Duration),
     /// A put fails with a timeout and is carried out after so many further operations: a zombie.
     Late(u64),
+    /// The link is stuck: this operation waits for ever, and puts of packs that come after it wait until it is given up. The plan's stop is requested.
+    Stuck,
 }
 
 /// Which operation a fault meets.
@@ -126,6 +130,8 @@ pub(crate) struct FaultPlan {
     pub(crate) chance: f64,
     /// What the chance is drawn from: the same seed and the same order of operations fail alike.
     pub(crate) seed: u64,
+    /// Is requested when the link gets stuck.
+    pub(crate) stop: Arc<Stop>,
 }
 
 impl FaultPlan {
@@ -155,6 +161,7 @@ impl FaultPlan {
 pub(crate) struct FaultStore {
     inner: Arc<dyn ObjectStore>,
     state: Arc<Mutex<State>>,
+    moves: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -164,6 +171,7 @@ struct State {
     /// How often each `Matching` of the script fitted.
     fitted: Vec<u64>,
     killed: bool,
+    stuck: bool,
     trace: Vec<(Op, String)>,
     late: Vec<LatePut>,
 }
@@ -180,8 +188,9 @@ impl FaultStore {
     /// `inner`, failing as planned.
     pub(crate) fn new(inner: Arc<dyn ObjectStore>, plan: FaultPlan) -> Arc<Self> {
         let fitted = vec![0; plan.script.len()];
-        let state = State { plan, numbered: 0, fitted, killed: false, trace: Vec::new(), late: Vec::new() };
-        Arc::new(Self { inner, state: Arc::new(Mutex::new(state)) })
+        let state =
+            State { plan, numbered: 0, fitted, killed: false, stuck: false, trace: Vec::new(), late: Vec::new() };
+        Arc::new(Self { inner, state: Arc::new(Mutex::new(state)), moves: Arc::default() })
     }
 
     /// How many operations were numbered so far.
@@ -229,7 +238,20 @@ impl FaultStore {
         for put in due {
             let _ = self.inner.put_opts(&put.path, put.payload, put.options).await;
         }
+        if op == Op::Put && key.starts_with("packs/") && fault != Some(Fault::Stuck) {
+            self.wait_while_stuck().await;
+        }
         match fault {
+            Some(Fault::Stuck) => {
+                let stop = {
+                    let mut state = self.lock();
+                    state.stuck = true;
+                    Arc::clone(&state.plan.stop)
+                };
+                let _stuck = Unstick(self.clone());
+                stop.request();
+                std::future::pending().await
+            }
             Some(Fault::Kill(When::Before)) => Err(dead()),
             Some(Fault::Fail(When::Before, trouble)) => Err(trouble.error(key)),
             Some(Fault::Delay(time)) => {
@@ -237,6 +259,16 @@ impl FaultStore {
                 Ok(None)
             }
             fault => Ok(fault),
+        }
+    }
+
+    async fn wait_while_stuck(&self) {
+        loop {
+            let moves = self.moves.notified();
+            if !self.lock().stuck {
+                return;
+            }
+            moves.await;
         }
     }
 
@@ -268,6 +300,16 @@ impl FaultStore {
             entries
         };
         stream::once(listed).flat_map(stream::iter).boxed()
+    }
+}
+
+/// Frees the link when whoever waits for it gives up.
+struct Unstick(FaultStore);
+
+impl Drop for Unstick {
+    fn drop(&mut self) {
+        self.0.lock().stuck = false;
+        self.0.moves.notify_waiters();
     }
 }
 
