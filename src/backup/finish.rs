@@ -61,6 +61,7 @@ pub(super) fn finish(
         session.end("skipped");
         return Ok(answer);
     }
+    let source = session.repo().keys().source_id(options.host.as_bytes(), &options.paths);
     let snapshot = Snapshot {
         id: session.id(),
         time: options.time.unwrap_or(start),
@@ -80,6 +81,7 @@ pub(super) fn finish(
         seq: parent.newest().map_or(0, |(_, seq)| seq + 1),
         prev: parent.newest().map(|(id, _)| id),
         sparse: outcome.sparse,
+        known: session.known_of(&source),
     };
     // A run that was stopped has seconds left, and leaves tidying up to the next one.
     let may_tidy = status == Status::Complete;

@@ -181,6 +181,7 @@ fn copy_into(
         prev: newest.map(|newest| newest.id),
         // Their ids are those of the other key; a later backup finds out anew.
         sparse: Vec::new(),
+        known: Vec::new(),
         ..snapshot.clone()
     };
     let _ = session.compact_index();

@@ -9,7 +9,7 @@ use chrono::{DateTime, FixedOffset, Utc};
 
 use crate::error::{Error, Result};
 use crate::id::SessionId;
-use crate::repo::{NotRemoved, Session, Snapshot, SnapshotFilter, Status, Unreadable};
+use crate::repo::{Fact, NotRemoved, Session, Snapshot, SnapshotFilter, Status, Unreadable};
 use crate::retention::{Candidate, GroupKey, Grouping, Policy, Standing, Verdict, judge};
 
 /// What a forget by policy is to do.
@@ -85,21 +85,38 @@ impl ForgetPlan {
         Ok(Self { groups, unreadable })
     }
 
-    /// The same for snapshots that are at hand, such as those of one source. Costs no request.
-    ///
-    /// # Errors
-    /// As [`ForgetPlan::by_policy`].
-    pub fn among(session: &Session<'_>, snapshots: Vec<Snapshot>, options: &ForgetOptions) -> Result<Self> {
-        options.check()?;
-        let now = session.repo().clock().now().to_utc();
-        let groups = sort_out(snapshots, &session.listing().suspect, options, now)?;
-        Ok(Self { groups, unreadable: Unreadable::new() })
-    }
-
     /// The snapshots that go.
     pub fn removed(&self) -> BTreeSet<SessionId> {
         self.groups.iter().flat_map(|group| &group.remove).map(|snapshot| snapshot.id).collect()
     }
+}
+
+/// Those of the snapshots of one source, the newest first, that a policy removes. Costs no request.
+///
+/// # Errors
+/// `Invalid` for a policy that keeps nothing, and when the source would lose its last complete snapshot.
+pub fn removed_of_source(session: &Session<'_>, facts: &[Fact], policy: &Policy) -> Result<BTreeSet<SessionId>> {
+    if policy.is_empty() {
+        return Err(Error::invalid("no policy was specified, no snapshots will be removed"));
+    }
+    let doubtful = &session.listing().suspect;
+    let is_complete = |fact: &Fact| fact.status == Status::Complete && !doubtful.contains(&fact.id);
+    let newest = facts.iter().filter(|fact| is_complete(fact)).map(|fact| fact.time).max();
+    let standing = |fact: &Fact| match is_complete(fact) {
+        true => Standing::Complete,
+        false if newest.is_some_and(|newest| newest > fact.time) => Standing::Superseded,
+        false => Standing::Partial,
+    };
+    let candidates: Vec<Candidate<'_>> =
+        facts.iter().map(|fact| Candidate { time: fact.time, tags: &fact.tags, standing: standing(fact) }).collect();
+    let verdicts = judge(&candidates, policy, session.repo().clock().now().to_utc());
+    let (going, staying): (Vec<_>, Vec<_>) =
+        facts.iter().zip(verdicts).partition(|(_, verdict)| *verdict == Verdict::Remove);
+    if newest.is_some() && !staying.iter().any(|(fact, _)| is_complete(fact)) {
+        return Err(Error::invalid("refusing to delete the last snapshot of this source")
+            .with_hint("nothing was removed; is a tag misspelt?"));
+    }
+    Ok(going.into_iter().map(|(fact, _)| fact.id).collect())
 }
 
 /// Removes the snapshots `ids`; `reason` is for the record that is left of it.

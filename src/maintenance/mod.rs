@@ -23,7 +23,7 @@ mod trees;
 
 pub use budget::Coverage;
 pub use copy::{CopyReport, copy};
-pub use forget::{ForgetGroup, ForgetOptions, ForgetPlan, ForgetReport, forget};
+pub use forget::{ForgetGroup, ForgetOptions, ForgetPlan, ForgetReport, forget, removed_of_source};
 pub use options::{CheckOptions, ReadData};
 pub use prune::{Amount, MaxUnused, PruneOptions, PrunePlan, PruneReport, prune, prune_without};
 pub use report::CheckReport;

@@ -3,9 +3,9 @@
 use super::failure::Failure;
 use super::run::Run;
 use crate::error::Result;
-use crate::maintenance::{self, ForgetOptions, ForgetPlan, ForgetReport};
-use crate::repo::{Session, Snapshot, SnapshotFilter};
-use crate::retention::Grouping;
+use crate::maintenance::{self, ForgetReport};
+use crate::repo::{Fact, Session, Snapshot};
+use crate::retention::Policy;
 
 impl Run<'_> {
     /// Forgets by the job's policy. `newest` is the snapshot that was just stored, which the session did not see when it began; what others stored
@@ -14,13 +14,7 @@ impl Run<'_> {
         let Some(policy) = &self.job.saving.policy else { return Ok(()) };
         self.log.say("=== Starting forget ===");
         self.log.say(&format!("Applying Policy: {policy}"));
-        let options = ForgetOptions {
-            policy: policy.clone(),
-            grouping: Grouping::BY_SOURCE,
-            filter: SnapshotFilter::default(),
-            allow_remove_all: false,
-        };
-        let (kept, report) = self.apply(session, newest, &options).map_err(|error| Failure::of("forgetting", error))?;
+        let (kept, report) = self.apply(session, newest, policy).map_err(|error| Failure::of("forgetting", error))?;
         for (id, error) in &report.not_removed {
             self.log.say(&format!("unable to remove snapshot {}: {}", id.short(), error.chain()));
         }
@@ -34,25 +28,19 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn apply(
-        &self,
-        session: &Session<'_>,
-        newest: Option<Snapshot>,
-        options: &ForgetOptions,
-    ) -> Result<(usize, ForgetReport)> {
+    fn apply(&self, session: &Session<'_>, newest: Option<Snapshot>, policy: &Policy) -> Result<(usize, ForgetReport)> {
         let source = session.repo().keys().source_id(self.job.host.as_bytes(), &self.paths());
-        let (mut snapshots, unreadable) = session.load_source(&source)?;
+        let (mut facts, unreadable) = session.facts(&source, !policy.tags.is_empty())?;
         for (name, error) in &unreadable {
             self.log.say(&format!("ignoring snapshot {}: {}", name.id.short(), error.chain()));
         }
         let new = newest.as_ref().map(|snapshot| snapshot.id);
-        snapshots.extend(newest);
-        snapshots.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.time));
-        let all = snapshots.len();
-        let mut going = ForgetPlan::among(session, snapshots, options)?.removed();
+        facts.extend(newest.as_ref().map(Fact::of));
+        facts.sort_by_key(|fact| std::cmp::Reverse(fact.time));
+        let mut going = maintenance::removed_of_source(session, &facts, policy)?;
         // Where the clock went back, a policy may keep older snapshots in place of the one just made: it stays all the same.
         going.retain(|id| Some(*id) != new);
-        let report = maintenance::forget(session, &going, &options.policy.to_string())?;
-        Ok((all - going.len(), report))
+        let report = maintenance::forget(session, &going, &policy.to_string())?;
+        Ok((facts.len() - going.len(), report))
     }
 }

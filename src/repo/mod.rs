@@ -47,7 +47,7 @@ pub use repository::{InitOptions, OpenOptions, Repository};
 pub use rescue::{Directory, Hinted, IndexWriter, Known, Salvaged, salvage};
 pub use session::{Session, Unreadable};
 pub use session_record::SessionKind;
-pub use snapshot::{Snapshot, SnapshotFilter, Status, Summary};
+pub use snapshot::{Fact, Known, Snapshot, SnapshotFilter, Status, Summary};
 pub use snapshot_names::{Selector, SnapshotName};
 pub use trash::Trash;
 pub use verified::Verified;

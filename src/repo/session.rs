@@ -19,7 +19,7 @@ use super::reader::Reader;
 use super::repository::Repository;
 use super::session_record::{Record, SessionKind, heartbeat, record_key};
 use super::small;
-use super::snapshot::{Snapshot, SnapshotFilter, Status};
+use super::snapshot::{Fact, Known, Snapshot, SnapshotFilter, Status};
 use super::snapshot_names::{Selector, SnapshotName};
 
 /// How often the state is listed again because a prune ended while it was read.
@@ -160,15 +160,33 @@ impl<'r> Session<'r> {
         Ok((snapshots, unreadable))
     }
 
-    /// All snapshots of one source, newest first, and those that cannot be read. One GET for each that [`Session::load`] has not read.
-    pub fn load_source(&self, source: &SourceId) -> Result<(Vec<Snapshot>, Unreadable)> {
+    /// What is known of the snapshots of a source that were read in this session, and of those that they know of: for one that is about to be written.
+    pub fn known_of(&self, source: &SourceId) -> Vec<Known> {
+        let known = self.known();
         let names = self.listing.snapshots.iter().filter(|name| name.source == *source);
-        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let (known, names): (Vec<_>, Vec<_>) = names.partition(|name| loaded.contains_key(&name.id));
-        let (mut snapshots, unreadable) = self.load_names(names)?;
-        snapshots.extend(known.into_iter().filter_map(|name| loaded.get(&name.id).cloned()));
-        snapshots.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.time));
-        Ok((snapshots, unreadable))
+        names.filter_map(|name| known.get(&name.id).copied()).collect()
+    }
+
+    fn known(&self) -> BTreeMap<SessionId, Known> {
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let each = loaded.values().flat_map(|one| one.known.iter().copied().chain([one.known_as()]));
+        each.map(|known| (known.id, known)).collect()
+    }
+
+    /// What a policy wants to know of all snapshots of a source, newest first, and those that cannot be read. One GET for each that no snapshot knows of
+    /// which was read in this session: a backup reads its parent, which knows all that came before it in its line. Tags are known to the snapshot alone.
+    pub fn facts(&self, source: &SourceId, with_tags: bool) -> Result<(Vec<Fact>, Unreadable)> {
+        let known = if with_tags { BTreeMap::new() } else { self.known() };
+        let names = self.listing.snapshots.iter().filter(|name| name.source == *source);
+        let (near, far): (Vec<_>, Vec<_>) = names.partition(|name| known.contains_key(&name.id));
+        let (snapshots, unreadable) = self.load_names(far)?;
+        let near = near.into_iter().filter_map(|name| {
+            let Known { id, offset, status } = *known.get(&name.id)?;
+            Some(Fact { id, time: name.time.with_timezone(&offset), status, tags: Vec::new() })
+        });
+        let mut facts: Vec<Fact> = near.chain(snapshots.iter().map(Fact::of)).collect();
+        facts.sort_by_key(|fact| std::cmp::Reverse(fact.time));
+        Ok((facts, unreadable))
     }
 
     fn load_names(&self, names: Vec<&SnapshotName>) -> Result<(Vec<Snapshot>, Unreadable)> {

@@ -43,6 +43,63 @@ pub struct Summary {
     pub errors: u64,
 }
 
+/// Older snapshots that one can say something of; with more, the newest.
+const KNOWN_MAX: usize = 1000;
+
+/// What a snapshot says of an older one of its source: as much as a policy wants to know, so that nobody has to read it for that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Its id.
+    pub id: SessionId,
+    /// The UTC offset of its time; the time itself stands in its name.
+    pub offset: FixedOffset,
+    /// Whether it is all.
+    pub status: Status,
+}
+
+impl Known {
+    fn encode(&self) -> String {
+        let status = match self.status {
+            Status::Complete => "complete",
+            Status::Partial => "partial",
+        };
+        format!("{} {} {status}", self.id.to_hex(), self.offset.local_minus_utc())
+    }
+
+    /// What says nothing that is understood is left out: the snapshot can be read.
+    fn decode(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let (id, offset) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let status = match words.next()? {
+            "complete" => Status::Complete,
+            "partial" => Status::Partial,
+            _ => return None,
+        };
+        Some(Self { id, offset: FixedOffset::east_opt(offset)?, status })
+    }
+}
+
+/// What a policy wants to know of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fact {
+    /// Its id.
+    pub id: SessionId,
+    /// Its time, with the offset of its source.
+    pub time: DateTime<FixedOffset>,
+    /// Whether it is all.
+    pub status: Status,
+    /// Its tags, if they were asked for.
+    pub tags: Vec<String>,
+}
+
+impl Fact {
+    /// Of a snapshot that is at hand.
+    pub fn of(snapshot: &Snapshot) -> Self {
+        let Snapshot { id, time, status, tags, .. } = snapshot;
+        Self { id: *id, time: *time, status: *status, tags: tags.clone() }
+    }
+}
+
 /// One snapshot.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
@@ -82,6 +139,8 @@ pub struct Snapshot {
     pub prev: Option<SessionId>,
     /// Bundles that this snapshot uses by less than half; the next backup bundles their files anew.
     pub sparse: Vec<BlobId>,
+    /// What its writer knew of older snapshots of this source, the newest first.
+    pub known: Vec<Known>,
 }
 
 impl Snapshot {
@@ -112,7 +171,13 @@ impl Snapshot {
             seq: 0,
             prev: None,
             sparse: Vec::new(),
+            known: Vec::new(),
         }
+    }
+
+    /// What the next ones say of it.
+    pub fn known_as(&self) -> Known {
+        Known { id: self.id, offset: *self.time.offset(), status: self.status }
     }
 
     pub(super) fn seal(&self, keys: &KeyRing) -> Result<(SnapshotName, Sealed)> {
@@ -180,6 +245,8 @@ struct Stored {
     prev: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     sparse: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    known: Vec<String>,
 }
 
 impl Stored {
@@ -207,6 +274,7 @@ impl Stored {
             seq: snapshot.seq,
             prev: snapshot.prev.map(|id| id.to_hex()),
             sparse: snapshot.sparse.iter().map(BlobId::to_hex).collect(),
+            known: snapshot.known.iter().take(KNOWN_MAX).map(Known::encode).collect(),
         }
     }
 
@@ -239,6 +307,7 @@ impl Stored {
             seq: self.seq,
             prev: session(self.prev)?,
             sparse: self.sparse.iter().map(|id| id.parse()).collect::<Result<_>>()?,
+            known: self.known.iter().take(KNOWN_MAX).filter_map(|text| Known::decode(text)).collect(),
         })
     }
 }

@@ -325,6 +325,30 @@ fn an_unchanged_volume_costs_at_most_twelve_requests_with_forget() {
     }
 }
 
+/// A policy that keeps thirty has thirty to decide about, and reads none of them.
+#[test]
+fn thirty_snapshots_that_are_kept_cost_nothing() {
+    let s3 = S3ServerThread::start();
+    let mut pod = Pod::on(&s3.server, "bucket", "app");
+    crate::command::fill(&pod.data(), 100, 100);
+    pod.set("FORGET_OPTIONS", "--keep-last 30 --keep-daily 7");
+    for _ in 0..30 {
+        pod.done(&["backup"]);
+    }
+    assert_eq!(pod.snapshots().len(), 30);
+    for _ in 0..2 {
+        let before = s3.server.requests();
+        let ran = pod.done(&["backup"]);
+        let requests = s3.server.requests() - before;
+        ran.assert_says("^successfully removed 1 snapshots, 30 kept$");
+        assert!(requests <= 12, "{requests} requests: {}", ran.log);
+    }
+    // Another program changed one: it is read, and the next snapshot knows it.
+    let id = pod.snapshots()[10]["id"].as_str().unwrap().to_owned();
+    pod.look(&["tag", "--set", "kept", &id]);
+    pod.done(&["backup"]).assert_says("^successfully removed 1 snapshots, 30 kept$");
+}
+
 /// CSI drivers that clone by copying give every file a new inode.
 #[test]
 fn a_copied_volume_is_not_read_again_if_inodes_are_to_be_ignored() {

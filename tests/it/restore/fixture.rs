@@ -93,6 +93,7 @@ impl Fixture {
             seq: 0,
             prev: None,
             sparse: Vec::new(),
+            known: Vec::new(),
         };
         session.publish(&snapshot).expect("publish");
         snapshot

@@ -213,5 +213,6 @@ fn snapshot(session: &Session<'_>, root: InnerPage) -> Snapshot {
         seq: 0,
         prev: None,
         sparse: Vec::new(),
+        known: Vec::new(),
     }
 }
