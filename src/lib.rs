@@ -21,6 +21,7 @@ pub mod rclone_sync;
 pub mod repo;
 pub mod restore;
 pub mod retention;
+pub mod schedule;
 pub mod secret;
 pub mod size;
 pub mod storage;

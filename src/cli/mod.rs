@@ -75,9 +75,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environm
         };
     }
     let codes = Codes::of(&cli.command);
-    let settings = match codes {
-        Codes::Restic => Settings::new(&cli.global, environment),
-        Codes::Rclone => Settings::without_repository(&cli.global, environment),
+    let settings = match (codes, &cli.command) {
+        (Codes::Rclone, _) | (_, Command::Run(_) | Command::Validate(_)) => {
+            Settings::without_repository(&cli.global, environment)
+        }
+        (Codes::Restic, _) => Settings::new(&cli.global, environment),
     };
     let settings = match settings {
         Ok(settings) => settings,
@@ -147,6 +149,8 @@ fn dispatch(app: &App<'_>, command: &Command) -> Result<Outcome> {
         Command::Mirror(args) => commands::mirror::run(app, args),
         // Both were dealt with before there were settings.
         Command::Mover(_) => Ok(Outcome::Complete),
+        Command::Run(args) => commands::schedule::run(app, args),
+        Command::Validate(args) => commands::schedule::validate(app, args),
         Command::Version => {
             commands::version::run(app.console);
             Ok(Outcome::Complete)

@@ -48,7 +48,15 @@ fn job(environment: &Environment, clock: SharedClock, work: impl FnOnce(World<'_
         let signals = Signals::listen(runtime.handle(), false)?;
         let stop = signals.stop_in_good_order();
         let out = Box::new(std::io::stdout());
-        let code = work(World { environment, clock, runtime: runtime.handle().clone(), stop, out, volume: None });
+        let code = work(World {
+            environment,
+            clock,
+            runtime: runtime.handle().clone(),
+            stop,
+            out,
+            volume: None,
+            numbers: None,
+        });
         // A request that still hangs is no reason to wait.
         runtime.shutdown_background();
         Ok(code)

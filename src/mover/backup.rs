@@ -38,6 +38,7 @@ impl Run<'_> {
         let options = self.backup_options().map_err(failed)?;
         let session = repository.write_session().map_err(failed)?;
         let report = self.watched(|watch| backup::run_in(&session, &options, watch)).map_err(failed)?;
+        self.note_saved(&report);
         self.tell(&report, self.clock.elapsed().saturating_sub(start));
         if report.status == Status::Partial || self.stop.requested() {
             return Err(Failure::stopped());
@@ -51,6 +52,16 @@ impl Run<'_> {
             .with_hint("let the mover read them: by moverSecurityContext (runAsUser, fsGroup) or a privileged mover"));
         }
         self.forget(&session, report.stored.map(|stored| *stored))
+    }
+
+    fn note_saved(&self, report: &BackupReport) {
+        let summary = &report.summary;
+        self.note(|numbers| {
+            (numbers.files, numbers.bytes) = (summary.total_files_processed, summary.total_bytes_processed);
+            (numbers.changed, numbers.moved) = (summary.files_new + summary.files_changed, summary.data_added);
+            let complete = report.stored.as_ref().filter(|_| report.status == Status::Complete);
+            numbers.newest = complete.map(|snapshot| snapshot.time.to_utc());
+        });
     }
 
     fn backup_options(&self) -> Result<BackupOptions> {

@@ -15,6 +15,7 @@ impl Run<'_> {
         self.log.say("=== Starting forget ===");
         self.log.say(&format!("Applying Policy: {policy}"));
         let (kept, report) = self.apply(session, newest, policy).map_err(|error| Failure::of("forgetting", error))?;
+        self.note(|numbers| numbers.snapshots = u64::try_from(kept).ok());
         for (id, error) in &report.not_removed {
             self.log.say(&format!("unable to remove snapshot {}: {}", id.short(), error.chain()));
         }

@@ -13,15 +13,18 @@ mod forget;
 mod identity;
 mod job;
 mod log;
+mod numbers;
 mod opening;
 mod prune;
 mod rclone;
+mod reach;
 mod restore;
 mod run;
 mod shell;
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use tokio::runtime::Handle;
 
@@ -31,7 +34,9 @@ use crate::events::Stop;
 
 pub use called::Called;
 pub use debug::{Debug, waits_for_debugging};
-pub use rclone::rclone;
+pub use numbers::Numbers;
+pub use rclone::{rclone, reach_mirror};
+pub use reach::{Reached, reach_repository};
 pub use shell::program_of;
 
 use failure::Failure;
@@ -53,6 +58,8 @@ pub struct World<'a> {
     pub out: Box<dyn Write + Send>,
     /// Where the volume really lies that `DATA_DIR` or `MOUNT_PATH` names; `None`: there.
     pub volume: Option<&'a Path>,
+    /// Takes what the job did, as far as it got.
+    pub numbers: Option<&'a Mutex<Numbers>>,
 }
 
 /// Which variables must be set.
@@ -67,7 +74,7 @@ pub enum Demands {
 /// Does what `actions` say, one after the other, and returns the exit code: 0 when all was done, 1 for a wrong environment, 2 for an unknown
 /// action, 3 when the repository cannot be opened or files could not be read, 10 and 12 as the command has them, 130 when it was stopped.
 pub fn restic(actions: &[String], demands: Demands, world: World<'_>) -> u8 {
-    let World { environment, clock, runtime, stop, out, volume } = world;
+    let World { environment, clock, runtime, stop, out, volume, numbers } = world;
     let log = Log::new(out);
     let start = clock.elapsed();
     log.say("Starting container");
@@ -75,10 +82,14 @@ pub fn restic(actions: &[String], demands: Demands, world: World<'_>) -> u8 {
     log.say(&actions.join(" "));
     let outcome = prepare(actions, demands, (environment, volume), &log).and_then(|(job, actions)| {
         let run = Run::new(&job, &log, (clock.clone(), runtime), stop);
-        actions.iter().try_fold(Flow::On, |flow, action| match flow {
+        let outcome = actions.iter().try_fold(Flow::On, |flow, action| match flow {
             Flow::On => run.act(*action),
             Flow::End => Ok(Flow::End),
-        })
+        });
+        if let Some(numbers) = numbers {
+            *numbers.lock().unwrap_or_else(PoisonError::into_inner) = run.numbers();
+        }
+        outcome
     });
     match outcome {
         Ok(Flow::On) => {

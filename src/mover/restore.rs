@@ -59,6 +59,11 @@ impl Run<'_> {
             snapshot.time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
         ));
         let report = self.watched(|watch| restore::run(session, &snapshot, &options, watch))?;
+        self.note(|numbers| {
+            (numbers.files, numbers.bytes) = (report.files_total, report.bytes_total);
+            (numbers.changed, numbers.moved) = (report.files_restored, report.bytes_restored);
+            (numbers.deleted, numbers.newest) = (report.files_deleted, Some(snapshot.time.to_utc()));
+        });
         self.tell_restored(&report, self.clock.elapsed().saturating_sub(start));
         Ok(Some(report))
     }

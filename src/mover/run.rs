@@ -1,12 +1,13 @@
 //! The actions of a job, one after the other, on a repository that is opened once.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 
 use tokio::runtime::Handle;
 
 use super::failure::Failure;
 use super::job::{Action, Job};
 use super::log::Log;
+use super::numbers::Numbers;
 use crate::clock::SharedClock;
 use crate::events::{Stop, Watch};
 use crate::repo::Repository;
@@ -30,11 +31,13 @@ pub(super) struct Run<'a> {
     pub(super) stop: &'a Stop,
     pub(super) store: OnceCell<Store>,
     pub(super) repository: OnceCell<Repository>,
+    seen: Cell<Numbers>,
 }
 
 impl<'a> Run<'a> {
     pub(super) fn new(job: &'a Job, log: &'a Log, (clock, runtime): (SharedClock, Handle), stop: &'a Stop) -> Self {
-        Self { job, log, clock, runtime, stop, store: OnceCell::new(), repository: OnceCell::new() }
+        let seen = Cell::new(Numbers::default());
+        Self { job, log, clock, runtime, stop, store: OnceCell::new(), repository: OnceCell::new(), seen }
     }
 
     /// Does one action.
@@ -71,6 +74,19 @@ impl<'a> Run<'a> {
     /// Runs `work` and shows how far it is.
     pub(super) fn watched<R>(&self, work: impl FnOnce(&Watch<'_>) -> R) -> R {
         self.log.watched(self.clock.as_ref(), self.stop, work)
+    }
+
+    /// Keeps what an action did.
+    pub(super) fn note(&self, note: impl FnOnce(&mut Numbers)) {
+        let mut seen = self.seen.get();
+        note(&mut seen);
+        self.seen.set(seen);
+    }
+
+    /// What was done so far.
+    pub(super) fn numbers(&self) -> Numbers {
+        let requests = self.store.get().map(Store::requests).unwrap_or_default();
+        Numbers { requests, ..self.seen.get() }
     }
 
     /// `, 12 requests`: appended to a line that the operator keeps.

@@ -13,6 +13,7 @@ mod mover;
 mod prune;
 mod repair;
 mod restore;
+mod schedule;
 mod upkeep;
 
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ pub use mover::{MoverArgs, MoverKind};
 pub use prune::{PruneArgs, PruneOptionArgs};
 pub use repair::{ApplyArgs, RepairArgs, RepairCommand};
 pub use restore::{OverwriteArg, RestoreArgs};
+pub use schedule::{DocumentArgs, RunArgs, ValidateArgs};
 pub use upkeep::{CacheArgs, CountArg, StatsArgs, TagArgs, UnlockArgs};
 
 /// The text below the help of the whole command.
@@ -101,6 +103,10 @@ pub enum Command {
     Mirror(Box<MirrorArgs>),
     /// Do one unattended job that the environment describes, as in a pod of Kubernetes
     Mover(MoverArgs),
+    /// Run VolSync's documents without a cluster: by the clock, by hand and when files change
+    Run(Box<RunArgs>),
+    /// Check VolSync's documents, and reach the repositories that they name
+    Validate(ValidateArgs),
     /// Accepted for restic's sake: there are no locks
     Unlock(UnlockArgs),
     /// Accepted for restic's sake: there is no cache
@@ -263,6 +269,8 @@ mod tests {
                 "repo",
                 "mirror",
                 "mover",
+                "run",
+                "validate",
                 "unlock",
                 "cache",
                 "version"
@@ -291,6 +299,8 @@ mod tests {
                 "  repo       Look at the place where a repository lies, or is to lie",
                 "  mirror     Publish a directory as plain files in many stores, and pull it to many machines",
                 "  mover      Do one unattended job that the environment describes, as in a pod of Kubernetes",
+                "  run        Run VolSync's documents without a cluster: by the clock, by hand and when files change",
+                "  validate   Check VolSync's documents, and reach the repositories that they name",
                 "  unlock     Accepted for restic's sake: there are no locks",
                 "  cache      Accepted for restic's sake: there is no cache",
                 "  version    Print the version",
@@ -348,6 +358,8 @@ mod tests {
             "mirror diff a --from 3 --to 4",
             "mirror generations a",
             "backup --stats site",
+            "run -f a.yaml -f - --volume data=/srv --secret r=env:APP_ --jitter 10m --time-zone UTC --state-dir s --jobs 4 --rest 1m",
+            "validate --file a.yaml --volume team/data=/srv --offline --json",
             "version --json",
         ] {
             let words: Vec<&str> = line.split(' ').collect();
@@ -373,6 +385,9 @@ mod tests {
             "backup --frobnicate x",
             "backup --stats=1m x",
             "mirror push /data",
+            "run",
+            "validate",
+            "run -f a --jobs 0",
             "mirror pull a b --checksum --size-only",
             "mirror diff a /data --from 3",
         ] {

@@ -15,6 +15,7 @@ pub(super) mod prune;
 pub(super) mod repair;
 pub(super) mod repo;
 pub(super) mod restore;
+pub(super) mod schedule;
 pub(super) mod snapshots;
 pub(super) mod stats;
 pub(super) mod tag;

@@ -18,7 +18,7 @@ use super::log::Log;
 use super::{Demands, World};
 use crate::clock::SharedClock;
 use crate::environment::Environment;
-use crate::error::{Attempt, ErrorKind, Result};
+use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::events::{Stop, Watch};
 use crate::rclone_sync::pull::{PullOptions, PullReport, Pulled, pull};
 use crate::rclone_sync::push::{DestinationReport, PushOptions, Pushed, push};
@@ -30,7 +30,7 @@ use job::{ALLOW_EMPTY, Direction, Job};
 
 /// Pushes or pulls, as `DIRECTION` says, and returns the exit code: rclone's, 1 for a wrong environment, 130 when it was stopped.
 pub fn rclone(demands: Demands, world: World<'_>) -> u8 {
-    let World { environment, clock, runtime, stop, out, volume } = world;
+    let World { environment, clock, runtime, stop, out, volume, numbers: _ } = world;
     let log = Log::new(out);
     let start = clock.elapsed();
     log.say(&format!("VolSync rclone container version: volvault {}", env!("CARGO_PKG_VERSION")));
@@ -51,6 +51,24 @@ pub fn rclone(demands: Demands, world: World<'_>) -> u8 {
             failure.code()
         }
     }
+}
+
+/// Reaches the mirror that the environment describes, and changes nothing; a sentence on it.
+///
+/// # Errors
+/// When the environment makes no sense, or the store does not answer.
+pub fn reach_mirror(
+    environment: &Environment,
+    volume: &Path,
+    (clock, runtime): (SharedClock, Handle),
+) -> Result<String> {
+    let refuse = |_| Error::invalid("DIRECTION is neither source nor destination");
+    let direction = Direction::of(environment).map_err(refuse)?;
+    let job = Job::new(direction, (environment, Some(volume)), (&clock, &runtime))?;
+    let connected = Places::connect(&job.location, &job.store, clock.clone());
+    let places = runtime.block_on(connected).attempt(|| format!("reach the mirror at {}", job.location))?;
+    Author::of(&places).attempt(|| format!("look at the mirror at {}", job.location))?;
+    Ok(format!("mirror {}", job.name))
 }
 
 /// Everything that can be wrong with the request is found before anything is done.

@@ -1,0 +1,125 @@
+//! `volvault run` and `validate` as a user starts them, on an S3 server: seconds here, and minutes with `VOLVAULT_RUN_SECONDS`.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "files are written as any program writes them, and a process is waited for by the clock on the wall"
+)]
+
+mod desk;
+
+use std::time::Duration;
+
+use crate::support::s3::S3ServerThread;
+use desk::Desk;
+
+/// How long the resources go on beside each other after each of them has run.
+fn long() -> Duration {
+    let seconds = std::env::var("VOLVAULT_RUN_SECONDS").map_or(1, |text| text.parse().unwrap());
+    Duration::from_secs(seconds)
+}
+
+#[test]
+fn always_cron_manual_and_on_change_run_beside_each_other_and_go_on_after_a_kill() {
+    let s3 = S3ServerThread::start();
+    let desk = Desk::new(&s3);
+    for name in ["always", "cron", "manual", "watched"] {
+        desk.write(name, "file", name);
+        desk.secret(name);
+    }
+    desk.source("always", "trigger: null", "");
+    desk.source("cron", "trigger: {schedule: '@every 2s'}", "");
+    desk.source("manual", "trigger: {manual: first}", "");
+    desk.source("watched", "trigger: null", "annotations: {volvault.dev/on-change: 300ms}");
+    desk.make_volume("restored");
+    desk.destination("restored", "always", "trigger: {schedule: '@every 2s'}");
+
+    let mut running = desk.run(&["--rest", "500ms", "--jobs", "3"]);
+    running.until("all have run", |status| {
+        ["always", "cron", "manual", "watched", "restored"].iter().all(|name| status.runs(name) >= 1)
+    });
+    running.until("those by the clock run again, and what was saved is restored", |status| {
+        status.runs("always") >= 3
+            && status.runs("cron") >= 3
+            && desk.read("restored", "file").as_deref() == Some("always")
+    });
+    let before = running.status().runs("watched");
+    desk.write("watched", "new/deep/file", "changed");
+    running.until("a change is saved", |status| status.runs("watched") > before);
+    std::thread::sleep(long());
+    let status = running.status();
+    assert_eq!(status.runs("manual"), 1, "once for a tag");
+    assert_eq!(status.of("manual")["status"]["lastManualSync"], "first");
+    assert_eq!(status.of("manual")["status"]["conditions"][0]["reason"], "WaitingForManual");
+    assert_eq!(status.of("cron")["status"]["latestMoverStatus"]["result"], "Successful");
+    assert!(status.of("cron")["status"]["nextSyncTime"].is_string());
+    assert_eq!(status.failed(), 0, "{}", running.log());
+
+    running.kill();
+    let watched = status.runs("watched");
+    let mut running = desk.run(&["--rest", "500ms"]);
+    let again = running.status().runs("always");
+    running.until("it goes on", |status| status.runs("always") > again + 1);
+    let status = running.status();
+    assert_eq!((status.runs("manual"), status.runs("watched")), (1, watched), "nothing was due: {}", running.log());
+    let other = desk.command("run", &[]).output().unwrap();
+    assert_eq!(other.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&other.stderr).contains("another process runs with"));
+    assert_eq!(running.terminate(), Some(0), "{}", running.log());
+    assert!(running.log().ends_with("stopped\n"), "{}", running.log());
+}
+
+#[test]
+fn a_failing_resource_says_why_and_is_tried_again() {
+    let s3 = S3ServerThread::start();
+    let desk = Desk::new(&s3);
+    desk.write("app", "file", "1");
+    desk.secret_with("app", "RESTIC_PASSWORD: one", "app");
+    desk.source("app", "trigger: {manual: first}", "");
+    let mut running = desk.run(&[]);
+    running.until("the first run", |status| status.runs("app") == 1);
+    assert_eq!(running.terminate(), Some(0));
+    desk.secret_with("app", "RESTIC_PASSWORD: other", "app");
+    desk.source("app", "trigger: {manual: second}", "");
+    let mut running = desk.run(&[]);
+    running.until("a failure", |status| status.failed() == 1);
+    let status = running.status();
+    let of = status.of("app");
+    assert_eq!(of["status"]["latestMoverStatus"]["result"], "Failed");
+    let logs = of["status"]["latestMoverStatus"]["logs"].as_str().unwrap();
+    assert!(logs.contains("incorrect password") && logs.len() <= 1024, "{logs}");
+    assert_eq!(of["status"]["lastManualSync"], "first");
+    assert!(of["status"]["lastSyncStartTime"].is_string() && of["volvault"]["nextTry"].is_string());
+    assert_eq!(running.terminate(), Some(0));
+}
+
+#[test]
+fn validate_reaches_what_the_documents_name_and_changes_nothing() {
+    let s3 = S3ServerThread::start();
+    let desk = Desk::new(&s3);
+    desk.write("app", "file", "1");
+    desk.secret("app");
+    desk.source("app", "trigger: {schedule: '17 2 * * *'}", "");
+    let (code, out) = desk.validate(&[]);
+    assert_eq!(code, Some(0), "{out}");
+    assert!(out.contains("source default/app: ok: ") && out.contains("the first run makes it"), "{out}");
+    let mut running = desk.run(&[]);
+    running.until("the first run", |status| status.runs("app") == 1);
+    running.terminate();
+    let (code, out) = desk.validate(&["--json"]);
+    assert_eq!(code, Some(0), "{out}");
+    let lines: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&lines[0]["valid"], &lines[0]["name"]), (&true.into(), &"app".into()));
+    assert!(lines[0]["message"].as_str().unwrap().contains("repository "), "{out}");
+    assert_eq!((&lines[1]["message_type"], &lines[1]["invalid"]), (&"summary".into(), &0.into()));
+
+    desk.secret_with("app", "RESTIC_PASSWORD: wrong", "app");
+    let (code, out) = desk.validate(&[]);
+    assert_eq!(code, Some(1), "{out}");
+    assert!(out.contains("source default/app: WRONG: "), "{out}");
+    let (code, out) = desk.validate(&["--offline"]);
+    assert_eq!(code, Some(0), "{out}");
+    desk.source("app", "trigger: {schedul: '17 2 * * *'}", "");
+    let (code, out) = desk.validate(&[]);
+    assert_eq!(code, Some(1), "{out}");
+    assert!(out.contains("spec.trigger.schedul is not known"), "{out}");
+}
