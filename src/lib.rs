@@ -15,6 +15,7 @@ pub mod events;
 pub mod id;
 pub mod limits;
 pub mod maintenance;
+pub mod monitor;
 pub mod mover;
 pub mod path;
 pub mod rclone_sync;

@@ -27,6 +27,7 @@ mod mirror_push_faults;
 mod mirror_sight;
 mod mirror_store;
 mod mirror_torture;
+mod monitor;
 mod mover_rclone;
 mod mover_restic;
 mod probe;

@@ -7,6 +7,7 @@ mod backup;
 mod copy;
 mod forget;
 mod global;
+mod listen;
 mod look;
 mod mirror;
 mod mover;
@@ -24,6 +25,7 @@ pub use backup::BackupArgs;
 pub use copy::CopyArgs;
 pub use forget::ForgetArgs;
 pub use global::GlobalArgs;
+pub use listen::ListenArgs;
 pub use look::{FilterArgs, LsArgs, SnapshotsArgs};
 pub use mirror::{
     AcceptedArgs, AdoptArgs, GenerationsArgs, MirrorArgs, MirrorCommand, MirrorDiffArgs, MirrorFilterArgs,

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::ListenArgs;
+
 /// Options of `run`.
 #[derive(Debug, Args)]
 #[expect(clippy::doc_markdown, reason = "the comments are the help text, which knows no markdown")]
@@ -29,6 +31,9 @@ pub struct RunArgs {
     /// Rest so long between the runs of a resource without a trigger
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     pub rest: String,
+    /// Where all this is shown.
+    #[command(flatten)]
+    pub listen: ListenArgs,
 }
 
 /// Options of `validate`.

@@ -9,6 +9,7 @@ mod credential;
 mod find;
 mod forget;
 mod mirror;
+mod monitor;
 mod prune;
 mod restore;
 
@@ -31,6 +32,7 @@ pub(crate) use credential::CredentialSource;
 pub(crate) use find::{Chosen, Latest, choose, filter};
 pub(crate) use forget::forget_options;
 pub(crate) use mirror::{FilterSettings, RemoteSettings, TransferSettings, count, duration, switch};
+pub(crate) use monitor::monitor;
 pub(crate) use prune::prune_options;
 pub(crate) use restore::{RestoreSettings, Wanted};
 

@@ -8,12 +8,14 @@ use serde::Serialize;
 
 use super::read;
 use crate::cli::App;
-use crate::cli::args::RunArgs;
+use crate::cli::args::{ListenArgs, RunArgs};
 use crate::cli::exit::Outcome;
 use crate::cli::output::json;
+use crate::cli::settings;
 use crate::environment::Environment;
 use crate::error::{Attempt, Error, Result};
-use crate::schedule::{EngineOptions, Say, Service, ServiceWorld, Zone, parse_duration};
+use crate::monitor::{Serving, serve};
+use crate::schedule::{Board, EngineOptions, Say, Service, ServiceWorld, Zone, parse_duration};
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -55,10 +57,27 @@ pub(in crate::cli) fn run(app: &App<'_>, args: &RunArgs) -> Result<Outcome> {
     }
     let plural = if count == 1 { "" } else { "s" };
     say(&format!("running {count} resource{plural}; the status is in {}", directory.join("status.json").display()));
+    let _serving = show(app, &args.listen, service.board(), &say)?;
     service.run(&world)?;
     say("stopped");
     // To be stopped is how a service ends.
     Ok(Outcome::Complete)
+}
+
+/// Shows the board over HTTP. That the usual address is taken is no reason to save nothing; that one which was asked for is taken, is.
+fn show(app: &App<'_>, args: &ListenArgs, board: Board, say: &Say) -> Result<Option<Serving>> {
+    let Some(options) = settings::monitor(args, app.environment)? else { return Ok(None) };
+    match serve(&options, board, app.clock.clone(), &app.runtime) {
+        Ok(serving) => {
+            say(&format!("the status page is at http://{}/", serving.address()));
+            Ok(Some(serving))
+        }
+        Err(error) if args.listen.is_none() => {
+            say(&format!("there is no status page: {}; --listen names another address", error.chain()));
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Takes lines from any thread, also while the console is at work for another.
