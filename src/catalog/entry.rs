@@ -109,8 +109,8 @@ pub enum Content {
 /// The object of a mirror that holds a file, and what a reader must find to know that it is still the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct StoredObject {
-    /// BLAKE3 of its bytes.
-    pub hash: ObjectHash,
+    /// BLAKE3 of its bytes; none for what another tool stored and nobody has read yet.
+    pub hash: Option<ObjectHash>,
     /// The `ETag` that the store gave it, as the store writes it.
     pub etag: Box<str>,
     /// The version that the store gave it, where it keeps versions.
@@ -147,6 +147,9 @@ impl StoredObject {
         let long = |text: &str| text.is_empty() || text.len() > TOKEN_MAX;
         if long(&self.etag) || self.version.as_deref().is_some_and(long) {
             return Some("the ETag or the version of an object is empty or too long");
+        }
+        if self.hash.is_none() && (self.blocks || self.at != ObjectAt::Plain) {
+            return Some("an object without a hash has a block list or another place");
         }
         None
     }

@@ -60,6 +60,8 @@ pub(super) mod object {
     pub(in super::super) const VERSION: u8 = 8;
     /// The `ETag` is 32 lower-case hex digits in quotes, as that of most objects is, and stands as 16 bytes.
     pub(in super::super) const ETAG_MD5: u8 = 16;
+    /// The hash is not known: zeros stand in its place.
+    pub(in super::super) const UNHASHED: u8 = 32;
 }
 
 /// Kind bytes of a record.
@@ -339,7 +341,7 @@ impl PageBuilder {
     fn put_object(&mut self, out: &mut Vec<u8>, stored: &StoredObject) {
         let field = &mut self.field;
         field.clear();
-        field.extend_from_slice(stored.hash.as_bytes());
+        field.extend_from_slice(stored.hash.as_ref().map_or(&[0; 32], |hash| hash.as_bytes()));
         let place = match stored.at {
             ObjectAt::Plain => object::PLAIN,
             ObjectAt::Staged => object::STAGED,
@@ -351,7 +353,8 @@ impl PageBuilder {
             place
                 | flag(stored.blocks, object::BLOCKS)
                 | flag(stored.version.is_some(), object::VERSION)
-                | flag(md5.is_some(), object::ETAG_MD5),
+                | flag(md5.is_some(), object::ETAG_MD5)
+                | flag(stored.hash.is_none(), object::UNHASHED),
         );
         match md5 {
             Some(md5) => field.extend_from_slice(&md5),

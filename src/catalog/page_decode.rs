@@ -301,9 +301,10 @@ fn set_content(fields: &mut Fields, content: Content) -> Result<()> {
 }
 
 fn stored_object(reader: &mut Reader<'_>) -> Result<StoredObject> {
-    let hash = ObjectHash::new(reader.array()?);
+    let hash: [u8; 32] = reader.array()?;
     let flags = reader.u8()?;
-    if flags & !(object::PLACE | object::BLOCKS | object::VERSION | object::ETAG_MD5) != 0 {
+    let known = object::PLACE | object::BLOCKS | object::VERSION | object::ETAG_MD5 | object::UNHASHED;
+    if flags & !known != 0 || (flags & object::UNHASHED != 0 && hash != [0; 32]) {
         return Err(Error::corrupt(format!("flags {flags:#x} of an object")));
     }
     let text = |bytes: &[u8]| -> Result<Box<str>> {
@@ -322,6 +323,7 @@ fn stored_object(reader: &mut Reader<'_>) -> Result<StoredObject> {
         object::PACKED => ObjectAt::Packed { pack: ObjectHash::new(reader.array()?), offset: reader.varint()? },
         other => return Err(Error::corrupt(format!("place {other} of an object"))),
     };
+    let hash = (flags & object::UNHASHED == 0).then(|| ObjectHash::new(hash));
     Ok(StoredObject { hash, etag, version, at, blocks: flags & object::BLOCKS != 0 })
 }
 

@@ -200,7 +200,7 @@ fn content_of(file: &FileNode) -> [u8; 16] {
     }
     match &file.content {
         Content::Empty => {}
-        Content::Object(object) => drop(hasher.update(object.hash.as_bytes())),
+        Content::Object(object) => drop(hasher.update(object.etag.as_bytes())),
         Content::Bundle { hash, .. } => drop(hasher.update(hash.as_bytes())),
         Content::Chunks(blobs) | Content::Lists { lists: blobs, .. } => {
             for blob in blobs {

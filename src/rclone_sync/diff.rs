@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::includes::Includes;
-use crate::catalog::{Content, Entry, FileNode, Joined, Metadata, Node, merge_join};
+use crate::catalog::{Content, Entry, FileNode, Joined, Metadata, Node, StoredObject, merge_join};
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::events::Watch;
 use crate::path::TreePath;
@@ -183,10 +183,18 @@ fn node(found: &Found) -> Result<Option<Node>> {
     }))
 }
 
+/// By hash, or as the same object where one has none.
+fn is_same(one: &StoredObject, other: &StoredObject) -> bool {
+    match (one.hash, other.hash) {
+        (Some(one), Some(other)) => one == other,
+        _ => one.etag == other.etag && one.version == other.version,
+    }
+}
+
 fn compare(old: &Entry, new: &Entry) -> Option<Difference> {
     let same_content = match (&old.node, &new.node) {
         (Node::File(left), Node::File(right)) => match (&left.content, &right.content) {
-            (Content::Object(one), Content::Object(other)) => left.size == right.size && one.hash == other.hash,
+            (Content::Object(one), Content::Object(other)) => left.size == right.size && is_same(one, other),
             // No hash to compare: files on disk, and further names of one file.
             _ => left.size == right.size && old.meta.mtime == new.meta.mtime,
         },

@@ -16,6 +16,8 @@ pub const CONTROL: &str = ".volvault";
 pub const ROOT: &str = "root";
 /// The claim of the push that is under way.
 pub const PUSH: &str = "push";
+/// What is not named any more, and since when.
+pub const GARBAGE: &str = "garbage";
 /// Ends the key of a symlink; rclone's `--links` writes and reads the same.
 pub const LINK_END: &str = ".rclonelink";
 
@@ -97,9 +99,12 @@ pub fn control_of(location: &Location) -> Result<Location> {
     })
 }
 
+/// Copies of roots have keys that begin so.
+pub const ROOTS: &str = "roots/";
+
 /// Key of the copy of the root of `generation`.
 pub fn root_key(generation: u64) -> String {
-    format!("roots/{generation:012}")
+    format!("{ROOTS}{generation:012}")
 }
 
 /// Key of a segment of the manifest.

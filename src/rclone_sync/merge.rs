@@ -4,10 +4,10 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 
-use super::root::Root;
+use super::root::{Root, WAY_OUT};
 use super::segment::{Change, SegmentReader};
 use crate::catalog::{Entry, Node, Pathed as _};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::path::TreePath;
 
 /// Changes of several layers in catalogue order, one for each path. In memory are a page of each layer and one change. Ends after the first error.
@@ -142,6 +142,12 @@ impl Entries {
         }
     }
 
+    /// What is damaged in the mirror itself can only be made anew.
+    fn with_way_out(&self, error: Error) -> Error {
+        let is_damage = matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) && self.expected.is_some();
+        if is_damage && error.hint().is_none() { error.with_hint(WAY_OUT) } else { error }
+    }
+
     /// Whatever lies below something lies below a directory: a reader may make directories as they come.
     fn check(&mut self, entry: &Entry) -> Result<()> {
         while self.directories.pop_if(|directory| !entry.path.starts_with(directory)).is_some() {}
@@ -171,6 +177,6 @@ impl Iterator for Entries {
         }
         let next = self.try_next();
         self.is_over = !matches!(next, Ok(Some(_)));
-        next.transpose()
+        next.map_err(|error| self.with_way_out(error)).transpose()
     }
 }

@@ -20,6 +20,7 @@ pub mod look;
 pub mod manifest;
 mod merge;
 mod plain;
+mod proof;
 pub mod pull;
 pub mod push;
 pub mod rclone_conf;

@@ -17,10 +17,14 @@ pub const DELTAS_MAX: usize = 32;
 pub const HISTORY_MAX: usize = 16;
 /// The layout that this version writes and reads.
 const FORMAT: u32 = 1;
+/// Some objects were taken over from another tool, and nobody has hashed them yet.
+pub const UNHASHED: &str = "unhashed";
 /// Names of the features that this version knows.
-const FEATURES: [&str; 0] = [];
+const FEATURES: [&str; 1] = [UNHASHED];
 /// Largest generation: twelve digits, as in the names of roots.
 const GENERATION_MAX: u64 = 999_999_999_999;
+/// What to do about a root, or a manifest, that cannot be read.
+pub(super) const WAY_OUT: &str = "`volvault mirror push --relist` from the source makes the manifest anew; files that are there already are not sent again";
 /// What stands before the hash in the last line.
 const SEAL: &str = "blake3:";
 
@@ -198,7 +202,7 @@ impl Root {
     /// # Errors
     /// `Corrupt` for bytes that are no root, `Unsupported` for a layout or a feature of a later version.
     pub fn decode(text: &[u8]) -> Result<Self> {
-        let corrupt = |why: &str| Error::corrupt(format!("the root of the mirror: {why}"));
+        let corrupt = |why: &str| Error::corrupt(format!("the root of the mirror: {why}")).with_hint(WAY_OUT);
         if text.len() as u64 > ROOT_MAX {
             return Err(corrupt("it is too large"));
         }

@@ -38,7 +38,8 @@ impl Mirror {
             let pin = put(&places, path, bytes);
             let etag = pin.etag.unwrap().into();
             let hash = ObjectHash::new(*blake3::hash(bytes).as_bytes());
-            let object = StoredObject { hash, etag, version: None, at: ObjectAt::Plain, blocks: path == "a" };
+            let object =
+                StoredObject { hash: Some(hash), etag, version: None, at: ObjectAt::Plain, blocks: path == "a" };
             let content = if bytes.is_empty() { Content::Empty } else { Content::Object(Arc::new(object)) };
             let file = FileNode { size: bytes.len() as u64, content, extents: None, incomplete: false };
             segment.put(&entry(path, Node::File(file))).unwrap();

@@ -9,9 +9,21 @@ use super::failure::{explain, generic};
 use super::local::make;
 use super::location::Location;
 use super::store::Store;
-use crate::error::{Attempt, Error, Result};
+use crate::error::{Attempt, Error, ErrorKind, Result};
 
 impl Store {
+    /// Removes what killed writers left of files that they had not finished, where the store is a directory; how many there were. Only for whoever
+    /// knows that nobody else is writing.
+    pub async fn remove_unfinished(&self) -> Result<u64> {
+        match &self.files {
+            Some(files) => {
+                let attempt = format!("remove unfinished files from {}", self.location);
+                files.remove_drafts().await.map_err(|error| Error::new(ErrorKind::Local, attempt).with_source(error))
+            }
+            None => Ok(0),
+        }
+    }
+
     /// Makes the directory (for its owner only), the bucket or the container, if it is missing; says whether it was made.
     /// In Google's storage it takes `GOOGLE_PROJECT_ID`. Users who may not make one are told by their first request.
     pub async fn ensure_container(&self) -> Result<bool> {

@@ -127,6 +127,27 @@ impl Files {
         stream::once(begin).flatten().boxed()
     }
 
+    /// Removes the temporary files of writers that were killed; how many there were.
+    pub(super) async fn remove_drafts(&self) -> Result<u64> {
+        let files = self.clone();
+        blocking(move || {
+            let (mut folders, mut removed) = (vec![files.directory.opened_root()?], 0);
+            while let Some(folder) = folders.pop() {
+                // What cannot be read or removed is left to the next time.
+                for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+                    let Ok(kind) = entry.file_type() else { continue };
+                    if kind.is_dir() {
+                        folders.push(entry.path());
+                    } else if kind.is_file() && is_temporary(&entry.file_name()) {
+                        removed += u64::from(fs::remove_file(entry.path()).is_ok());
+                    }
+                }
+            }
+            Ok(removed)
+        })
+        .await
+    }
+
     fn walk(&self, folder: &str, tell: &dyn Fn(ObjectInfo) -> bool) -> Result<()> {
         let root = self.directory.opened_root()?;
         let mut folders = vec![root.join(folder)];

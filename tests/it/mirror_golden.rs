@@ -90,7 +90,8 @@ fn line(entry: &Entry) -> String {
                 };
                 let blocks = if object.blocks { " blocks" } else { "" };
                 let etag = shown(object.etag.as_bytes());
-                write!(text, " {} {etag} {version} {at}{blocks}", object.hash).unwrap();
+                let hash = object.hash.map_or("-".to_owned(), |hash| hash.to_string());
+                write!(text, " {hash} {etag} {version} {at}{blocks}").unwrap();
             }
         }
     }

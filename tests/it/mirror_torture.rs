@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use volvault::events::{Progress, Stop, Watch};
 use volvault::rclone_sync::pull::{PullOptions, pull};
-use volvault::rclone_sync::push::{PushOptions, Pushed, push};
+use volvault::rclone_sync::push::{Keep, PushOptions, Pushed, push};
 use volvault::rclone_sync::{Destination, Means};
 
 use crate::support::mirror::{Mirror, write};
@@ -60,7 +60,11 @@ fn push_on(mirror: &Mirror, generation: u64) {
     let watch = Watch { observer: &ear, progress: &progress, stop: &stop };
     let destination =
         Destination { name: "mirror".to_owned(), places: mirror.places(), state: Some(mirror.at("pusher")) };
-    let report = push(&mirror.source(), &[destination], &PushOptions::new(means(mirror)), &watch).unwrap();
+    // Whatever the newest generation does not name is removed at once, under the hands of whoever reads it.
+    let keep = Keep { generations: 1, grace: Duration::ZERO, every: 1 };
+    let pack_small = generation.is_multiple_of(3).then_some(30);
+    let options = PushOptions { keep, pack_small, ..PushOptions::new(means(mirror)) };
+    let report = push(&mirror.source(), &[destination], &options, &watch).unwrap();
     let result = report.destinations.into_iter().next().unwrap().result.unwrap();
     assert_eq!(result, Pushed::Published { generation });
 }

@@ -149,12 +149,12 @@ def read_field(entry, tag, at, blobs):
 
 def stored_object(at):
     digest, flags = at.take(32), at.u8()
-    if flags & ~31 or flags & 3 == 3:
+    if flags & ~63 or flags & 3 == 3 or flags & 32 and (any(digest) or flags & 7):
         at.fail(f"flags {flags:#x} of an object")
     etag = b'"' + at.take(16).hex().encode() + b'"' if flags & 16 else at.text()
     version = at.text() if flags & 8 else None
     pack = (at.take(32).hex(), at.varint()) if flags & 3 == 2 else None
-    return Stored(digest, etag, version, pack, flags & 3 == 1, bool(flags & 4))
+    return Stored(None if flags & 32 else digest, etag, version, pack, flags & 3 == 1, bool(flags & 4))
 
 
 def many(at, read):

@@ -41,7 +41,7 @@ pub enum MirrorCommand {
     Diff(Box<MirrorDiffArgs>),
     /// List the generations
     Generations(GenerationsArgs),
-    /// Make the first generation of what rclone or another tool stored there; every object is read once, none is stored again
+    /// Make the first generation of what rclone or another tool stored there, without moving it
     Adopt(AdoptArgs),
 }
 
@@ -213,6 +213,12 @@ pub struct PushArgs {
     /// List the destination and mend what another tool changed there, although nothing else is new
     #[arg(long, help_heading = WRITING)]
     pub relist: bool,
+    /// Put files of up to SIZE into packs, too, so that a first pull of many small files takes few requests: KiB, or with a suffix B|K|M [default: 64K]
+    #[arg(long, value_name = "SIZE", help_heading = WRITING, num_args = 0..=1, require_equals = true, default_missing_value = "64K")]
+    pub pack_small: Option<String>,
+    /// Keep what the last so many generations need, and what any needed a day ago; the rest is removed now and then
+    #[arg(long, value_name = "N", help_heading = WRITING, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    pub keep_generations: u64,
     /// Exit with 0 when so many destinations have the generation [default: all of them]
     #[arg(long, value_name = "N", help_heading = SAFETY)]
     pub quorum: Option<usize>,
@@ -326,13 +332,16 @@ pub struct AdoptArgs {
     /// How it is reached.
     #[command(flatten)]
     pub remote: RemoteArgs,
+    /// Read every object once, so that pulls can verify its BLAKE3 and not only its entity tag
+    #[arg(long)]
+    pub read: bool,
     /// Take the time at which an object was stored for that of the file; saves a request for each
     #[arg(long)]
     pub use_server_modtime: bool,
     /// Read so many objects at once [default: 16]
     #[arg(long, value_name = "N")]
     pub transfers: Option<usize>,
-    /// Show what would be read, and do nothing
+    /// Show what it would take, and do nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
 }

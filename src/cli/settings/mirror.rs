@@ -146,6 +146,7 @@ impl FilterSettings {
             let words = text(given, environment, name)?;
             words.map_or(Ok(None), |words| amounts::size(&words).attempt(|| format!("{name} or its option")))
         };
+        refuse(environment)?;
         let depth =
             args.max_depth.map_or_else(|| number::<i64>(environment, "RCLONE_MAX_DEPTH"), |depth| Ok(Some(depth)))?;
         Ok(Self {
@@ -250,6 +251,19 @@ fn stats_interval(given: Option<&str>, environment: &Environment) -> Result<Opti
 /// `Invalid` for anything else, with the name of the option.
 pub(crate) fn duration(text: &str, name: &str) -> Result<Duration> {
     Ok(amounts::duration(text.trim()).attempt(|| format!("option {name}"))?.unwrap_or_default())
+}
+
+/// Filters of rclone that are not offered: overlooked, they would move or delete what they spare.
+fn refuse(environment: &Environment) -> Result<()> {
+    for name in
+        ["RCLONE_EXCLUDE_IF_PRESENT", "RCLONE_HASH_FILTER", "RCLONE_METADATA_INCLUDE", "RCLONE_METADATA_EXCLUDE"]
+    {
+        if environment.text(name)?.is_some() {
+            return Err(Error::invalid(format!("{name} is set, and volvault has no such filter"))
+                .with_hint("unset it, and say the same with --exclude or --filter"));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! Makes the first generation of a prefix that rclone or other tools wrote, without storing a byte of it again: the objects are
-//! listed, each is read once for its hash, and the manifest is published beside them.
+//! Makes the first generation of a prefix that rclone or other tools wrote, without moving its data: the objects are listed, and the manifest is
+//! published beside them. It names each file by its `ETag` and its size; its BLAKE3 becomes known when somebody reads it: on request here
+//! ([`AdoptOptions::read`]), or a push that compares.
 //!
 //! What listings do not say comes from where it is: the time of a file from the object's metadata (a request each, unless the time
 //! of storing will do), owners, modes and ACLs from `permissions.facl` if the prefix has one. A push from the tree itself needs no
@@ -22,15 +23,16 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
+use md5::Digest as _;
 
 use self::beside::Beside;
 use self::object::{Adopted, Reading};
 use self::runs::Runs;
 use super::destination::{Destination, Means};
 use super::facl::{FACL, Records};
-use super::layout::{CONTROL, PUSH, ROOT, root_key};
+use super::layout::{CONTROL, LINK_END, PUSH, ROOT, root_key};
 use super::manifest::store_segment;
-use super::root::{Flags, Pusher, Root, Totals};
+use super::root::{Flags, Pusher, Root, Totals, UNHASHED};
 use super::segment::{SegmentWriter, Written};
 use crate::catalog::{Entry, Metadata, Node, Timestamp};
 use crate::error::{Attempt, Error, ErrorKind, Result};
@@ -39,6 +41,10 @@ use crate::path::TreePath;
 use crate::storage::{Attributes, Condition, ObjectInfo};
 use crate::volume::EntryKind;
 
+/// Requests beside those for the objects: looks for a mirror and for permissions, a sample, the manifest and the root.
+const FIXED_REQUESTS: u64 = 8;
+/// Largest object that is read to see whether tags are MD5 sums.
+const SAMPLE_MAX: u64 = 1 << 20;
 /// Bytes of an object in memory at once, for each transfer.
 const PIECE: u64 = 8 << 20;
 
@@ -56,6 +62,8 @@ pub enum Times {
 pub struct AdoptOptions {
     /// What the run has from outside.
     pub means: Means,
+    /// Read every object, so that its BLAKE3 is known.
+    pub read: bool,
     /// Where times come from.
     pub times: Times,
     /// Owner and group of what nothing else is said of.
@@ -67,7 +75,7 @@ pub struct AdoptOptions {
 impl AdoptOptions {
     /// The defaults: times as rclone stored them, everything belongs to root.
     pub fn new(means: Means) -> Self {
-        Self { means, times: Times::Metadata, owner: (0, 0), transfers: 16 }
+        Self { means, read: false, times: Times::Metadata, owner: (0, 0), transfers: 16 }
     }
 }
 
@@ -80,7 +88,7 @@ pub struct AdoptReport {
     pub files: u64,
     /// Symbolic links.
     pub links: u64,
-    /// Their bytes. All were read, and none stored.
+    /// Their bytes.
     pub bytes: u64,
     /// Objects that are no part of it, told as problems: keys that no file can have, files below files, second objects of a path.
     pub left_out: u64,
@@ -109,22 +117,51 @@ pub(super) fn adopt_beside(
     target: &Path,
     watch: &Watch<'_>,
 ) -> Result<AdoptReport> {
-    Adoption { mirror, options, beside: Some(Beside::open(target)?), watch }.run()
+    let run = |options: &AdoptOptions| Adoption { mirror, options, beside: Some(Beside::open(target)?), watch }.run();
+    match run(options) {
+        // Tags that are no MD5 sums prove nothing: what is not there already is read.
+        Err(error) if error.kind() == ErrorKind::Unsupported && !options.read => {
+            run(&AdoptOptions { read: true, ..options.clone() })
+        }
+        outcome => outcome,
+    }
 }
 
-/// What an adoption would read: objects, and their bytes. One request for each thousand objects.
+/// What an adoption would come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Foreseen {
+    /// Objects, and their bytes.
+    pub objects: u64,
+    /// See there.
+    pub bytes: u64,
+    /// Requests that it would take, about.
+    pub requests: u64,
+    /// Bytes that it would read, beside listings.
+    pub read: u64,
+}
+
+/// What an adoption would take. One request for each thousand objects.
 ///
 /// # Errors
 /// Those of the store.
-pub fn survey(mirror: &Destination) -> Result<(u64, u64)> {
+pub fn survey(mirror: &Destination, options: &AdoptOptions) -> Result<Foreseen> {
     let places = &mirror.places;
-    let (mut objects, mut bytes) = (0, 0_u64);
+    let mut seen = Foreseen { requests: FIXED_REQUESTS, ..Foreseen::default() };
     let mut pages = places.data.list_objects("")?;
     while let Some(page) = places.block(pages.next())? {
-        objects += page.len() as u64;
-        bytes = page.iter().fold(bytes, |bytes, object| bytes.saturating_add(object.size));
+        seen.requests += 1;
+        for object in page {
+            let is_read = options.read || object.key.ends_with(LINK_END) || object.key == FACL;
+            seen.objects += 1;
+            seen.bytes = seen.bytes.saturating_add(object.size);
+            seen.requests += u64::from(options.times == Times::Metadata);
+            if is_read {
+                seen.requests += object.size.div_ceil(PIECE);
+                seen.read = seen.read.saturating_add(object.size);
+            }
+        }
     }
-    Ok((objects, bytes))
+    Ok(seen)
 }
 
 struct Adoption<'a> {
@@ -200,13 +237,18 @@ impl Adoption<'_> {
         let places = &self.mirror.places;
         let reading = Reading { places, options: self.options, adoption: self };
         let mut runs = Runs::new(scratch.0.join("objects"));
+        let mut is_sampled = false;
         let mut pages = places.data.list_objects("")?;
         while let Some(page) = places.block(pages.next())? {
             let is_control = |key: &str| self.beside.is_some() && key.starts_with(CONTROL) && key.contains('/');
             let wanted = |object: &ObjectInfo| object.key != FACL && !is_control(&object.key);
             let page: Vec<ObjectInfo> = page.into_iter().filter(wanted).collect();
             Progress::add(&self.watch.progress.files_total, page.len() as u64);
-            Progress::add(&self.watch.progress.bytes_total, page.iter().map(|object| object.size).sum());
+            if self.options.read {
+                Progress::add(&self.watch.progress.bytes_total, page.iter().map(|object| object.size).sum());
+            } else if !std::mem::replace(&mut is_sampled, true) {
+                self.sample(&page)?;
+            }
             let read =
                 stream::iter(page).map(|object| reading.adopt(object)).buffer_unordered(self.options.transfers.max(1));
             let read: Vec<Result<Adopted>> = places.block(read.collect());
@@ -222,6 +264,20 @@ impl Adoption<'_> {
             }
         }
         Ok(runs)
+    }
+
+    /// Whether a tag that looks like an MD5 is one: pulls will rely on it. Some stores give encrypted objects others.
+    fn sample(&self, page: &[ObjectInfo]) -> Result<()> {
+        let places = &self.mirror.places;
+        let small = |object: &&ObjectInfo| (1..=SAMPLE_MAX).contains(&object.size) && object.pin.md5().is_some();
+        let Some(object) = page.iter().filter(small).min_by_key(|object| object.size) else { return Ok(()) };
+        let bytes = places.block(places.data.get_pinned(&object.key, 0..object.size, object.size, &object.pin))?;
+        if object.pin.md5() == Some(md5::Md5::digest(&bytes).into()) {
+            return Ok(());
+        }
+        let text = format!("the ETag of {} looks like an MD5 sum and is none", object.key);
+        Err(Error::new(ErrorKind::Unsupported, text)
+            .with_hint("adopt with --read: the files are known by their BLAKE3 then"))
     }
 
     /// What `permissions.facl` says, as directories with that metadata; none when there is no such object.
@@ -273,6 +329,9 @@ impl Adoption<'_> {
         let totals = Totals { entries: written.entries, files: written.files, bytes: written.bytes };
         let mut root = Root::first(written.at(1), pusher, means.clock.now().to_utc(), totals);
         root.flags = Flags { facl, ..Flags::default() };
+        if !self.options.read && written.bytes > 0 {
+            root.features.push(UNHASHED.to_owned());
+        }
         let text = Bytes::from(root.encode()?);
         let json = Attributes { content_type: Some("application/json".to_owned()), ..Attributes::default() };
         places.block(places.control.put_with(&root_key(1), text.clone(), &json, Condition::Any))?;

@@ -1,4 +1,4 @@
-//! One object of the prefix becomes an entry: it is read once, for its hash.
+//! One object of the prefix becomes an entry.
 
 use std::sync::Arc;
 
@@ -61,20 +61,21 @@ impl Reading<'_> {
         } else {
             self.file(&object).await?
         };
-        Ok(self.done(object.size, (path, node), (mtime, &attributes)))
+        Ok(self.done((path, node), (mtime, &attributes)))
     }
 
     /// The entry of a file that the directory beside has, by its MD5.
     fn beside(&self, path: &TreePath, object: &ObjectInfo, of: (Option<[u8; 16]>, &Attributes)) -> Option<Adopted> {
         let (md5, attributes) = of;
         let (hash, mtime) = self.adoption.beside.as_ref()?.holds(path, object.size, md5?)?;
-        let content = content_of(object, hash)?;
+        let content = content_of(object, Some(hash))?;
         let node = Node::File(FileNode { size: object.size, content, extents: None, incomplete: false });
-        Some(self.done(object.size, (path.clone(), node), (mtime, attributes)))
+        Progress::add(&self.adoption.watch.progress.bytes_done, object.size);
+        Some(self.done((path.clone(), node), (mtime, attributes)))
     }
 
     /// The entry of an object that was looked at.
-    fn done(&self, size: u64, what: (TreePath, Node), described: (Timestamp, &Attributes)) -> Adopted {
+    fn done(&self, what: (TreePath, Node), described: (Timestamp, &Attributes)) -> Adopted {
         let ((path, node), (mtime, attributes)) = (what, described);
         let mode = match node {
             Node::Directory => 0o755,
@@ -86,7 +87,6 @@ impl Reading<'_> {
         follow(attributes, &mut meta);
         let progress = self.adoption.watch.progress;
         Progress::add(&progress.files_done, 1);
-        Progress::add(&progress.bytes_done, size);
         Adopted::Entry(Box::new(Entry { path, meta, node, link: None }))
     }
 
@@ -116,6 +116,16 @@ impl Reading<'_> {
     }
 
     async fn file(&self, object: &ObjectInfo) -> Result<Node> {
+        let hash = if self.options.read && object.size > 0 { Some(self.hash(object).await?) } else { None };
+        let content = content_of(object, hash).ok_or_else(|| {
+            Error::new(ErrorKind::Unsupported, format!("{}: the store gives no entity tag", object.key))
+                .with_hint("push the tree with volvault instead")
+        })?;
+        Ok(Node::File(FileNode { size: object.size, content, extents: None, incomplete: false }))
+    }
+
+    /// Reads all of it.
+    async fn hash(&self, object: &ObjectInfo) -> Result<ObjectHash> {
         let (key, size) = (&object.key, object.size);
         let mut hasher = blake3::Hasher::new();
         let mut at = 0;
@@ -125,14 +135,10 @@ impl Reading<'_> {
             }
             let end = size.min(at + PIECE);
             hasher.update(&self.places.data.get_pinned(key, at..end, size, &object.pin).await?);
+            Progress::add(&self.adoption.watch.progress.bytes_done, end - at);
             at = end;
         }
-        let hash = ObjectHash::new(*hasher.finalize().as_bytes());
-        let content = content_of(object, hash).ok_or_else(|| {
-            Error::new(ErrorKind::Unsupported, format!("{key}: the store gives no entity tag"))
-                .with_hint("push the tree with volvault instead")
-        })?;
-        Ok(Node::File(FileNode { size, content, extents: None, incomplete: false }))
+        Ok(ObjectHash::new(*hasher.finalize().as_bytes()))
     }
 }
 
@@ -143,7 +149,7 @@ fn md5_of(attributes: &Attributes) -> Option<[u8; 16]> {
 }
 
 /// The content of the file that an object holds; none where the store gives no entity tag, by which it could be read later.
-fn content_of(object: &ObjectInfo, hash: ObjectHash) -> Option<Content> {
+fn content_of(object: &ObjectInfo, hash: Option<ObjectHash>) -> Option<Content> {
     if object.size == 0 {
         return Some(Content::Empty);
     }

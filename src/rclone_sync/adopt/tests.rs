@@ -58,7 +58,8 @@ impl Prefix {
 
 #[test]
 fn objects_become_a_tree_with_rclones_times_and_metadata() {
-    let prefix = Prefix::new();
+    let mut prefix = Prefix::new();
+    prefix.options.read = true;
     prefix.put("d/e/file", b"content", Some("1700000000.123456789"), &[("mode", "100600"), ("uid", "1000")]);
     prefix.put("d.txt", b"text", Some("1700000001.5"), &[]);
     prefix.put("d/zero", b"", None, &[]);
@@ -73,7 +74,7 @@ fn objects_become_a_tree_with_rclones_times_and_metadata() {
     assert_eq!(file.meta.mtime, Timestamp { seconds: 1_700_000_000, nanos: 123_456_789 });
     let Node::File(node) = &file.node else { panic!("{file:?}") };
     let Content::Object(object) = &node.content else { panic!("{node:?}") };
-    assert_eq!(object.hash.as_bytes(), blake3::hash(b"content").as_bytes());
+    assert_eq!(object.hash.map(|hash| *hash.as_bytes()), Some(*blake3::hash(b"content").as_bytes()));
     assert!(object.at == ObjectAt::Plain && !object.etag.is_empty());
     assert_eq!(entries[3].node, Node::Symlink { target: b"e/file".to_vec() });
     assert_eq!(std::fs::read_dir(prefix.scratch.path().join("scratch")).unwrap().count(), 0, "nothing is left behind");
@@ -109,6 +110,26 @@ fn permissions_come_from_the_file_that_the_mover_keeps() {
             ("/g".to_owned(), 0o640, 3, 1)
         ]
     );
+}
+
+#[test]
+fn nothing_but_links_is_read_when_listing_and_metadata_will_do() {
+    let prefix = Prefix::new();
+    prefix.put("big", &vec![7; 100_000], Some("1700000000"), &[]);
+    prefix.put("link.rclonelink", b"big", None, &[]);
+    let seen = survey(&prefix.mirror, &prefix.options).unwrap();
+    assert_eq!((seen.objects, seen.bytes, seen.read), (2, 100_003, 3));
+    let before = prefix.mirror.places.data.requests();
+    assert_eq!(prefix.adopt().unwrap().bytes, 100_000);
+    let took = prefix.mirror.places.data.requests().since(&before);
+    assert!(took.bytes_down < 100 && took.total() + 3 <= seen.requests, "{took}, {seen:?}");
+    let entries = prefix.entries();
+    let Node::File(file) = &entries[0].node else { panic!("{entries:?}") };
+    let Content::Object(object) = &file.content else { panic!("{file:?}") };
+    assert_eq!((object.hash, file.size), (None, 100_000));
+    let places = &prefix.mirror.places;
+    let text = places.block(places.control.get(ROOT, 1 << 20)).unwrap();
+    assert_eq!(Root::decode(&text).unwrap().features, ["unhashed"], "older versions are told");
 }
 
 #[test]

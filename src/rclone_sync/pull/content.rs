@@ -1,15 +1,18 @@
 //! The content of one file: from the local file, if that has it, else by ranges of the pinned object; hashed on its way to the
 //! stage. What lies in the stage under its own name was verified once.
 
-use crate::catalog::{Entry, FileNode, Node, ObjectAt, StoredObject};
-use crate::error::{Attempt, Error, Result};
+use std::sync::Arc;
+
+use crate::catalog::{Content, Entry, FileNode, Node, ObjectAt, StoredObject};
+use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::events::{Action, Progress};
 use crate::volume::{EntryKind, Replace, TargetFile};
 
 use super::super::layout::pack_key;
+use super::super::proof::Proof;
 use super::delta;
 use super::download::{Download, gone, wrong};
-use super::fetch::Fetch;
+use super::fetch::{Fetch, IN_FLIGHT};
 use super::spans::whole_file;
 use super::stage::Stage;
 use super::verdict::{holds, object_of};
@@ -115,7 +118,9 @@ pub(super) fn put_whole(fetch: &Fetch<'_, '_>, entry: &Entry, content: &[u8]) ->
     let (Node::File(node), Some(object)) = (&entry.node, object_of(entry)) else {
         return Err(Error::bug("content of something that has none"));
     };
-    if blake3::hash(content).as_bytes() != object.hash.as_bytes() {
+    let mut proof = Proof::of(object);
+    proof.update(content);
+    if proof.finish() == Some(false) {
         return Err(wrong());
     }
     let file = fetch.pull.target()?.create_file(&Stage::content(entry, object)?, Replace::Anything)?;
@@ -141,8 +146,25 @@ pub(super) fn put_whole(fetch: &Fetch<'_, '_>, entry: &Entry, content: &[u8]) ->
     Ok(())
 }
 
-/// Brings files that lie close together in one pack, by one request.
+/// Brings files that lie close together in one pack, by one request. Where the pack is not what it should be, each has an object of its own.
 pub(super) fn bring_packed(fetch: &Fetch<'_, '_>, entries: &[Entry]) -> Result<()> {
+    match bring_from_pack(fetch, entries) {
+        Err(error) if matches!(error.kind(), ErrorKind::Changed | ErrorKind::Corrupt) => {
+            entries.iter().try_for_each(|entry| bring(fetch, &plain(entry)))
+        }
+        outcome => outcome,
+    }
+}
+
+fn plain(entry: &Entry) -> Entry {
+    let mut plain = entry.clone();
+    if let Node::File(FileNode { content: Content::Object(object), .. }) = &mut plain.node {
+        *object = StoredObject { at: ObjectAt::Plain, ..StoredObject::clone(object) }.into();
+    }
+    plain
+}
+
+fn bring_from_pack(fetch: &Fetch<'_, '_>, entries: &[Entry]) -> Result<()> {
     let mut wanted = Vec::with_capacity(entries.len());
     for entry in entries {
         if let Some(packed) = Packed::of(entry)
@@ -155,8 +177,13 @@ pub(super) fn bring_packed(fetch: &Fetch<'_, '_>, entries: &[Entry]) -> Result<(
         return Ok(());
     };
     let (key, from) = (pack_key(&first.pack), first.start);
-    let places = fetch.pull.places;
-    let bytes = places.block(places.control.get_range(&key, from..end)).map_err(gone)?;
+    let (places, room) = (fetch.pull.places, Arc::clone(&fetch.room));
+    let permits = u32::try_from(end.saturating_sub(from)).unwrap_or(u32::MAX).min(IN_FLIGHT);
+    let (bytes, _permit) = places.block(async {
+        let permit = room.acquire_many_owned(permits).await;
+        let permit = permit.map_err(|cause| Error::bug("no room for a read").with_source(cause))?;
+        Ok((places.control.get_range(&key, from..end).await.map_err(gone)?, permit))
+    })?;
     for packed in wanted {
         let at = |offset: u64| usize::try_from(offset.saturating_sub(from)).unwrap_or(usize::MAX);
         let content =
@@ -183,6 +210,11 @@ impl<'e> Packed<'e> {
         let end = offset.checked_add(node.size)?;
         Some(Self { entry, node, object, pack, start: offset, end })
     }
+}
+
+/// Whether the content lies in a pack, beside its own object.
+pub(super) fn is_packed(entry: &Entry) -> bool {
+    Packed::of(entry).is_some()
 }
 
 /// Whether `next` is so close behind the files of `batch` that one request brings all of them.

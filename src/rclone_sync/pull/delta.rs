@@ -11,6 +11,7 @@ use crate::volume::{EntryKind, TargetReader};
 
 use super::super::blocks::{BLOCKS_OBJECT_MAX, BlockList, FILE_MIN, Known, Run, cut};
 use super::super::layout::blocks_key;
+use super::super::proof::Proof;
 use super::download::Download;
 use super::spans::clip;
 
@@ -59,7 +60,8 @@ pub(super) fn take(download: &Download<'_, '_, '_>) -> Result<bool> {
 
 /// The block list of the content that is wanted. Without it the file is fetched as a whole.
 fn list(download: &Download<'_, '_, '_>) -> Result<Option<BlockList>> {
-    let (places, key) = (download.fetch.pull.places, blocks_key(&download.object.hash));
+    let Some(hash) = &download.object.hash else { return Ok(None) };
+    let (places, key) = (download.fetch.pull.places, blocks_key(hash));
     match places.block(places.control.get(&key, BLOCKS_OBJECT_MAX)) {
         Ok(bytes) => Ok(BlockList::decode(&bytes, download.node.size).ok()),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => Ok(None),
@@ -80,14 +82,14 @@ fn copy(download: &Download<'_, '_, '_>, local: &TargetReader, runs: &[Run]) -> 
 }
 
 fn has_content(download: &Download<'_, '_, '_>) -> Result<bool> {
-    let (mut hasher, mut buffer, mut at) = (blake3::Hasher::new(), vec![0; PIECE], 0);
+    let (mut proof, mut buffer, mut at) = (Proof::of(download.object), vec![0; PIECE], 0);
     loop {
         download.fetch.pull.check()?;
         let count = download.file.read_at(&mut buffer, at)?;
         if count == 0 {
-            return Ok(at == download.node.size && hasher.finalize().as_bytes() == download.object.hash.as_bytes());
+            return Ok(at == download.node.size && proof.finish() == Some(true));
         }
-        hasher.update(buffer.get(..count).unwrap_or_default());
+        proof.update(buffer.get(..count).unwrap_or_default());
         at += u64::try_from(count).unwrap_or(u64::MAX);
     }
 }

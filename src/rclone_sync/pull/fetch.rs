@@ -43,8 +43,12 @@ pub(super) struct Fetch<'f, 'a> {
     failed: Mutex<Option<Error>>,
 }
 
-/// Files of a pack that are asked for together, at most.
-const BATCH_MAX: usize = 1024;
+/// Files of a pack that are asked for together, at most: 8 MiB of files of 4 KiB.
+const BATCH_MAX: usize = 2048;
+/// Packs of which files are gathered at once: files that changed lie in packs of their own between those that did not.
+const PACKS_OPEN: usize = 48;
+/// Files gathered at once, of all packs.
+const GATHERED_MAX: usize = 4 * BATCH_MAX;
 
 /// How a fetch ended.
 #[derive(Debug)]
@@ -72,7 +76,7 @@ pub(super) fn fetch(pull: &Pull<'_>, stage: Stage<'_>, plan: &Plan, leaving: &Le
     };
     let transfers = pull.options.transfers.clamp(1, 256);
     let threads = transfers.min(THREADS_MAX);
-    let (sender, receiver) = bounded(2 * threads);
+    let (sender, receiver) = bounded(threads);
     let small = Small::new(&fetch, plan)?;
     let (fetch, small) = (&fetch, &small);
     std::thread::scope(|scope| {
@@ -96,13 +100,8 @@ pub(super) fn fetch(pull: &Pull<'_>, stage: Stage<'_>, plan: &Plan, leaving: &Le
 impl Fetch<'_, '_> {
     fn feed(&self, plan: &Plan, sender: &Sender<Vec<Entry>>) -> Result<()> {
         // The threads take what is queued until the queue is closed, so that nobody waits for ever.
-        let send = |batch: Vec<Entry>| {
-            if batch.is_empty() {
-                return Ok(());
-            }
-            sender.send(batch).map_err(|_| Error::bug("nobody fetches any more"))
-        };
-        let mut batch = Vec::new();
+        let send = |batch| sender.send(batch).map_err(|_| Error::bug("nobody fetches any more"));
+        let (mut open, mut gathered): (Vec<Vec<Entry>>, usize) = (Vec::new(), 0);
         for change in self.stage.read(FETCH, &plan.fetch)? {
             self.pull.check()?;
             if self.is_over() {
@@ -112,12 +111,22 @@ impl Fetch<'_, '_> {
             if is_small(&entry) {
                 continue;
             }
-            if batch.len() >= BATCH_MAX || !content::goes_with(&batch, &entry) {
-                send(std::mem::take(&mut batch))?;
+            if !content::is_packed(&entry) {
+                send(vec![*entry])?;
+                continue;
             }
-            batch.push(*entry);
+            gathered += 1;
+            match open.iter_mut().find(|batch| batch.len() < BATCH_MAX && content::goes_with(batch, &entry)) {
+                Some(batch) => batch.push(*entry),
+                None => open.push(vec![*entry]),
+            }
+            if open.len() > PACKS_OPEN || gathered > GATHERED_MAX {
+                let oldest = open.remove(0);
+                gathered -= oldest.len();
+                send(oldest)?;
+            }
         }
-        send(batch)
+        open.into_iter().try_for_each(send)
     }
 
     fn work(&self, queue: &Receiver<Vec<Entry>>) {
@@ -126,7 +135,7 @@ impl Fetch<'_, '_> {
                 continue;
             }
             let brought = match batch.as_slice() {
-                [entry] => content::bring(self, entry),
+                [entry] if !content::is_packed(entry) => content::bring(self, entry),
                 several => content::bring_packed(self, several),
             };
             if let Some(first) = batch.first() {

@@ -48,7 +48,7 @@ impl Head {
 
 fn content_of(entry: &Entry) -> Option<(u64, Option<ObjectHash>)> {
     match &entry.node {
-        Node::File(file) => Some((file.size, object_of(entry).map(|object| object.hash))),
+        Node::File(file) => Some((file.size, object_of(entry).and_then(|object| object.hash))),
         _ => None,
     }
 }
@@ -155,7 +155,7 @@ mod tests {
             xattrs: Arc::default(),
         };
         let object = StoredObject {
-            hash: ObjectHash::new([hash; 32]),
+            hash: Some(ObjectHash::new([hash; 32])),
             etag: "e".into(),
             version: None,
             at: ObjectAt::Plain,

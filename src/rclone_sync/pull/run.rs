@@ -299,9 +299,9 @@ impl<'r, 'a> Run<'r, 'a> {
             if self.waited >= options.wait {
                 let text =
                     "a new generation is being published, or files of the mirror were changed by another program";
-                return Err(Error::new(ErrorKind::Unavailable, text)
-                    .with_source(error)
-                    .with_hint("try again later; if no push is under way, push again"));
+                return Err(Error::new(ErrorKind::Unavailable, text).with_source(error).with_hint(
+                    "try again later; if no push is under way, `volvault mirror push --relist` mends the mirror",
+                ));
             }
             let pause = self.pause.min(options.wait.saturating_sub(self.waited));
             self.pull.places.block(async { tokio::time::sleep(pause).await });

@@ -103,7 +103,10 @@ impl<'a> Stage<'a> {
     /// Where the content of a file waits. Two files of the same content have two places: each becomes a file of its own.
     pub(super) fn content(entry: &Entry, object: &StoredObject) -> Result<TreePath> {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(object.hash.as_bytes());
+        match &object.hash {
+            Some(hash) => hasher.update(hash.as_bytes()),
+            None => hasher.update(object.etag.as_bytes()),
+        };
         hasher.update(entry.path.as_bytes());
         let hex = hasher.finalize().to_hex();
         Self::at(&format!("content/{hex}"))

@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::path::TreePath;
 use crate::volume::{EntryKind, Found, Stat};
 
+use super::super::proof::Proof;
 use super::context::Pull;
 
 /// Read at once to hash a local file.
@@ -101,17 +102,17 @@ fn has_content(pull: &Pull<'_>, entry: &Entry, file: &FileNode, stat: &Stat) -> 
     }
 }
 
-/// Whether the local file at `path` has the content of an object. One that cannot be read has not.
+/// Whether the local file at `path` has the content of an object, as far as that is known. One that cannot be read has not.
 pub(super) fn holds(pull: &Pull<'_>, path: &TreePath, object: &StoredObject) -> Result<bool> {
     let Ok(local) = pull.target()?.read_file(path) else { return Ok(false) };
-    let (mut hasher, mut buffer, mut at) = (blake3::Hasher::new(), vec![0; PIECE], 0);
+    let (mut proof, mut buffer, mut at) = (Proof::of(object), vec![0; PIECE], 0);
     loop {
         pull.check()?;
         let Ok(count) = local.read_full_at(&mut buffer, at) else { return Ok(false) };
-        hasher.update(buffer.get(..count).unwrap_or_default());
+        proof.update(buffer.get(..count).unwrap_or_default());
         at += u64::try_from(count).unwrap_or(u64::MAX);
         if count < buffer.len() {
-            return Ok(hasher.finalize().as_bytes() == object.hash.as_bytes());
+            return Ok(proof.finish() == Some(true));
         }
     }
 }

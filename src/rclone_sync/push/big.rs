@@ -14,11 +14,13 @@ use crate::volume::{SourceFile, Stat};
 use super::super::blocks::{BLOCKS_OBJECT_MAX, Block, BlockList, Known, average_for, cut};
 use super::super::key::key_of;
 use super::super::layout::blocks_key;
+use super::super::proof::Proof;
 use super::delta::{Again, PART, Piece, part_size, pieces};
 use super::holes::Holes;
 use super::parts::Outgoing;
 use super::read::{changed, steady};
 use super::send::{Expected, Sender, Wanted, attributes, pin_of, stored};
+use super::together::Reader;
 
 /// Attempts for a file that changes while it is read, and for an object that is another one each time.
 const TRIES: u32 = 2;
@@ -48,11 +50,14 @@ impl Sender<'_> {
         let mut expected = wanted.expected.clone();
         let mut was_changed = false;
         for _ in 0..=TRIES {
-            let mut file = match wanted.found.open() {
+            let file = match wanted.found.open() {
                 Ok(file) => file,
-                Err(error) => return Ok(self.unreadable(wanted, &error)),
+                Err(error) => {
+                    self.wants.pass_over(&wanted.found.path);
+                    return Ok(self.unreadable(wanted, &error));
+                }
             };
-            match self.try_big(wanted, &mut file, &expected) {
+            match self.try_big(wanted, &file, &expected) {
                 Ok(Attempt::Done(content, extents)) => {
                     return Ok(Some(self.big_entry(wanted, &file, (content, extents))));
                 }
@@ -72,20 +77,34 @@ impl Sender<'_> {
         None
     }
 
-    fn try_big(&self, wanted: &Wanted<'_>, file: &mut SourceFile, expected: &Expected) -> Result<Attempt, Failed> {
+    fn try_big(&self, wanted: &Wanted<'_>, file: &SourceFile, expected: &Expected) -> Result<Attempt, Failed> {
         let before = file.stat().clone();
         let may_be_there = wanted.base.is_some_and(|(object, _)| object.blocks) || !self.moved.is_empty();
         if wanted.kept.is_none() && !may_be_there {
             return self.send_whole(wanted, file, expected);
         }
-        let passed = self.pass(file, &mut |_| Ok(()))?;
+        // What another tool stored is known by its MD5 only.
+        let kept = wanted.kept.and_then(|kept| match &kept.content {
+            Content::Object(object) => Some(object),
+            Content::Empty | Content::Bundle { .. } | Content::Chunks(_) | Content::Lists { .. } => None,
+        });
+        let mut proof = kept.filter(|object| object.hash.is_none()).map(|object| Proof::of(object));
+        let passed = self.pass(wanted, file, &mut |bytes| {
+            if let Some(proof) = &mut proof {
+                proof.update(bytes);
+            }
+            Ok(())
+        })?;
         if !is_steady(file, &before)? {
             return Ok(Attempt::Changed);
         }
-        if let Some(Content::Object(object)) = wanted.kept.map(|kept| &kept.content)
-            && object.hash == passed.hash
-        {
-            return Ok(Attempt::Done(Content::Object(Arc::clone(object)), passed.extents));
+        if let Some(object) = kept {
+            if object.hash == Some(passed.hash) {
+                return Ok(Attempt::Done(Content::Object(Arc::clone(object)), passed.extents));
+            }
+            if proof.and_then(Proof::finish) == Some(true) {
+                return self.settled(passed, &pin_of(object)).map_err(Failed::Store);
+            }
         }
         let key = key_of(&wanted.found.path);
         let renamed = self.rename(&key, &passed.hash, before.mtime, before.size).map_err(Failed::Store)?;
@@ -100,8 +119,8 @@ impl Sender<'_> {
         if let Some((object, plan)) = plan {
             return self.send_pieces(wanted, file, (expected, passed), (&object, &plan));
         }
-        let mut file = wanted.found.open().map_err(Failed::Source)?;
-        self.send_whole(wanted, &mut file, expected)
+        let file = wanted.found.open().map_err(Failed::Source)?;
+        self.send_whole(wanted, &file, expected)
     }
 
     /// The object of the last generation and its blocks, if the store can make parts of it.
@@ -112,13 +131,19 @@ impl Sender<'_> {
         }
         let places = &self.destination.places;
         // A list that is gone or damaged saves no work, that is all.
-        let bytes = places.block(places.control.get(&blocks_key(&object.hash), BLOCKS_OBJECT_MAX));
+        let Some(hash) = &object.hash else { return Ok(None) };
+        let bytes = places.block(places.control.get(&blocks_key(hash), BLOCKS_OBJECT_MAX));
         let list = bytes.ok().and_then(|bytes| BlockList::decode(&bytes, size).ok());
         Ok(list.map(|list| (Arc::clone(object), list)))
     }
 
     /// Reads the file to its end; `each` gets its bytes in order.
-    fn pass(&self, file: &mut SourceFile, each: &mut dyn FnMut(&[u8]) -> Result<(), Failed>) -> Result<Passed, Failed> {
+    fn pass(
+        &self,
+        wanted: &Wanted<'_>,
+        file: &SourceFile,
+        each: &mut dyn FnMut(&[u8]) -> Result<(), Failed>,
+    ) -> Result<Passed, Failed> {
         let mut failed = None;
         let mut hear = |bytes: &[u8]| {
             if self.shared.watch.stop.requested() {
@@ -129,15 +154,16 @@ impl Sender<'_> {
             }
             if failed.is_some() { Err(Error::bug("a pass that was ended")) } else { Ok(()) }
         };
+        let mut reader = self.shared.together.reader(&wanted.found.path, file, &self.wants);
         let size = file.stat().size;
         let mut holes = Holes::new(file.extents().ok().flatten());
         let passed = match average_for(size) {
-            Some(average) => cut(&mut Reading(file), average, &mut |_, _, bytes| {
+            Some(average) => cut(&mut reader, average, &mut |_, _, bytes| {
                 holes.see(bytes);
                 hear(bytes)
             })
             .map(|cut| (cut.hash, Some(cut.list))),
-            None => read_all(file, &mut |bytes| {
+            None => read_all(&mut reader, &mut |bytes| {
                 holes.see(bytes);
                 hear(bytes)
             })
@@ -150,7 +176,7 @@ impl Sender<'_> {
         }
     }
 
-    fn send_whole(&self, wanted: &Wanted<'_>, file: &mut SourceFile, expected: &Expected) -> Result<Attempt, Failed> {
+    fn send_whole(&self, wanted: &Wanted<'_>, file: &SourceFile, expected: &Expected) -> Result<Attempt, Failed> {
         let (before, key) = (file.stat().clone(), key_of(&wanted.found.path));
         self.hold.ensure().map_err(Failed::Store)?;
         let attributes = attributes(before.mtime);
@@ -158,7 +184,7 @@ impl Sender<'_> {
         let places = &self.destination.places;
         let mut out = Outgoing::begin(places, &self.room, (&key, &attributes), sizes).map_err(Failed::Store)?;
         let mut read = 0;
-        let passed = self.pass(file, &mut |bytes| {
+        let passed = self.pass(wanted, file, &mut |bytes| {
             read += bytes.len() as u64;
             // More than was announced: it has grown, and the attempt is over.
             if read > before.size { Ok(()) } else { out.add(bytes).map_err(Failed::Store) }
@@ -190,8 +216,8 @@ impl Sender<'_> {
                 Some(Err(error)) if error.kind() == ErrorKind::Changed => return Ok(Attempt::Replaced),
                 Some(Err(error)) if error.kind() == ErrorKind::Unsupported => {
                     drop(out);
-                    let mut file = wanted.found.open().map_err(Failed::Source)?;
-                    return self.send_whole(wanted, &mut file, expected);
+                    let file = wanted.found.open().map_err(Failed::Source)?;
+                    return self.send_whole(wanted, &file, expected);
                 }
                 Some(Err(error)) => return Err(Failed::Store(error)),
                 None => {
@@ -281,24 +307,16 @@ fn send_piece(file: &SourceFile, piece: &Piece, blocks: &[Block], out: &mut Outg
 }
 
 /// A file that is too big for a block list.
-fn read_all(file: &mut SourceFile, hear: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<ObjectHash> {
+fn read_all(file: &mut Reader<'_>, hear: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<ObjectHash> {
     let (mut buffer, mut hasher) = (vec![0; READ], blake3::Hasher::new());
     loop {
-        let read = file.read(&mut buffer)?;
+        let read =
+            file.read(&mut buffer).map_err(|cause| Error::new(ErrorKind::Local, "read it").with_source(cause))?;
         let bytes = buffer.get(..read).unwrap_or_default();
         if bytes.is_empty() {
             return Ok(ObjectHash::new(*hasher.finalize().as_bytes()));
         }
         hasher.update(bytes);
         hear(bytes)?;
-    }
-}
-
-/// A file as the standard library reads one.
-struct Reading<'a>(&'a mut SourceFile);
-
-impl Read for Reading<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.0.read(buffer).map_err(std::io::Error::other)
     }
 }

@@ -9,13 +9,14 @@ use std::sync::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::Stop;
 use crate::storage::{Abilities, CopyAbilities};
 
 use super::super::claim::{Claim, Claimant};
 use super::super::destination::Destination;
 use super::super::layout::ROOT;
 use super::super::root::{Pusher, ROOT_MAX};
-use super::last::{Last, Memory};
+use super::last::{Base, Memory};
 use super::options::PushOptions;
 use super::shared::lock;
 
@@ -39,6 +40,7 @@ struct Known {
 pub(super) struct Hold<'a> {
     destination: &'a Destination,
     options: &'a PushOptions,
+    stop: &'a Stop,
     inner: Mutex<Inner>,
 }
 
@@ -47,7 +49,7 @@ struct Inner {
     claim: Option<Claim>,
     known: Option<Known>,
     /// What the push goes by.
-    last: Option<Last>,
+    base: Base,
     /// The root was still that one when the claim was ours.
     is_checked: bool,
     /// Something was written.
@@ -56,10 +58,17 @@ struct Inner {
 }
 
 impl<'a> Hold<'a> {
-    pub(super) fn new(destination: &'a Destination, options: &'a PushOptions, memory: Memory) -> Self {
-        let inner =
-            Inner { memory, claim: None, known: None, last: None, is_checked: false, has_begun: false, anew: None };
-        Self { destination, options, inner: Mutex::new(inner) }
+    pub(super) fn new(destination: &'a Destination, options: &'a PushOptions, memory: Memory, stop: &'a Stop) -> Self {
+        let inner = Inner {
+            memory,
+            claim: None,
+            known: None,
+            base: Base::Nothing,
+            is_checked: false,
+            has_begun: false,
+            anew: None,
+        };
+        Self { destination, options, stop, inner: Mutex::new(inner) }
     }
 
     /// Does something with what is remembered.
@@ -67,10 +76,10 @@ impl<'a> Hold<'a> {
         act(&mut lock(&self.inner).memory)
     }
 
-    /// The push goes by this generation from now on.
-    pub(super) fn goes_by(&self, last: Option<&Last>) {
+    /// The push goes by what was found there from now on.
+    pub(super) fn goes_by(&self, base: &Base) {
         let mut inner = lock(&self.inner);
-        (inner.last, inner.is_checked, inner.anew) = (last.cloned(), false, None);
+        (inner.base, inner.is_checked, inner.anew) = (base.clone(), false, None);
     }
 
     /// Why the push has to begin again, if it has.
@@ -155,7 +164,7 @@ impl<'a> Hold<'a> {
             pace: self.options.pace,
             conditional: known.store.conditional_create && known.store.conditional_replace,
         };
-        let claim = Claim::take(&self.destination.places, &claimant)?;
+        let claim = Claim::take_unless(&self.destination.places, &claimant, self.stop)?;
         let is_unfinished = claim.found_unfinished();
         inner.claim = Some(claim);
         Ok(is_unfinished)
@@ -165,14 +174,14 @@ impl<'a> Hold<'a> {
     /// says that nothing has changed: from now on its mirror may be half replaced.
     fn check_root(&self, inner: &mut Inner) -> Result<()> {
         let places = &self.destination.places;
-        let is_same = match &inner.last {
-            Some(last) => places.block(places.control.get_if_changed(ROOT, ROOT_MAX, &last.pin))?.is_none(),
+        let is_same = match inner.base.pin() {
+            Some(pin) => places.block(places.control.get_if_changed(ROOT, ROOT_MAX, pin))?.is_none(),
             None => match places.block(places.control.get_with_pin(ROOT, ROOT_MAX)) {
                 Err(error) if error.kind() == ErrorKind::NotFound => true,
                 answer => answer.map(|_| false)?,
             },
         };
-        let is_ours = inner.last.as_ref().is_none_or(|last| last.root.pusher.id == self.options.means.id);
+        let is_ours = inner.base.last().is_none_or(|last| last.root.pusher.id == self.options.means.id);
         if is_same && !is_ours {
             self.put_root_again(inner)?;
         }
@@ -187,7 +196,7 @@ impl<'a> Hold<'a> {
         use super::publish::root_attributes;
         use crate::storage::Condition;
         let store = self.known(inner)?.store;
-        let Some(last) = &inner.last else { return Ok(()) };
+        let Some(last) = inner.base.last() else { return Ok(()) };
         let mut root = last.root.clone();
         root.pusher = self.pusher();
         let (places, condition) = (&self.destination.places, store.allow(Condition::Match(&last.pin)));

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::{Attempt, ErrorKind, Result};
+use crate::error::{Attempt, Error, ErrorKind, Result};
+use crate::id::ObjectHash;
 use crate::storage::Pin;
 
 use super::super::destination::{Destination, Means};
-use super::super::layout::ROOT;
+use super::super::layout::{Places, ROOT, ROOTS};
 use super::super::manifest::{entries, entries_onto};
-use super::super::merge::Merge;
+use super::super::merge::{Entries, Merge};
 use super::super::root::{ROOT_MAX, Root};
 use super::super::segment::{SegmentReader, SegmentRef, SegmentWriter, Written};
 use super::super::state::State;
@@ -34,11 +35,58 @@ pub(super) struct Last {
     segment: SegmentRef,
 }
 
+/// A root, or a manifest, that nobody can read any more.
+#[derive(Debug, Clone)]
+pub(super) struct Ruins {
+    /// The root as it was read: it is replaced only if it is still that one.
+    pub(super) pin: Pin,
+    /// BLAKE3 of its text.
+    pub(super) parent: ObjectHash,
+    /// The number of the generation that takes its place.
+    pub(super) next: u64,
+}
+
+/// What a push finds at its destination, and builds upon.
+#[derive(Debug, Clone)]
+pub(super) enum Base {
+    /// A new mirror.
+    Nothing,
+    /// Everything is made anew from the source and a listing.
+    Ruins(Ruins),
+    Last(Box<Last>),
+}
+
+impl Base {
+    pub(super) fn last(&self) -> Option<&Last> {
+        match self {
+            Self::Last(last) => Some(last),
+            Self::Nothing | Self::Ruins(_) => None,
+        }
+    }
+
+    /// The root that is there.
+    pub(super) fn pin(&self) -> Option<&Pin> {
+        match self {
+            Self::Nothing => None,
+            Self::Ruins(ruins) => Some(&ruins.pin),
+            Self::Last(last) => Some(&last.pin),
+        }
+    }
+
+    /// The number of the next generation.
+    pub(super) fn next(&self) -> u64 {
+        match self {
+            Self::Nothing => 1,
+            Self::Ruins(ruins) => ruins.next,
+            Self::Last(last) => last.root.generation + 1,
+        }
+    }
+}
+
 /// What a look at the root has shown.
 #[derive(Debug)]
 pub(super) struct Look {
-    /// The last generation; none in a new mirror.
-    pub(super) last: Option<Last>,
+    pub(super) base: Base,
     /// The root is the one that this machine saw at the end of its last push.
     pub(super) is_known: bool,
     /// A push of this machine was cut off after its first write: what is stored may not be what the last generation says.
@@ -104,30 +152,50 @@ impl Memory {
         self.state.is_some()
     }
 
-    /// One request when nothing was published since; else the manifest is fetched, too.
-    pub(super) fn look(&mut self, destination: &Destination) -> Result<Look> {
+    /// One request when nothing was published since; else the manifest is fetched, too. `anew`: all of it, whatever is remembered; and what cannot be read
+    /// is no error, but is to be replaced.
+    pub(super) fn look(&mut self, destination: &Destination, anew: bool) -> Result<Look> {
         let places = &destination.places;
         let seen = self.state.as_ref().and_then(State::kept).map(|kept| (kept.pin.clone(), kept.clone()));
-        if let Some((pin, kept)) = seen.as_ref().filter(|(pin, _)| pin.etag.is_some())
+        if let Some((pin, kept)) = seen.as_ref().filter(|(pin, _)| pin.etag.is_some() && !anew)
             && places.block(places.control.get_if_changed(ROOT, ROOT_MAX, pin))?.is_none()
         {
             let last = self.kept_last(kept.text.clone(), pin.clone())?;
-            return Ok(Look { last, is_known: true, is_in_doubt: false });
+            return Ok(Look { base: last.map_or(Base::Nothing, of), is_known: true, is_in_doubt: false });
         }
         // A push that was cut off has taken the pin away, be it before or after it published.
         let is_in_doubt = seen.as_ref().is_some_and(|(pin, _)| *pin == Pin::default());
+        let said = || format!("look at the mirror {}", places.data.location());
         let (text, pin) = match places.block(places.control.get_with_pin(ROOT, ROOT_MAX)) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Ok(Look { last: None, is_known: false, is_in_doubt });
+                return Ok(Look { base: Base::Nothing, is_known: false, is_in_doubt });
             }
-            answer => answer.attempt(|| format!("look at the mirror {}", places.data.location()))?,
+            answer => answer.attempt(said)?,
         };
+        if anew {
+            return Ok(Look { base: self.read_anew(places, &text, pin)?, is_known: false, is_in_doubt });
+        }
         let is_same = seen.is_some_and(|(_, kept)| kept.text == text.as_ref());
         let last = match if is_same { self.kept_last(text.to_vec(), pin.clone())? } else { None } {
             Some(last) => last,
-            None => self.fetch(destination, &text, pin, is_in_doubt)?,
+            None => self.fetch(places, (&text, pin), is_in_doubt).attempt(said)?,
         };
-        Ok(Look { last: Some(last), is_known: false, is_in_doubt })
+        Ok(Look { base: of(last), is_known: false, is_in_doubt })
+    }
+
+    /// Reads all that the store has, and believes nothing else.
+    fn read_anew(&mut self, places: &Places, text: &[u8], pin: Pin) -> Result<Base> {
+        let parent = ObjectHash::new(*blake3::hash(text).as_bytes());
+        self.forget()?;
+        let next = match Root::decode(text) {
+            Ok(root) => match self.fetch(places, (text, pin.clone()), true) {
+                Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => root.generation + 1,
+                outcome => return outcome.map(of),
+            },
+            Err(error) if error.kind() == ErrorKind::Corrupt => next_free(places)?,
+            Err(error) => return Err(error),
+        };
+        Ok(Base::Ruins(Ruins { pin, parent, next }))
     }
 
     fn kept_last(&self, text: Vec<u8>, pin: Pin) -> Result<Option<Last>> {
@@ -136,26 +204,42 @@ impl Memory {
         Ok(Some(Last { root: Root::decode(&text)?, text, pin, path, segment: kept.manifest.clone() }))
     }
 
-    fn fetch(&mut self, destination: &Destination, text: &[u8], pin: Pin, is_in_doubt: bool) -> Result<Last> {
-        let places = &destination.places;
+    fn fetch(&mut self, places: &Places, (text, pin): (&[u8], Pin), is_in_doubt: bool) -> Result<Last> {
         let root = Root::decode(text)?;
         let near = self.state.as_ref().and_then(|state| Some((state.manifest()?.ok()?, state.kept()?.root.clone())));
-        let mut entries = near
-            .and_then(|(local, seen)| entries_onto(places, &root, local, &seen))
-            .unwrap_or_else(|| entries(places, &root));
-        let path = self.file("last");
-        let mut writer = SegmentWriter::create(&path)?;
-        entries.try_for_each(|entry| writer.put(&entry?))?;
-        let written = writer.finish()?;
+        let near = near.and_then(|(local, seen)| entries_onto(places, &root, local, &seen));
+        let written = match near.map(|near| self.copy(near)) {
+            // What is remembered may be damaged.
+            None | Some(Err(_)) => self.copy(entries(places, &root))?,
+            Some(Ok(written)) => written,
+        };
         let segment = written.at(root.generation);
         if self.state.is_none() {
-            return Ok(Last { root, text: text.to_vec(), pin, path, segment });
+            return Ok(Last { root, text: text.to_vec(), pin, path: written.path, segment });
         }
         // The pin comes when this push has come to its end: until then nobody has looked whether the one behind this root did.
         let unseen = Pin { etag: None, version: Some("fetched".to_owned()) };
         self.save(text, &if is_in_doubt { Pin::default() } else { unseen }, &written)?;
-        self.kept_last(text.to_vec(), pin)?.ok_or_else(|| crate::error::Error::bug("the state that was just saved"))
+        self.kept_last(text.to_vec(), pin)?.ok_or_else(|| Error::bug("the state that was just saved"))
     }
+
+    /// Entries, in a local file.
+    fn copy(&self, mut entries: Entries) -> Result<Written> {
+        let mut writer = SegmentWriter::create(&self.file("last"))?;
+        entries.try_for_each(|entry| writer.put(&entry?))?;
+        writer.finish()
+    }
+}
+
+fn of(last: Last) -> Base {
+    Base::Last(Box::new(last))
+}
+
+/// A number above that of every generation that there is a record of: a root that cannot be read does not say its own.
+fn next_free(places: &Places) -> Result<u64> {
+    let listed = places.block(places.control.list(ROOTS))?;
+    let newest = listed.iter().filter_map(|listed| listed.key.strip_prefix(ROOTS)?.parse::<u64>().ok()).max();
+    Ok(newest.unwrap_or(0) + 1)
 }
 
 impl Drop for Memory {

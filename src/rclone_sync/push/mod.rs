@@ -5,7 +5,9 @@
 //! differs, and nothing is deleted before the new generation stands. Spec: `docs/mirror.md`.
 
 mod big;
+mod budget;
 mod compare;
+mod copies;
 mod delta;
 mod hold;
 mod holes;
@@ -13,6 +15,7 @@ mod last;
 mod moved;
 mod one;
 mod options;
+mod packs;
 mod parts;
 mod pipeline;
 mod plan;
@@ -23,12 +26,14 @@ mod send;
 mod shared;
 mod standing;
 mod survey;
+mod sweep;
+mod together;
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-pub use options::PushOptions;
+pub use options::{Keep, PushOptions};
 pub use report::{DestinationReport, PushReport, Pushed};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -71,7 +76,8 @@ pub fn push(
         threads.into_iter().map(join).collect()
     });
     watch.progress.scan_finished.store(true, Ordering::Relaxed);
-    Ok(PushReport { destinations: reports, problems: shared.problems.load(Ordering::Relaxed) })
+    let bytes_read = shared.read.load(Ordering::Relaxed) + shared.together.read();
+    Ok(PushReport { destinations: reports, problems: shared.problems.load(Ordering::Relaxed), bytes_read })
 }
 
 /// The source by its full path.

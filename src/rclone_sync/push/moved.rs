@@ -11,7 +11,7 @@ use super::compare::object_key;
 /// Files remembered, about 250 bytes each: the ones beyond are sent again.
 const REMEMBERED: usize = 100_000;
 /// Smaller files cost as much to copy as to send.
-const COPY_FROM: u64 = 16 << 10;
+pub(super) const COPY_FROM: u64 = 16 << 10;
 
 /// Where a content lies that is about to be deleted.
 #[derive(Debug, Clone)]
@@ -36,7 +36,8 @@ impl Moved {
         }
         let Some(key) = object_key(old) else { return };
         let pin = Pin { etag: Some(object.etag.to_string()), version: object.version.as_deref().map(str::to_owned) };
-        self.0.insert(object.hash, Origin { key, pin, mtime: old.meta.mtime });
+        let Some(hash) = object.hash else { return };
+        self.0.insert(hash, Origin { key, pin, mtime: old.meta.mtime });
     }
 
     /// Whether no file could be one of them.

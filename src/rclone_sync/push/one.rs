@@ -1,7 +1,7 @@
 //! The push to one destination: look, plan, send, publish, delete, remember.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::events::Progress;
+use crate::events::{Event, Progress};
 use crate::storage::Location;
 
 use super::super::claim;
@@ -11,7 +11,8 @@ use super::super::segment::{SegmentReader, SegmentWriter};
 use super::super::tally::Tally;
 use super::hold::{Anew, Hold};
 use super::last::{Last, Look, Memory};
-use super::pipeline::{self, Delta};
+use super::packs::{PackRule, Packer};
+use super::pipeline::{self, Delta, Out};
 use super::plan::{Plan, entries, plan, racy_from};
 use super::publish::{Published, Publishing};
 use super::report::{DestinationReport, Pushed};
@@ -19,6 +20,8 @@ use super::send::Sender;
 use super::shared::Shared;
 use super::standing::Standing;
 use super::survey::survey;
+use super::sweep::{self, Named};
+use super::together::Wants;
 
 /// Times that a push begins anew because somebody else published, or left something unfinished.
 const ROUNDS: u32 = 4;
@@ -30,8 +33,9 @@ pub(super) fn push_to(shared: &Shared<'_>, destination: &Destination) -> Destina
     let places = &destination.places;
     let counts = || (places.data.requests(), places.control.requests());
     let (data, control) = counts();
-    let mut one = One { shared, destination, before: None, tally: Tally::default() };
+    let mut one = One { shared, destination, before: None, has_planned: false, tally: Tally::default() };
     let result = one.run();
+    one.has_planned();
     let (data_now, control_now) = counts();
     let requests = data_now.since(&data).plus(&control_now.since(&control));
     DestinationReport { name: destination.name.clone(), before: one.before, result, tally: one.tally, requests }
@@ -41,6 +45,8 @@ struct One<'a> {
     shared: &'a Shared<'a>,
     destination: &'a Destination,
     before: Option<u64>,
+    /// The others know what this one needs.
+    has_planned: bool,
     tally: Tally,
 }
 
@@ -48,7 +54,7 @@ impl<'a> One<'a> {
     fn run(&mut self) -> Result<Pushed> {
         let options = self.shared.options;
         let memory = Memory::open(self.destination, self.shared.source, &options.means)?;
-        let hold = Hold::new(self.destination, options, memory);
+        let hold = Hold::new(self.destination, options, memory, self.shared.watch.stop);
         let outcome = self.rounds(&hold);
         hold.end(outcome.is_ok());
         outcome
@@ -58,7 +64,7 @@ impl<'a> One<'a> {
         let options = self.shared.options;
         let (mut mend, mut is_seized) = (options.relist, false);
         for _ in 0..ROUNDS {
-            let look = hold.memory(|memory| memory.look(self.destination))?;
+            let look = hold.memory(|memory| memory.look(self.destination, options.relist))?;
             mend |= look.is_in_doubt;
             if mend && !is_seized && !options.dry_run {
                 // What is listed must not change under us; and what was seen before the claim was ours is looked at again.
@@ -89,16 +95,27 @@ impl<'a> One<'a> {
     /// None: somebody's push was cut off, and its leftovers are to be mended.
     fn round(&mut self, hold: &Hold<'a>, look: &Look, mend: bool) -> Result<Option<Pushed>> {
         let (shared, destination) = (self.shared, self.destination);
-        let (last, begin) = (look.last.as_ref(), shared.options.means.clock.now().to_utc());
+        let (last, begin) = (look.base.last(), shared.options.means.clock.now().to_utc());
         self.before = last.map(|last| last.root.generation);
-        hold.goes_by(last);
+        hold.goes_by(&look.base);
         let mut standing = (mend || last.is_none()).then(|| Standing::list(destination)).transpose()?;
+        if mend && !shared.options.dry_run {
+            let places = &destination.places;
+            // The claim is ours: whoever was writing is dead.
+            places.block(places.data.remove_unfinished())?;
+            places.block(places.control.remove_unfinished())?;
+        }
         let is_directory = matches!(destination.places.data.location(), Location::Local(_));
-        let plan = plan(shared, last, standing.as_mut(), is_directory)?;
+        let mut plan = plan(shared, last, standing.as_mut(), is_directory)?;
+        let wants = shared.together.want(std::mem::take(&mut plan.big));
+        self.has_planned();
         plan.judge(shared, &plan.seen)?;
         self.expect(&plan);
-        let publishing = Publishing { destination, options: shared.options, hold, last, begin };
+        let publishing = Publishing { destination, options: shared.options, hold, base: &look.base, begin };
+        // The root is to say that there is a file of permissions, even if nothing else is new.
+        let is_new_flag = shared.options.facl && last.is_some_and(|last| !last.root.flags.facl);
         if plan.is_empty()
+            && !is_new_flag
             && let Some(last) = last
         {
             if !look.is_known && !mend && !shared.options.dry_run && claim::look(&destination.places)?.is_some() {
@@ -107,16 +124,17 @@ impl<'a> One<'a> {
             return unchanged(&publishing, last, mend).map(Some);
         }
         if shared.options.dry_run {
-            let generation = last.map_or(1, |last| last.root.generation + 1);
-            let requests = FIXED_REQUESTS + plan.objects + plan.deletes.div_ceil(1000);
-            return Ok(Some(Pushed::Planned { generation, requests, bytes: plan.bytes }));
+            let generation = look.base.next();
+            let (requests, bytes) = plan.cost();
+            return Ok(Some(Pushed::Planned { generation, requests: FIXED_REQUESTS + requests, bytes }));
         }
         if !plan.in_the_way.is_empty() {
             publishing.delete(&plan.in_the_way)?;
         }
-        let (delta, plan) = self.send(hold, last, plan, standing.as_mut())?;
+        let (delta, plan) = self.send(hold, last, (plan, wants), standing.as_mut())?;
         plan.judge(shared, &delta.seen)?;
         if delta.written.entries + delta.written.removed == 0
+            && !is_new_flag
             && let Some(last) = last
         {
             publishing.delete(&plan.orphans)?;
@@ -133,7 +151,7 @@ impl<'a> One<'a> {
         &mut self,
         hold: &Hold<'a>,
         last: Option<&Last>,
-        mut plan: Plan,
+        (mut plan, wants): (Plan, Wants<'a>),
         mut standing: Option<&mut Standing>,
     ) -> Result<(Delta, Plan)> {
         let shared = self.shared;
@@ -141,14 +159,21 @@ impl<'a> One<'a> {
         let totals = last.map(|last| last.root.totals).unwrap_or_default();
         let writer = SegmentWriter::create(&path)?;
         let (moved, mut needed) = (std::mem::take(&mut plan.moved), std::mem::take(&mut plan.needed));
-        let sender = Sender::new(shared, self.destination, hold, &moved);
+        let sparse = plan.seen.packs.sparse();
+        let packing = PackRule { most: shared.options.pack_small, sparse: &sparse };
+        let packer = packing.most.map(|_| Packer::new(&self.destination.places, hold));
+        let sender = Sender::new((shared, wants), self.destination, hold, (&moved, packing));
         let (mut old, racy_from) = (Some(entries(last)?), racy_from(last));
         let mut feed = |hear: &mut dyn FnMut(_) -> Result<bool>| {
             let old = old.take().ok_or_else(|| Error::bug("the source is surveyed once"))?;
-            survey(shared, old, (standing.as_deref_mut(), &mut needed), racy_from, hear)
+            survey(shared, old, (standing.as_deref_mut(), &mut needed), (racy_from, packing), hear)
         };
-        let delta =
-            pipeline::run(&mut feed, &|difference| sender.work(difference), shared.options.transfers, (writer, totals));
+        let delta = pipeline::run(
+            &mut feed,
+            &|difference| sender.work(difference),
+            shared.options.transfers,
+            Out { writer, totals, packer },
+        );
         sender.tally(&mut self.tally);
         let delta = delta?;
         if let Some(standing) = standing {
@@ -175,6 +200,7 @@ impl<'a> One<'a> {
             let manifest = SegmentReader::of_file(&manifest.path, &manifest.at(generation))?;
             publishing.write_permissions(Merge::of(vec![manifest]).entries(), generation)?;
         }
+        self.clean_up(publishing, delta, published);
         let seen = &delta.seen.tally;
         self.tally.deleted_files = seen.deleted_files + plan.orphans.len() as u64;
         (self.tally.deleted_dirs, self.tally.deleted_bytes) = (seen.deleted_dirs, seen.deleted_bytes);
@@ -184,6 +210,36 @@ impl<'a> One<'a> {
             memory.save(&published.text, &published.pin, manifest)
         })?;
         Ok(Pushed::Published { generation: published.root.generation })
+    }
+
+    /// Now and then, what earlier generations have left. That it cannot be removed costs room and no more.
+    fn clean_up(&self, publishing: &Publishing<'_>, delta: &Delta, published: &Published) {
+        let (options, root) = (self.shared.options, &published.root);
+        let (every, relist) = (options.keep.every.max(1), options.relist);
+        let is_turn = |turn: u64| relist || root.generation % every == turn;
+        if !is_turn(0) && !is_turn(every / 2) {
+            return;
+        }
+        let cleaned = || -> Result<()> {
+            let mut named = Named::new(root, &options.keep);
+            for entry in publishing.entries(delta, published)? {
+                named.see(&entry?);
+            }
+            if is_turn(0) {
+                sweep::mark(publishing, &named)?;
+            }
+            if is_turn(every / 2) { sweep::sweep(publishing, &named) } else { Ok(()) }
+        };
+        if let Err(error) = cleaned() {
+            let text = format!("{}: what earlier generations left stays: {error}", self.destination.name);
+            self.shared.watch.observer.on(&Event::Note { text: &text });
+        }
+    }
+
+    fn has_planned(&mut self) {
+        if !std::mem::replace(&mut self.has_planned, true) {
+            self.shared.together.planned();
+        }
     }
 
     fn expect(&mut self, plan: &Plan) {

@@ -1,10 +1,28 @@
 //! What a push is asked to do.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::claim::Pace;
 use super::super::destination::Means;
 use super::super::includes::{Everything, Includes};
+
+/// What is kept in the control area of earlier generations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// What the last so many generations name is kept: at least 1.
+    pub generations: u64,
+    /// And what a generation named so long ago: a pull may be under way.
+    pub grace: Duration,
+    /// Every so many generations the area is looked through: at least 1.
+    pub every: u64,
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self { generations: 10, grace: Duration::from_hours(24), every: 16 }
+    }
+}
 
 /// How a push is done. The names are those of rclone's options.
 #[derive(Clone, Debug)]
@@ -40,6 +58,12 @@ pub struct PushOptions {
     pub facl: bool,
     /// Compare with a listing of the mirror, and mend what others have damaged.
     pub relist: bool,
+    /// Put files of up to so many bytes into packs, too.
+    pub pack_small: Option<u64>,
+    /// What of earlier generations is kept.
+    pub keep: Keep,
+    /// How long faster destinations wait at once for slower ones, in all, so that big files are read once. Beside it they may do so for a fifth of the run.
+    pub together: Duration,
     /// How fast the claim is kept and given up.
     pub pace: Pace,
 }
@@ -55,7 +79,7 @@ impl PushOptions {
             update: false,
             ignore_existing: false,
             max_delete: None,
-            transfers: 16,
+            transfers: 32,
             checkers: 4,
             dry_run: false,
             one_file_system: false,
@@ -63,6 +87,9 @@ impl PushOptions {
             delete_excluded: false,
             facl: false,
             relist: false,
+            pack_small: None,
+            keep: Keep::default(),
+            together: Duration::from_secs(10),
             pace: Pace::default(),
         }
     }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
 
+use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::catalog::{Entry, LinkGroup, Node};
@@ -15,6 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use super::super::root::Totals;
 use super::super::segment::{Change, SegmentWriter, Written};
 use super::compare::group_of;
+use super::packs::Packer;
 use super::shared::lock;
 use super::survey::{Difference, Seen};
 
@@ -37,6 +39,8 @@ pub(super) struct Done {
     pub(super) old: Option<Box<Entry>>,
     /// The key of an object that is not needed once the new generation stands.
     pub(super) gone: Option<String>,
+    /// The content, if it is to be put into a pack.
+    pub(super) body: Option<Bytes>,
     /// The first name of this file could not be pushed as it is: the others must not be links to it.
     pub(super) lost: Option<LinkGroup>,
 }
@@ -59,19 +63,23 @@ pub(super) type Feed<'a> = dyn FnMut(&mut dyn FnMut(Difference) -> Result<bool>)
 /// Does one job. Fails only when the destination does: what is wrong with a file is told, and its old entry stays.
 pub(super) type Work<'a> = dyn Fn(Difference) -> Result<Done> + Sync + 'a;
 
+/// Where the delta goes.
+pub(super) struct Out<'a> {
+    pub(super) writer: SegmentWriter,
+    /// What the last generation holds.
+    pub(super) totals: Totals,
+    /// None if nothing is packed.
+    pub(super) packer: Option<Packer<'a>>,
+}
+
 /// See the module.
-pub(super) fn run(
-    feed: &mut Feed<'_>,
-    work: &Work<'_>,
-    threads: usize,
-    (writer, totals): (SegmentWriter, Totals),
-) -> Result<Delta> {
+pub(super) fn run(feed: &mut Feed<'_>, work: &Work<'_>, threads: usize, out: Out<'_>) -> Result<Delta> {
     let under_way = JOBS_PER_THREAD * threads.max(1);
     let (jobs_in, jobs) = bounded::<Job>(under_way);
     let (results_in, results) = bounded::<Result<Done>>(under_way);
     let (tickets_in, tickets) = bounded::<()>(under_way);
     let surveyed: Mutex<Option<Result<Seen>>> = Mutex::new(None);
-    let mut order = Order::new(writer, totals);
+    let mut order = Order::new(out);
     let outcome = std::thread::scope(|scope| {
         for _ in 0..under_way {
             let _ = tickets_in.send(());
@@ -145,7 +153,8 @@ impl Drop for Unwound<'_> {
 }
 
 /// Puts results into order and writes the delta.
-struct Order {
+struct Order<'a> {
+    packer: Option<Packer<'a>>,
     writer: SegmentWriter,
     /// Results that came before their turn; bounded by the jobs under way.
     early: BTreeMap<u64, Done>,
@@ -155,9 +164,9 @@ struct Order {
     lost: HashSet<LinkGroup>,
 }
 
-impl Order {
-    fn new(writer: SegmentWriter, totals: Totals) -> Self {
-        Self { writer, early: BTreeMap::new(), next: 0, totals, gone: Vec::new(), lost: HashSet::new() }
+impl<'a> Order<'a> {
+    fn new(Out { writer, totals, packer }: Out<'a>) -> Self {
+        Self { packer, writer, early: BTreeMap::new(), next: 0, totals, gone: Vec::new(), lost: HashSet::new() }
     }
 
     /// Takes one result; returns how many, this or others, were taken in their turn.
@@ -173,6 +182,13 @@ impl Order {
     }
 
     fn in_turn(&mut self, done: Done) -> Result<()> {
+        match &mut self.packer {
+            Some(packer) => packer.add(done)?.into_iter().try_for_each(|done| self.write(done)),
+            None => self.write(done),
+        }
+    }
+
+    fn write(&mut self, done: Done) -> Result<()> {
         self.lost.extend(done.lost);
         let Some(mut change) = done.change else { return Ok(()) };
         if let Change::Put(entry) = &mut change
@@ -204,7 +220,10 @@ impl Order {
         Ok(())
     }
 
-    fn finish(self, seen: Seen) -> Result<Delta> {
+    fn finish(mut self, seen: Seen) -> Result<Delta> {
+        if let Some(mut packer) = self.packer.take() {
+            packer.finish()?.into_iter().try_for_each(|done| self.write(done))?;
+        }
         if !self.early.is_empty() {
             return Err(Error::bug("a result of the push is missing"));
         }

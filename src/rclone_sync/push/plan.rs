@@ -4,12 +4,15 @@ use std::collections::HashSet;
 
 use crate::catalog::{Node, Pathed as _, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::{Action, Event};
 use crate::path::TreePath;
 use crate::volume::EntryKind;
 
 use super::last::Last;
 use super::moved::Moved;
 use super::options::PushOptions;
+use super::packs::{PackRule, packs_of};
+use super::read::BIG_FROM;
 use super::shared::Shared;
 use super::standing::Standing;
 use super::survey::{Difference, OldEntries, Seen, What, survey};
@@ -27,6 +30,10 @@ pub(super) struct Plan {
     pub(super) objects: u64,
     pub(super) files: u64,
     pub(super) bytes: u64,
+    /// Bytes of files that go into packs.
+    packed: u64,
+    /// Big files that are read, where there are several destinations.
+    pub(super) big: HashSet<TreePath>,
     /// Objects to be deleted.
     pub(super) deletes: u64,
     /// Files among the removed: what they hold need not be sent if it stands elsewhere now.
@@ -50,11 +57,23 @@ pub(super) fn plan(
     let mut needed = HashSet::new();
     let mut solid: Option<TreePath> = None;
     let pass = (standing.as_deref_mut(), &mut needed);
-    plan.seen = survey(shared, entries(last)?, pass, racy_from(last), &mut |difference| {
+    let (most, none) = (shared.options.pack_small, HashSet::new());
+    let several = shared.destinations.len() > 1;
+    let rules = (racy_from(last), PackRule { most, sparse: &none });
+    plan.seen = survey(shared, entries(last)?, pass, rules, &mut |difference| {
         if is_directory {
             plan.make_room(&difference, &mut solid);
         }
-        plan.note(&difference);
+        if let What::Read { found, .. } = &difference.what
+            && several
+            && found.stat.size >= BIG_FROM
+        {
+            plan.big.insert(found.path.clone());
+        }
+        plan.note(&difference, most);
+        if shared.options.dry_run {
+            tell(shared, &difference);
+        }
         Ok(true)
     })?;
     plan.needed = needed;
@@ -78,14 +97,21 @@ pub(super) fn racy_from(last: Option<&Last>) -> Option<Timestamp> {
 }
 
 impl Plan {
-    fn note(&mut self, difference: &Difference) {
+    fn note(&mut self, difference: &Difference, pack_most: Option<u64>) {
         self.differences += 1;
         self.deletes += u64::from(difference.gone.is_some());
         match (&difference.what, &difference.old) {
             (What::Remove, Some(old)) => self.moved.removed(old),
-            (What::Read { found, kept, .. }, _) if kept.is_none() => {
+            (What::Read { found, kept, .. }, _) => {
+                let is_file = found.stat.kind == EntryKind::File;
+                if is_file && pack_most.is_some_and(|most| found.stat.size <= most) {
+                    self.packed += found.stat.size;
+                }
+                if kept.is_some() {
+                    return;
+                }
                 self.objects += 1;
-                if found.stat.kind == EntryKind::File {
+                if is_file {
                     self.files += 1;
                     self.bytes += found.stat.size;
                 }
@@ -111,6 +137,12 @@ impl Plan {
         }
     }
 
+    /// About so many requests and bytes would be sent for the files.
+    pub(super) fn cost(&self) -> (u64, u64) {
+        let requests = self.objects + packs_of(self.packed) + self.deletes.div_ceil(1000);
+        (requests, self.bytes + self.packed)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.differences == 0 && self.orphans.is_empty()
     }
@@ -129,6 +161,26 @@ impl Plan {
             return Err(refused(text, "if it is to be emptied, say --allow-empty"));
         }
         judge_deletes(seen.tally.deleted_files + orphans, options)
+    }
+}
+
+/// Names what would be sent or deleted. What is read only to be compared may turn out to be the same, and is not named.
+fn tell(shared: &Shared<'_>, difference: &Difference) {
+    let observer = shared.watch.observer;
+    let (action, path, size) = match (&difference.what, &difference.old) {
+        (What::Read { found, kept: None, .. }, old) => {
+            let action = if old.is_some() { Action::Modified } else { Action::New };
+            let size = if found.stat.kind == EntryKind::File { found.stat.size } else { 0 };
+            (action, &found.path, size)
+        }
+        (What::Remove, Some(old)) if difference.gone.is_some() => {
+            let size = if let Node::File(file) = &old.node { file.size } else { 0 };
+            (Action::Deleted, &old.path, size)
+        }
+        (What::Read { .. } | What::Describe { .. } | What::Remove, _) => return,
+    };
+    if observer.wants_items() {
+        observer.on(&Event::Item { action, path, size });
     }
 }
 

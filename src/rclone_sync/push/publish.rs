@@ -5,25 +5,26 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Read as _};
+use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
 use crate::catalog::Entry;
 use crate::error::{Attempt, Error, ErrorKind, Result};
-use crate::storage::{Attributes, Condition, Pin};
+use crate::storage::{Attributes, Condition, Location, Patience, Pin, Store};
 
 use super::super::destination::Destination;
 use super::super::facl::{FACL, MARK, Record};
 use super::super::key::path_of_key;
 use super::super::layout::{LINK_END, ROOT, root_key};
 use super::super::manifest::store_segment;
-use super::super::merge::Merge;
+use super::super::merge::{Entries, Merge};
 use super::super::root::{Flags, ROOT_MAX, Root};
 use super::super::segment::{SegmentReader, SegmentRef, SegmentWriter, Written};
 use super::delta::part_size;
 use super::hold::Hold;
-use super::last::Last;
+use super::last::{Base, Last};
 use super::options::PushOptions;
 use super::parts::{Outgoing, Room};
 use super::pipeline::Delta;
@@ -31,6 +32,8 @@ use super::shared::Shared;
 
 /// Keys deleted by one request, where the store can.
 const DELETES: usize = 1000;
+/// Attempts for them.
+const DELETE_TRIES: u32 = 4;
 
 /// Bytes of a file of our own that are read at once.
 const COPY: usize = 256 << 10;
@@ -50,7 +53,7 @@ pub(super) struct Publishing<'a> {
     pub(super) destination: &'a Destination,
     pub(super) options: &'a PushOptions,
     pub(super) hold: &'a Hold<'a>,
-    pub(super) last: Option<&'a Last>,
+    pub(super) base: &'a Base,
     /// When the source was begun to be read.
     pub(super) begin: DateTime<Utc>,
 }
@@ -63,12 +66,12 @@ impl Publishing<'_> {
         store_segment(places, &delta.written)?;
         // Not the time of the swap: what the source changed after this may not be in the generation.
         let begin = self.begin;
-        let (mut root, manifest) = match self.last {
-            None => {
-                let base = delta.written.at(1);
+        let (mut root, manifest) = match self.base {
+            Base::Nothing | Base::Ruins(_) => {
+                let base = delta.written.at(self.base.next());
                 (Root::first(base, self.hold.pusher(), begin, delta.totals), Some(delta.written.clone()))
             }
-            Some(last) => {
+            Base::Last(last) => {
                 let generation = last.root.generation + 1;
                 let wants_base = last.root.wants_base(delta.written.size);
                 let manifest = (wants_base || keeps).then(|| self.merge(last, &delta.written)).transpose()?;
@@ -82,15 +85,31 @@ impl Publishing<'_> {
                 (last.root.next(&last.text, delta.written.at(generation), base)?, manifest)
             }
         };
+        if let Base::Ruins(ruins) = self.base {
+            root.parent = Some(ruins.parent);
+        }
         root.pusher = self.hold.pusher();
         root.time = begin;
         root.totals = delta.totals;
-        root.flags = Flags { facl: self.options.facl, packs: false };
+        let packs = self.options.pack_small.is_some() || self.base.last().is_some_and(|last| last.root.flags.packs);
+        root.flags = Flags { facl: self.options.facl, packs };
         let text = root.encode()?;
         let pin = self.swap(&text)?;
         let (key, bytes) = (root_key(root.generation), Bytes::from(text.clone()));
         places.block(places.control.put_with(&key, bytes, &root_attributes(), Condition::Any))?;
         Ok(Published { root, text, pin, manifest })
+    }
+
+    /// All entries of the generation that was published, without the store.
+    pub(super) fn entries(&self, delta: &Delta, published: &Published) -> Result<Entries> {
+        let generation = published.root.generation;
+        let of = |written: &Written| SegmentReader::of_file(&written.path, &written.at(generation));
+        Ok(Merge::of(match (&published.manifest, self.base.last()) {
+            (Some(manifest), _) => vec![of(manifest)?],
+            (None, Some(last)) => vec![last.reader()?, of(&delta.written)?],
+            (None, None) => vec![of(&delta.written)?],
+        })
+        .entries())
     }
 
     /// All entries of the new generation, in a local file.
@@ -108,7 +127,7 @@ impl Publishing<'_> {
     fn swap(&self, text: &[u8]) -> Result<Pin> {
         let places = &self.destination.places;
         let attributes = root_attributes();
-        let wanted = self.last.map_or(Condition::New, |last| Condition::Match(&last.pin));
+        let wanted = self.base.pin().map_or(Condition::New, Condition::Match);
         let condition = self.hold.ensure()?.allow(wanted);
         if condition == Condition::Any {
             self.hold.check()?;
@@ -174,13 +193,29 @@ impl Publishing<'_> {
 
     /// Deletes what the new generation does not name. What stays is found by the next push.
     pub(super) fn delete<'k>(&self, keys: impl IntoIterator<Item = &'k String>) -> Result<()> {
+        self.delete_from(&self.destination.places.data, keys)
+    }
+
+    /// Somebody who took us for dead may need what we delete. So the claim is looked at before each attempt, and no attempt lasts longer than
+    /// the claim would live without us.
+    pub(super) fn delete_from<'k>(&self, store: &Store, keys: impl IntoIterator<Item = &'k String>) -> Result<()> {
         let places = &self.destination.places;
+        // A call to the kernel cannot be taken back, and is not repeated either.
+        let is_local = matches!(store.location(), Location::Local(_));
+        let store = if is_local { store.clone() } else { store.in_own_lane(short_patience()) };
         let mut keys = keys.into_iter().cloned().peekable();
         while keys.peek().is_some() {
-            // Somebody who took us for dead may need them.
-            self.hold.ensure()?;
-            let some = keys.by_ref().take(DELETES).collect();
-            places.block(places.data.delete_many(some))?;
+            let some: Vec<String> = keys.by_ref().take(DELETES).collect();
+            for tries in 1.. {
+                self.hold.ensure()?;
+                match places.block(store.delete_many(some.clone())) {
+                    Err(error) if error.kind() == ErrorKind::Unavailable && tries < DELETE_TRIES => {}
+                    outcome => {
+                        outcome?;
+                        break;
+                    }
+                }
+            }
         }
         Ok(())
     }
@@ -189,6 +224,11 @@ impl Publishing<'_> {
 /// What a root is stored with: caches must not keep it.
 pub(super) fn root_attributes() -> Attributes {
     Attributes { content_type: Some("application/json".to_owned()), no_cache: true, ..Attributes::default() }
+}
+
+/// Less than 20 seconds in all: a claim that was fresh before is not dead after it.
+fn short_patience() -> Patience {
+    Patience { answer: Duration::from_secs(15), total: Duration::from_secs(4), ..Patience::default() }
 }
 
 fn overtaken() -> Error {

@@ -1,6 +1,7 @@
 //! Reads files of the source: content, hashes and description, and whether they stood still meanwhile.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use md5::{Digest, Md5};
@@ -63,6 +64,7 @@ fn read_small(shared: &Shared<'_>, found: &Found) -> Result<FileRead> {
     let most = usize::try_from(BIG_FROM - 1).unwrap_or(usize::MAX);
     let mut buffer = Vec::new();
     let read = found.read_small(most, &mut buffer)?;
+    shared.read.fetch_add(buffer.len() as u64, Ordering::Relaxed);
     if read.stat.size >= BIG_FROM {
         return Ok(FileRead::Big);
     }

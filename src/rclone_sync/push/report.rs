@@ -12,6 +12,8 @@ pub struct PushReport {
     pub destinations: Vec<DestinationReport>,
     /// Files and directories of the source that could not be read; each was told to the observer.
     pub problems: u64,
+    /// Bytes of files that were read from the source, for all destinations together.
+    pub bytes_read: u64,
 }
 
 /// What became of one destination.

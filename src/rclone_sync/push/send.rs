@@ -1,7 +1,8 @@
 //! Does one job of a push: reads what differs, sends it if it must be sent, and says what the new generation has there.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
@@ -17,21 +18,22 @@ use super::super::key::key_of;
 use super::super::layout::LINK_END;
 use super::super::segment::Change;
 use super::super::tally::Tally;
+use super::budget::Budget;
 use super::compare::{Link, keeps_time};
+use super::copies::Linked;
 use super::hold::Hold;
 use super::moved::Moved;
+use super::packs::PackRule;
 use super::parts::Room;
 use super::pipeline::Done;
 use super::read::{BIG_FROM, FileRead, SmallFile, describe, metadata, mtime_header};
 use super::shared::Shared;
 use super::standing::There;
 use super::survey::{Difference, What};
+use super::together::Wants;
 
 /// Attempts to replace an object that is another one each time that it is looked at.
 const TRIES: u32 = 4;
-
-/// Largest object that S3 copies by one request.
-const COPY_MAX: u64 = 5 << 30;
 
 /// What all jobs of one destination share.
 pub(super) struct Sender<'a> {
@@ -39,8 +41,13 @@ pub(super) struct Sender<'a> {
     pub(super) destination: &'a Destination,
     pub(super) hold: &'a Hold<'a>,
     pub(super) moved: &'a Moved,
+    packing: PackRule<'a>,
+    pub(super) wants: Wants<'a>,
     pub(super) sent: Sent,
     pub(super) room: Room,
+    budget: Budget,
+    /// First names of files that have several, as they were pushed.
+    pub(super) linked: Mutex<HashMap<LinkGroup, Linked>>,
     /// Whether the tags of this store have proved to be MD5 sums.
     md5_tags: AtomicBool,
 }
@@ -79,13 +86,25 @@ pub(super) struct Wanted<'a> {
 
 impl<'a> Sender<'a> {
     pub(super) fn new(
-        shared: &'a Shared<'a>,
+        (shared, wants): (&'a Shared<'a>, Wants<'a>),
         destination: &'a Destination,
         hold: &'a Hold<'a>,
-        moved: &'a Moved,
+        (moved, packing): (&'a Moved, PackRule<'a>),
     ) -> Self {
         let (sent, room) = (Sent::default(), Room::new());
-        Self { shared, destination, hold, moved, sent, room, md5_tags: AtomicBool::new(false) }
+        Self {
+            shared,
+            destination,
+            hold,
+            moved,
+            packing,
+            wants,
+            sent,
+            room,
+            budget: Budget::default(),
+            linked: Mutex::default(),
+            md5_tags: AtomicBool::new(false),
+        }
     }
 
     /// Does a job. Fails only when the destination does.
@@ -94,6 +113,7 @@ impl<'a> Sender<'a> {
             return Err(Error::new(ErrorKind::Interrupted, "interrupted before the end; nothing was published"));
         }
         let Difference { what, old, gone, there, displaced } = difference;
+        let mut body = None;
         let entry = match &what {
             What::Remove => {
                 let Some(old) = old else { return Err(Error::bug("what is removed was there")) };
@@ -105,7 +125,7 @@ impl<'a> Sender<'a> {
             What::Read { found, link, kept } if found.stat.kind == EntryKind::File => {
                 let expected = expected(old.as_deref(), &there, gone.is_some());
                 let base = old.as_deref().filter(|_| !displaced && gone.is_none()).and_then(base);
-                self.file(&Wanted { found, link: *link, kept: kept.as_ref(), base, expected, there: &there })
+                self.file(&Wanted { found, link: *link, kept: kept.as_ref(), base, expected, there: &there }, &mut body)
             }
             What::Read { found, link, .. } => self.symlink(found, *link, old.as_deref(), &there),
         };
@@ -115,7 +135,10 @@ impl<'a> Sender<'a> {
         };
         let lost = link.filter(|link| link.first).map(|link| link.group);
         match entry {
-            Ok(Some(entry)) => Ok(self.done(entry, old, gone)),
+            Ok(Some(entry)) => {
+                self.remember(found, link, &entry);
+                Ok(Done { gone, ..self.done(entry, old, body) })
+            }
             Ok(None) => Ok(self.failed(lost, old.filter(|_| displaced))),
             // A name or a file that this store does not take; everything else says something about the store.
             Err(error) if error.kind() == ErrorKind::Invalid => {
@@ -133,14 +156,15 @@ impl<'a> Sender<'a> {
         Done { lost, change, old: unreadable, ..Done::default() }
     }
 
-    fn done(&self, entry: Entry, old: Option<Box<Entry>>, gone: Option<String>) -> Done {
+    /// `body` is the content, if it is to be packed: then the entry is another one even if the file is the same.
+    fn done(&self, entry: Entry, old: Option<Box<Entry>>, body: Option<Bytes>) -> Done {
         match old.as_deref() {
-            Some(old) if is_same(old, &entry) => return Done::default(),
+            Some(old) if body.is_none() && is_same(old, &entry) => return Done::default(),
             Some(old) if is_same_content(old, &entry) => self.count_described(),
             Some(_) => self.item(Action::Modified, &entry),
             None => self.item(Action::New, &entry),
         }
-        Done { change: Some(Change::Put(Box::new(entry))), old, gone, ..Done::default() }
+        Done { change: Some(Change::Put(Box::new(entry))), old, body, ..Done::default() }
     }
 
     fn count_described(&self) {
@@ -197,13 +221,21 @@ impl<'a> Sender<'a> {
         Ok(Some(entry))
     }
 
-    /// A regular file. None if it could not be read, which was told.
-    fn file(&self, wanted: &Wanted<'_>) -> Result<Option<Entry>> {
+    /// A regular file. None if it could not be read, which was told. `body` becomes what is to be packed.
+    fn file(&self, wanted: &Wanted<'_>, body: &mut Option<Bytes>) -> Result<Option<Entry>> {
+        if let Some(entry) = self.further_name(wanted)? {
+            return Ok(Some(entry));
+        }
         if wanted.found.stat.size >= BIG_FROM {
             return self.big(wanted);
         }
+        let _held = self.budget.hold(wanted.found.stat.size);
         match self.shared.read(wanted.found) {
-            FileRead::Small(small) => self.small(wanted, &small).map(Some),
+            FileRead::Small(small) => {
+                let entry = self.small(wanted, &small)?;
+                *body = self.packing.wants(&entry.node, wanted.link).then(|| small.bytes.clone());
+                Ok(Some(entry))
+            }
             FileRead::Big => self.big(wanted),
             FileRead::Failed => Ok(None),
         }
@@ -214,7 +246,13 @@ impl<'a> Sender<'a> {
         let size = small.bytes.len() as u64;
         let content = match wanted.kept.map(|kept| (kept.size, &kept.content)) {
             // Only the time is another one, or the user wanted to be sure.
-            Some((_, Content::Object(object))) if object.hash == small.hash => Content::Object(Arc::clone(object)),
+            Some((_, Content::Object(object))) if object.hash == Some(small.hash) => {
+                Content::Object(Arc::clone(object))
+            }
+            // Another tool stored it, and now its hash is known.
+            Some((_, Content::Object(object))) if object.hash.is_none() && pin_of(object).md5() == Some(small.md5) => {
+                Content::Object(Arc::new(StoredObject { hash: Some(small.hash), ..StoredObject::clone(object) }))
+            }
             Some((0, Content::Empty)) if size == 0 => Content::Empty,
             _ => {
                 let pin = self.settle_small(&key, wanted, small)?;
@@ -270,29 +308,6 @@ impl<'a> Sender<'a> {
         Progress::add(&self.shared.watch.progress.bytes_done, bytes);
     }
 
-    /// Copies the content inside the store, if it lies there under a name that is about to go. None if it has to be sent.
-    pub(super) fn rename(&self, key: &str, hash: &ObjectHash, mtime: Timestamp, size: u64) -> Result<Option<Pin>> {
-        let Some(origin) = self.moved.find(hash, mtime).filter(|_| size <= COPY_MAX) else { return Ok(None) };
-        self.hold.ensure()?;
-        if !self.hold.copies()?.whole {
-            return Ok(None);
-        }
-        let places = &self.destination.places;
-        let copied = places.block(places.data.copy_pinned(&origin.key, &origin.pin, key, &attributes(mtime)));
-        match copied {
-            // A store that overlooks the condition has copied whatever lay there.
-            Ok(pin) if origin.pin.md5().is_some() && pin.md5().is_some() && origin.pin.md5() != pin.md5() => Ok(None),
-            Ok(pin) => {
-                self.sent.renamed.fetch_add(1, Ordering::Relaxed);
-                self.count_copied(size);
-                Ok(Some(pin))
-            }
-            Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Denied) => Err(error),
-            // Whatever a store has against a copy, it has nothing against the file.
-            Err(_) => Ok(None),
-        }
-    }
-
     /// A tag that is no MD5 means nothing, unless the others of this store are.
     fn is_damaged(&self, pin: &Pin, small: &SmallFile) -> bool {
         match pin.md5() {
@@ -331,6 +346,11 @@ impl<'a> Sender<'a> {
             Some((info, _)) => Expected::This(info.pin),
             None => Expected::Nothing,
         })
+    }
+
+    /// A file was renamed by a copy.
+    pub(super) fn count_renamed(&self) {
+        self.sent.renamed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Bytes that the store copied by itself.
@@ -400,7 +420,7 @@ pub(super) fn stored(destination: &str, hash: ObjectHash, pin: &Pin, blocks: boo
         return Err(Error::new(ErrorKind::Unsupported, text));
     };
     let version = pin.version.as_deref().map(Into::into);
-    Ok(StoredObject { hash, etag: etag.into(), version, at: ObjectAt::Plain, blocks })
+    Ok(StoredObject { hash: Some(hash), etag: etag.into(), version, at: ObjectAt::Plain, blocks })
 }
 
 /// Whether only the description is new.

@@ -19,6 +19,7 @@ use crate::volume::{Found, OwnerNames, TargetLock};
 use super::super::destination::Destination;
 use super::options::PushOptions;
 use super::read::{FileRead, read_file};
+use super::together::Together;
 
 /// Bytes of files kept for the other destinations: a second of a link of 500 Mbit/s.
 const WINDOW: usize = 64 << 20;
@@ -38,6 +39,9 @@ pub(super) struct Shared<'a> {
     pub(super) watch: &'a Watch<'a>,
     pub(super) names: OwnerNames,
     pub(super) problems: AtomicU64,
+    /// Bytes of small files that were read.
+    pub(super) read: AtomicU64,
+    pub(super) together: Together,
     told: Mutex<HashSet<String>>,
     reads: Mutex<Reads>,
 }
@@ -57,6 +61,8 @@ impl<'a> Shared<'a> {
         options: &'a PushOptions,
         watch: &'a Watch<'a>,
     ) -> Self {
+        // One alone waits for nobody.
+        let several = if destinations.len() > 1 { destinations.len() } else { 0 };
         Self {
             source,
             destinations,
@@ -64,6 +70,8 @@ impl<'a> Shared<'a> {
             watch,
             names: OwnerNames::load(),
             problems: AtomicU64::new(0),
+            read: AtomicU64::new(0),
+            together: Together::new(options.means.clock.clone(), options.together, several),
             told: Mutex::default(),
             reads: Mutex::default(),
         }

@@ -97,7 +97,7 @@ impl Standing {
 }
 
 /// What control areas hold.
-const CONTROLS: [&str; 7] = ["root", "roots", "segments", "blocks", "packs", "stage", "push"];
+const CONTROLS: [&str; 8] = ["root", "roots", "segments", "blocks", "packs", "stage", "push", "garbage"];
 
 /// Whether this lies in the control area of a mirror: in ours, where the mirror is a whole bucket, or in that of another mirror below it.
 fn is_control(key: &str) -> bool {

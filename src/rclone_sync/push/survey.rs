@@ -16,6 +16,7 @@ use crate::volume::{EntryKind, Found, Rules, Source, WalkItem, WalkOptions, walk
 use super::super::facl::FACL;
 use super::super::tally::Tally;
 use super::compare::{Link, Side, Verdict, group_of, judge, key_for, object_key, same_description};
+use super::packs::{PackRule, PackUse};
 use super::shared::{PULL_STAGE, Shared};
 use super::standing::{Standing, There};
 
@@ -69,6 +70,8 @@ pub(super) struct Survey<'a> {
     /// Directories that the source has no more, but that hold what the filter leaves out: they stay, too.
     needed: &'a mut HashSet<TreePath>,
     racy_from: Option<Timestamp>,
+    packing: PackRule<'a>,
+    packs: PackUse,
     tally: Tally,
     /// Entries of the source, its root aside.
     present: u64,
@@ -77,7 +80,7 @@ pub(super) struct Survey<'a> {
 }
 
 /// What a pass has seen.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Seen {
     pub(super) tally: Tally,
     pub(super) present: u64,
@@ -86,6 +89,8 @@ pub(super) struct Seen {
     pub(super) unreadable: bool,
     /// The pass was ended by whoever heard of the differences.
     pub(super) ended: bool,
+    /// Packs that entries are in which stay as they are.
+    pub(super) packs: PackUse,
 }
 
 /// Goes over the source. `needed` is filled by one pass for the next: a directory comes before what is found to need it.
@@ -93,7 +98,7 @@ pub(super) fn survey(
     shared: &Shared<'_>,
     old: OldEntries,
     (standing, needed): (Option<&mut Standing>, &mut HashSet<TreePath>),
-    racy_from: Option<Timestamp>,
+    (racy_from, packing): (Option<Timestamp>, PackRule<'_>),
     hear: &mut Hear<'_>,
 ) -> Result<Seen> {
     let mut survey = Survey {
@@ -102,6 +107,8 @@ pub(super) fn survey(
         standing,
         needed,
         racy_from,
+        packing,
+        packs: PackUse::default(),
         solid: None,
         groups: HashMap::new(),
         shield: None,
@@ -126,7 +133,8 @@ pub(super) fn survey(
         survey.drain(None, hear)
     })?;
     let unreadable = survey.shield.as_ref().is_some_and(TreePath::is_root);
-    Ok(Seen { tally: survey.tally, present: survey.present, before: survey.before, unreadable, ended: !goes_on })
+    let Survey { tally, present, before, packs, .. } = survey;
+    Ok(Seen { tally, present, before, unreadable, ended: !goes_on, packs })
 }
 
 fn sources(path: &Path) -> Vec<Source> {
@@ -195,6 +203,7 @@ impl Survey<'_> {
     fn stays(&mut self, old: Entry, key: Option<&str>, hear: &mut Hear<'_>) -> Result<bool> {
         let (there, displaced) = self.meet(key, Some(&old));
         if !displaced {
+            self.packs.stays(&old);
             return Ok(true);
         }
         let text = "the mirror has lost what it had of it, and the source cannot be asked";
@@ -229,10 +238,19 @@ impl Survey<'_> {
         let verdict = judge(&old, &side, self.shared.options);
         let gone = object_key(&old).filter(|old| key.as_ref() != Some(old));
         let what = match verdict {
-            Verdict::Keep => return Ok(true),
+            Verdict::Keep => {
+                self.packs.stays(&old);
+                return Ok(true);
+            }
             Verdict::New => Self::new_entry(found, link),
-            Verdict::Read => What::Read { kept: kept(&old), found, link },
+            // Most of these turn out to be the same.
+            Verdict::Read => {
+                self.packs.stays(&old);
+                What::Read { kept: kept(&old), found, link }
+            }
+            Verdict::Content if self.packing.wants(&old.node, link) => What::Read { kept: kept(&old), found, link },
             Verdict::Content => {
+                self.packs.stays(&old);
                 let same = same_description(&old, &side, self.shared.options)
                     && (found.xattrs().0.as_ref() == old.meta.xattrs.as_ref());
                 if same {

@@ -43,7 +43,7 @@ fn file(at: &str, number: u64) -> Entry {
     let md5 = blake3::hash(&bytes);
     let etag = format!("\"{}\"", hex::encode(&md5.as_bytes()[..16])).into();
     let hash = ObjectHash::new(bytes);
-    let object = StoredObject { hash, etag, version: None, at: ObjectAt::Plain, blocks: false };
+    let object = StoredObject { hash: Some(hash), etag, version: None, at: ObjectAt::Plain, blocks: false };
     let content = Content::Object(Arc::new(object));
     let node = FileNode { size: number % 90_000 + 1, content, extents: None, incomplete: false };
     Entry { path: path(at), meta: metadata(number), node: Node::File(node), link: None }
@@ -134,7 +134,7 @@ fn a_delta_has_the_bytes_of_the_page() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut entry = file("b", 6);
     let object = StoredObject {
-        hash: ObjectHash::new([0xaa; 32]),
+        hash: Some(ObjectHash::new([0xaa; 32])),
         etag: format!("\"{}\"", "bc".repeat(16)).into(),
         version: Some("v1".into()),
         at: ObjectAt::Packed { pack: ObjectHash::new([0xdd; 32]), offset: 300 },
@@ -283,7 +283,7 @@ fn node() -> impl Strategy<Value = (Node, Option<LinkGroup>)> {
             _ => ObjectAt::Packed { pack: ObjectHash::new(hash), offset },
         };
         let etag = if blocks { format!("\"{}\"", hex::encode(&hash[..16])).into() } else { etag.into() };
-        StoredObject { hash: ObjectHash::new(hash), etag, version: version.map(Into::into), at, blocks }
+        StoredObject { hash: Some(ObjectHash::new(hash)), etag, version: version.map(Into::into), at, blocks }
     });
     let group = prop::option::of(any::<u64>().prop_map(|inode| LinkGroup { device: 0, inode }));
     let file =

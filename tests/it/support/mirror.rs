@@ -230,7 +230,7 @@ fn store(places: &Places, found: &Found, old: Option<&Entry>) -> Content {
     }
     let hash = ObjectHash::new(*blake3::hash(&bytes).as_bytes());
     if let Some(Node::File(FileNode { content: content @ Content::Object(object), .. })) = old.map(|old| &old.node)
-        && object.hash == hash
+        && object.hash == Some(hash)
     {
         return content.clone();
     }
@@ -244,7 +244,7 @@ fn store(places: &Places, found: &Found, old: Option<&Entry>) -> Content {
         places.block(places.control.put(&blocks_key(&hash), list.encode().unwrap().into())).unwrap();
     }
     let object = StoredObject {
-        hash,
+        hash: Some(hash),
         etag: pin.etag.unwrap().into(),
         version: pin.version.map(Into::into),
         at: ObjectAt::Plain,

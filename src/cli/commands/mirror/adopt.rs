@@ -5,11 +5,12 @@ use serde::Serialize;
 use crate::cli::App;
 use crate::cli::args::AdoptArgs;
 use crate::cli::exit::Outcome;
+use crate::cli::output::json::mirror::Planned;
 use crate::cli::output::mirror::size;
 use crate::cli::progress::{Kind, watched};
 use crate::cli::settings::{RemoteSettings, count};
 use crate::error::Result;
-use crate::rclone_sync::adopt::{AdoptOptions, AdoptReport, Times, adopt, survey};
+use crate::rclone_sync::adopt::{AdoptOptions, AdoptReport, Foreseen, Times, adopt, survey};
 
 use super::reach::{Reach, means};
 
@@ -25,6 +26,8 @@ struct Summary {
     bytes: u64,
     left_out: u64,
     permissions_facl: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    planned: Option<Planned>,
 }
 
 /// Makes the first generation of what is there.
@@ -32,16 +35,21 @@ pub(super) fn run(app: &App<'_>, args: &AdoptArgs) -> Result<Outcome> {
     let remote = RemoteSettings::new(&args.remote, app.environment);
     let transfers = count(args.transfers, app.environment, ("--transfers", "RCLONE_TRANSFERS"))?;
     let mirror = Reach::new(app, &remote)?.destination(&args.location)?;
-    if args.dry_run {
-        let (objects, bytes) = survey(&mirror)?;
-        let heads = if args.use_server_modtime { 0 } else { objects };
-        let requests = objects + heads + objects.div_ceil(1000) + 6;
-        let line = format!("{objects} objects, {}, would be read with about {requests} requests", size(bytes));
-        return Ok(tell(app, &summary((0, true), (objects, bytes), &AdoptReport::default()), &line));
-    }
     let defaults = AdoptOptions::new(means(app, &remote)?);
     let times = if args.use_server_modtime { Times::Stored } else { Times::Metadata };
-    let options = AdoptOptions { times, transfers: transfers.unwrap_or(defaults.transfers), ..defaults };
+    let (read, transfers) = (args.read, transfers.unwrap_or(defaults.transfers));
+    let options = AdoptOptions { read, times, transfers, ..defaults };
+    if args.dry_run {
+        let Foreseen { objects, bytes, requests, read } = survey(&mirror, &options)?;
+        let line = format!(
+            "{objects} objects, {}, would be adopted with about {requests} requests, and {} of them read",
+            size(bytes),
+            size(read)
+        );
+        let planned = Some(Planned { requests, bytes: read });
+        let summary = Summary { planned, ..summary((0, true), (objects, bytes), &AdoptReport::default()) };
+        return Ok(tell(app, &summary, &line));
+    }
     let stop = app.signals.stop_in_good_order();
     let report =
         watched(app.console, app.clock.as_ref(), (Kind::Check, stop), |watch| adopt(&mirror, &options, watch))?;
@@ -63,6 +71,7 @@ fn summary((exit_code, dry_run): (u8, bool), (objects, bytes): (u64, u64), repor
         bytes,
         left_out: report.left_out,
         permissions_facl: report.facl,
+        planned: None,
     }
 }
 

@@ -10,8 +10,10 @@ use crate::cli::output::mirror::{self, ErrorNote, Told};
 use crate::cli::progress::{Kind, watched};
 use crate::cli::settings::{TransferSettings, switch};
 use crate::error::{Error, ErrorKind, Result};
-use crate::rclone_sync::push::{DestinationReport, PushOptions, PushReport, Pushed, push};
+use crate::rclone_sync::amounts::size;
+use crate::rclone_sync::push::{DestinationReport, Keep, PushOptions, PushReport, Pushed, push};
 use crate::rclone_sync::{Destination, Tally};
+use crate::size::ByteSize;
 use crate::storage::RequestCounts;
 
 use super::filter::filter;
@@ -19,6 +21,8 @@ use super::reach::{Reach, means};
 
 /// Nothing was transferred, and somebody wants to know.
 pub(super) const NO_TRANSFER: u8 = 9;
+/// Larger files gain nothing from packs: an eighth of what one request moves.
+const PACK_SMALL_MAX: u64 = 1 << 20;
 
 /// Publishes a directory.
 pub(super) fn run(app: &App<'_>, args: &PushArgs) -> Result<Outcome> {
@@ -31,7 +35,7 @@ pub(super) fn run(app: &App<'_>, args: &PushArgs) -> Result<Outcome> {
     let stop = app.signals.stop_in_good_order();
     let kind = Kind::Mirror { dry_run: settings.dry_run, every: settings.stats_interval };
     let mut report = if destinations.is_empty() {
-        PushReport { destinations: Vec::new(), problems: 0 }
+        PushReport { destinations: Vec::new(), problems: 0, bytes_read: 0 }
     } else {
         watched(app.console, app.clock.as_ref(), (kind, stop), |watch| {
             push(&args.source, &destinations, &options, watch)
@@ -69,8 +73,19 @@ fn options(app: &App<'_>, args: &PushArgs, settings: &TransferSettings) -> Resul
         delete_excluded: settings.delete_excluded,
         facl: args.facl,
         relist: args.relist,
+        pack_small: args.pack_small.as_deref().map(pack_small).transpose()?,
+        keep: Keep { generations: args.keep_generations, ..defaults.keep },
         ..defaults
     })
+}
+
+/// The largest file that goes into packs.
+fn pack_small(text: &str) -> Result<u64> {
+    let most = size(text)?.map_or(0, ByteSize::bytes);
+    if (1..=PACK_SMALL_MAX).contains(&most) {
+        return Ok(most);
+    }
+    Err(Error::invalid(format!("--pack-small={text}")).with_hint("give a size from 1B to 1M"))
 }
 
 /// The destinations, and those that cannot even be tried: without credentials, for instance. A mistyped one ends the run.

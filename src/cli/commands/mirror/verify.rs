@@ -28,6 +28,7 @@ struct Summary {
     missing: u64,
     changed: u64,
     damaged: u64,
+    unhashed: u64,
     unknown: u64,
 }
 
@@ -42,7 +43,8 @@ pub(super) fn run(app: &App<'_>, args: &VerifyArgs) -> Result<Outcome> {
     })?;
     let code = u8::from(!report.is_whole());
     if app.console.settings().json {
-        let VerifyReport { generation, objects, bytes, bytes_read, missing, changed, damaged, unknown } = report;
+        let VerifyReport { generation, objects, bytes, bytes_read, missing, changed, damaged, unhashed, unknown } =
+            report;
         app.console.json(&Summary {
             message_type: "summary",
             exit_code: code,
@@ -53,6 +55,7 @@ pub(super) fn run(app: &App<'_>, args: &VerifyArgs) -> Result<Outcome> {
             missing,
             changed,
             damaged,
+            unhashed,
             unknown,
         });
     } else {
@@ -64,10 +67,15 @@ pub(super) fn run(app: &App<'_>, args: &VerifyArgs) -> Result<Outcome> {
 }
 
 fn sentences(report: &VerifyReport) -> Vec<String> {
-    let VerifyReport { generation, objects, bytes, bytes_read, missing, changed, damaged, unknown } = *report;
+    let VerifyReport { generation, objects, bytes, bytes_read, missing, changed, damaged, unhashed, unknown } = *report;
     let mut lines = vec![format!("generation {generation}: {objects} objects, {}", size(bytes))];
     if bytes_read > 0 {
         lines.push(format!("{} were read and have the hashes that were pushed", size(bytes_read)));
+    }
+    if unhashed > 0 {
+        lines.push(format!(
+            "{unhashed} files are not known by hash: another tool stored them, and their ETag is all there is"
+        ));
     }
     if unknown > 0 {
         lines.push(format!("{unknown} objects are not of this generation; pulls do not see them, other tools do"));
