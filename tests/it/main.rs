@@ -22,6 +22,7 @@ mod mirror_claim;
 mod mirror_command;
 mod mirror_edges;
 mod mirror_golden;
+mod mirror_options;
 mod mirror_packs;
 mod mirror_pull;
 mod mirror_push;

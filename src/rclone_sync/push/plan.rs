@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::catalog::{Node, Pathed as _, Timestamp};
+use crate::catalog::{Content, Node, Pathed as _, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Action, Event};
 use crate::path::TreePath;
@@ -12,7 +12,8 @@ use super::last::Last;
 use super::moved::Moved;
 use super::options::PushOptions;
 use super::packs::{PackRule, packs_of};
-use super::read::BIG_FROM;
+use super::read::{BIG_FROM, FileRead};
+use super::send::pin_of;
 use super::shared::Shared;
 use super::standing::Standing;
 use super::survey::{Difference, OldEntries, Seen, What, survey};
@@ -60,7 +61,10 @@ pub(super) fn plan(
     let (most, none) = (shared.options.pack_small, HashSet::new());
     let several = shared.destinations.len() > 1;
     let rules = (racy_from(last), PackRule { most, sparse: &none });
-    plan.seen = survey(shared, entries(last)?, pass, rules, &mut |difference| {
+    plan.seen = survey(shared, entries(last)?, pass, rules, &mut |mut difference| {
+        if shared.options.dry_run && most.is_none() && is_the_same(shared, &mut difference) {
+            return Ok(true);
+        }
         if is_directory {
             plan.make_room(&difference, &mut solid);
         }
@@ -162,6 +166,28 @@ impl Plan {
         }
         judge_deletes(seen.tally.deleted_files + orphans, options)
     }
+}
+
+/// What a dry run finds out by reading: whether a file that may have changed is the same. One that has other content becomes one to be sent.
+fn is_the_same(shared: &Shared<'_>, difference: &mut Difference) -> bool {
+    let What::Read { found, link, kept } = &mut difference.what else { return false };
+    let (Some(node), Some(old)) = (&kept, &difference.old) else { return false };
+    if found.stat.size >= BIG_FROM {
+        return false;
+    }
+    let (FileRead::Small(small), Content::Object(object)) = (shared.read(found), &node.content) else { return false };
+    let is_same = match object.hash {
+        Some(hash) => hash == small.hash,
+        None => pin_of(object).md5() == Some(small.md5),
+    };
+    if !is_same {
+        *kept = None;
+        return false;
+    }
+    let (new, old, link) = (&small.meta, old.as_ref(), link.map(|link| link.group));
+    (new.mode, new.uid, new.gid, new.mtime) == (old.meta.mode, old.meta.uid, old.meta.gid, old.meta.mtime)
+        && new.xattrs == old.meta.xattrs
+        && link == old.link
 }
 
 /// Names what would be sent or deleted. What is read only to be compared may turn out to be the same, and is not named.

@@ -1,0 +1,188 @@
+//! Options of `volvault mirror` as a process: each does what its help says, or is refused by name.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::command::{Home, fill, pause, write};
+use crate::support::s3::S3ServerThread;
+use crate::support::vault::{assert_same, noise, on_disk};
+
+fn home() -> Home {
+    let home = Home::new();
+    fill(&home.at("data"), 25, 2000);
+    home
+}
+
+/// A run that must end with this code; what it printed.
+fn says(home: &Home, arguments: &[&str], code: i32) -> String {
+    let output = home.run(&[&["mirror"], arguments].concat());
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
+    text
+}
+
+#[test]
+fn permissions_for_old_pullers_are_written_even_if_nothing_else_is_new() {
+    let home = home();
+    says(&home, &["push", "data", "m"], 0);
+    assert!(!home.at("m/permissions.facl").exists());
+    let said = says(&home, &["push", "data", "m", "--facl"], 0);
+    assert!(said.contains("generation 1 -> 2"), "{said}");
+    let text = std::fs::read_to_string(home.at("m/permissions.facl")).unwrap();
+    assert!(text.contains("# file: data/00/00001\n") && text.contains("user::rw-"), "{text}");
+    assert!(says(&home, &["push", "data", "m", "--facl"], 0).contains("unchanged, generation 2"));
+    says(&home, &["pull", "m", "back"], 0);
+    assert_same(&on_disk(&home.at("data")), &on_disk(&home.at("back")));
+}
+
+#[test]
+fn a_relisting_push_mends_what_another_tool_did() {
+    let home = home();
+    says(&home, &["push", "data", "m"], 0);
+    write(&home.at("m/00/00003"), b"of another tool");
+    std::fs::remove_file(home.at("m/00/00004")).unwrap();
+    write(&home.at("m/stray"), b"of nobody");
+    assert!(says(&home, &["push", "data", "m"], 0).contains("unchanged"), "nothing in the source is new");
+    says(&home, &["verify", "m"], 1);
+    let said = says(&home, &["push", "data", "m", "--relist", "-v"], 0);
+    assert!(said.contains("00/00003: Copied") && said.contains("00/00004: Copied"), "{said}");
+    assert!(!home.at("m/stray").exists());
+    says(&home, &["verify", "m", "--read"], 0);
+    says(&home, &["pull", "m", "back"], 0);
+    assert_same(&on_disk(&home.at("data")), &on_disk(&home.at("back")));
+}
+
+#[test]
+fn a_dry_run_names_the_files_that_would_go_and_tells_when_none_would() {
+    let home = home();
+    let said = says(&home, &["push", "data", "m", "-n", "-v"], 0);
+    assert!(said.contains("00/00007: Skipped copy as --dry-run is set (size 1.953Ki)"), "{said}");
+    says(&home, &["push", "data", "m"], 0);
+    let said = says(&home, &["push", "data", "m", "-n", "-v"], 0);
+    assert!(said.contains("unchanged, generation 1") && !said.contains("Skipped"), "{said}");
+    std::fs::remove_file(home.at("data/00/00002")).unwrap();
+    write(&home.at("data/00/00003"), b"changed");
+    let said = says(&home, &["push", "data", "m", "-n", "-v"], 0);
+    assert!(said.contains("00/00002: Skipped delete as --dry-run is set"), "{said}");
+    assert!(said.contains("00/00003: Skipped copy as --dry-run is set (size 7)"), "{said}");
+    assert_eq!(said.matches("Skipped").count(), 2, "{said}");
+    assert!(home.at("m/00/00002").exists());
+}
+
+#[test]
+fn a_timetable_of_bandwidths_holds() {
+    let server = S3ServerThread::start();
+    let mut home = Home::new();
+    for (name, value) in server.server.variables() {
+        home.set(name, value);
+    }
+    server.server.make_bucket("site");
+    write(&home.at("data/file"), &noise(600_000, 1));
+    let place = format!("s3:{}/site/p", server.server.endpoint);
+    // The same all day, whenever the test runs.
+    let start = Instant::now();
+    says(&home, &["push", "data", &place, "--bwlimit", "00:00,200k 12:00,200k"], 0);
+    assert!(start.elapsed() >= Duration::from_secs(1), "{:?}", start.elapsed());
+    says(&home, &["pull", &place, "back", "--bwlimit", "Mon-00:00,off Sun-23:59,off"], 0);
+    for wrong in ["25:00,1M", "08:00", "fast"] {
+        assert!(says(&home, &["push", "data", &place, "--bwlimit", wrong], 2).contains("bwlimit"), "{wrong}");
+    }
+}
+
+#[test]
+fn earlier_generations_backups_and_what_is_not_allowed() {
+    let home = home();
+    says(&home, &["push", "data", "m"], 0);
+    says(&home, &["pull", "m", "back"], 0);
+    write(&home.at("data/new"), b"new");
+    std::fs::remove_file(home.at("data/00/00001")).unwrap();
+    let before = std::fs::read(home.at("back/00/00001")).unwrap();
+    says(&home, &["push", "data", "m", "--keep-generations", "3"], 0);
+    let said = says(&home, &["push", "data", "m", "--keep-generations", "0"], 2);
+    assert!(said.contains("--keep-generations"), "{said}");
+    says(&home, &["pull", "m", "back", "--backup-dir", "replaced"], 0);
+    assert_eq!(std::fs::read(home.at("replaced/00/00001")).unwrap(), before);
+    // What the first generation had and the second removed is gone; a generation that was never there is named.
+    says(&home, &["pull", "m", "first", "--generation", "1", "--wait", "0"], 5);
+    assert!(says(&home, &["pull", "m", "second", "--generation", "9"], 3).contains('9'));
+    says(&home, &["pull", "m", "second", "--generation", "2", "--strict"], 0);
+    assert_same(&on_disk(&home.at("data")), &on_disk(&home.at("second")));
+}
+
+#[test]
+fn small_files_go_into_packs_on_request() {
+    let home = home();
+    for wrong in ["0", "2M", "x"] {
+        assert!(says(&home, &["push", "data", "m", &format!("--pack-small={wrong}")], 2).contains("pack"), "{wrong}");
+    }
+    says(&home, &["push", "data", "m", "--pack-small"], 0);
+    assert_eq!(std::fs::read_dir(home.at("m.volvault/packs")).unwrap().count(), 1);
+    assert!(says(&home, &["push", "data", "m", "--pack-small=4K"], 0).contains("unchanged"));
+    says(&home, &["verify", "m", "--read"], 0);
+    says(&home, &["pull", "m", "back"], 0);
+    assert_same(&on_disk(&home.at("data")), &on_disk(&home.at("back")));
+}
+
+#[test]
+fn what_rclone_has_and_volvault_has_not_is_refused_by_name() {
+    let mut home = home();
+    for option in ["--exclude-if-present", "--hash-filter"] {
+        assert!(says(&home, &["push", "data", "m", option, "x"], 2).contains(option));
+    }
+    home.set("RCLONE_EXCLUDE_IF_PRESENT", ".ignore".to_owned());
+    assert!(says(&home, &["push", "data", "m"], 2).contains("RCLONE_EXCLUDE_IF_PRESENT"));
+}
+
+/// A directory is adopted by name, size and pin; the listing says what it would take.
+#[test]
+fn a_prefix_is_adopted_without_being_read() {
+    let home = home();
+    let said = says(&home, &["adopt", "data", "-n"], 0);
+    assert!(
+        said.contains("25 objects, 48.828 KiB, would be adopted with about ") && said.contains("and 0 B of"),
+        "{said}"
+    );
+    assert!(!home.at("data.volvault/root").exists());
+    says(&home, &["adopt", "data"], 0);
+    let said = says(&home, &["verify", "data"], 0);
+    assert!(said.contains("25 files are not known by hash"), "{said}");
+    says(&home, &["pull", "data", "back"], 0);
+    for file in 0..25 {
+        let name = format!("00/{file:05}");
+        assert_eq!(
+            std::fs::read(home.at("back").join(&name)).unwrap(),
+            std::fs::read(home.at("data").join(&name)).unwrap()
+        );
+    }
+}
+
+#[test]
+fn a_signal_ends_a_push_in_good_order_and_the_next_one_completes() {
+    let server = S3ServerThread::start();
+    let mut home = Home::new();
+    for (name, value) in server.server.variables() {
+        home.set(name, value);
+    }
+    server.server.make_bucket("site");
+    for file in 0..200 {
+        write(&home.at(&format!("data/{file}")), &noise(20_000, file));
+    }
+    let place = format!("s3:{}/site/p", server.server.endpoint);
+    for signal in [Signal::TERM, Signal::INT] {
+        // So slow that it is at work when the signal comes.
+        let mut child = home.start(&["mirror", "push", "data", &place, "--bwlimit", "400k"]);
+        let before = server.server.requests();
+        while server.server.requests() < before + 12 {
+            pause(Duration::from_millis(20));
+        }
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+    }
+    // Nobody waits for a claim that was given up.
+    let start = Instant::now();
+    says(&home, &["push", "data", &place], 0);
+    assert!(start.elapsed() < Duration::from_secs(40), "{:?}", start.elapsed());
+    says(&home, &["pull", &place, "back"], 0);
+    assert_same(&on_disk(&home.at("data")), &on_disk(&home.at("back")));
+}
