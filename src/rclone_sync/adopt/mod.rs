@@ -324,6 +324,7 @@ impl Adoption<'_> {
     /// See the module for the order.
     fn publish(&self, written: &Written, facl: bool) -> Result<()> {
         let (places, means) = (&self.mirror.places, &self.options.means);
+        places.block(places.control.ensure_container())?;
         store_segment(places, written)?;
         let pusher = Pusher { id: means.id.clone(), host: means.host.clone(), program: means.program.clone() };
         let totals = Totals { entries: written.entries, files: written.files, bytes: written.bytes };
