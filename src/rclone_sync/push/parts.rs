@@ -12,8 +12,8 @@ use crate::storage::{Attributes, Condition, PartUpload, Pin};
 
 use super::super::layout::Places;
 
-/// Parts in memory for one destination, whatever the number of big files on their way: 96 MiB with parts of 16 MiB.
-const IN_MEMORY: usize = 6;
+/// Parts in memory for one destination, whatever the number of big files on their way: 64 MiB with parts of 16 MiB.
+const IN_MEMORY: usize = 4;
 /// Parts of one file on their way.
 const AHEAD: usize = 4;
 
