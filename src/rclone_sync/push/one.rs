@@ -161,7 +161,7 @@ impl<'a> One<'a> {
         let (moved, mut needed) = (std::mem::take(&mut plan.moved), std::mem::take(&mut plan.needed));
         let sparse = plan.seen.packs.sparse();
         let packing = PackRule { most: shared.options.pack_small, sparse: &sparse };
-        let packer = packing.most.map(|_| Packer::new(&self.destination.places, hold));
+        let packer = packing.most.map(|most| (Packer::new(&self.destination.places, hold), most));
         let sender = Sender::new((shared, wants), self.destination, hold, (&moved, packing));
         let (mut old, racy_from) = (Some(entries(last)?), racy_from(last));
         let mut feed = |hear: &mut dyn FnMut(_) -> Result<bool>| {

@@ -22,6 +22,8 @@ use super::survey::{Difference, Seen};
 
 /// Jobs under way for each thread: while one sends a big file, the others go on.
 const JOBS_PER_THREAD: usize = 64;
+/// Bytes of files that wait for their turn to be packed; where they are larger, fewer jobs are under way.
+const BODIES_MAX: u64 = 32 << 20;
 
 /// One difference on its way.
 pub(super) struct Job {
@@ -68,13 +70,15 @@ pub(super) struct Out<'a> {
     pub(super) writer: SegmentWriter,
     /// What the last generation holds.
     pub(super) totals: Totals,
-    /// None if nothing is packed.
-    pub(super) packer: Option<Packer<'a>>,
+    /// With the largest file that is packed; none if nothing is.
+    pub(super) packer: Option<(Packer<'a>, u64)>,
 }
 
 /// See the module.
 pub(super) fn run(feed: &mut Feed<'_>, work: &Work<'_>, threads: usize, out: Out<'_>) -> Result<Delta> {
-    let under_way = JOBS_PER_THREAD * threads.max(1);
+    let bodies = out.packer.as_ref().map_or(u64::MAX, |(_, most)| BODIES_MAX / most.max(&1));
+    let under_way =
+        usize::try_from(bodies).unwrap_or(usize::MAX).clamp(threads.max(1), JOBS_PER_THREAD * threads.max(1));
     let (jobs_in, jobs) = bounded::<Job>(under_way);
     let (results_in, results) = bounded::<Result<Done>>(under_way);
     let (tickets_in, tickets) = bounded::<()>(under_way);
@@ -166,6 +170,7 @@ struct Order<'a> {
 
 impl<'a> Order<'a> {
     fn new(Out { writer, totals, packer }: Out<'a>) -> Self {
+        let packer = packer.map(|(packer, _)| packer);
         Self { packer, writer, early: BTreeMap::new(), next: 0, totals, gone: Vec::new(), lost: HashSet::new() }
     }
 

@@ -161,7 +161,12 @@ impl Inner {
     /// Whether somebody will need the bytes of `path` before `end`.
     fn is_needed(&self, path: &TreePath, end: u64) -> bool {
         let behind = self.files.get(path).is_some_and(|file| file.readers.values().any(|at| *at < end));
-        behind || self.planning > 0 || self.wanted.contains_key(path)
+        behind || self.is_expected(path)
+    }
+
+    /// Whether somebody may begin to read it.
+    fn is_expected(&self, path: &TreePath) -> bool {
+        self.planning > 0 || self.wanted.contains_key(path)
     }
 
     /// Drops the first piece of a file.
@@ -248,9 +253,11 @@ impl Reader<'_> {
                 return Ok(piece);
             }
             let first_end = file.first_end().unwrap_or(end + 1);
+            let is_behind = |(reader, at): (&u64, &u64)| *reader != number && *at < first_end;
+            let others = file.readers.iter().any(is_behind);
             let must_wait = file.is_growing
                 || (inner.is_full(self.path)
-                    && inner.is_needed(self.path, first_end)
+                    && (others || inner.is_expected(self.path))
                     && self.together.may_wait(&inner));
             if must_wait {
                 inner = self.together.wait(inner);
