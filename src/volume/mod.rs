@@ -36,7 +36,7 @@ pub use apply::{Apply, MetadataOutcome, Ownership, XattrFilter};
 pub use found::{Found, SourceRoot};
 pub use not_set::NotSet;
 pub use owners::OwnerNames;
-pub use resolve::is_hopeless;
+pub use resolve::{is_elsewhere, is_hopeless};
 pub use rights::Rights;
 pub use rules::Rules;
 pub use source_file::{SmallRead, SourceFile};

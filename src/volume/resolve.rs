@@ -124,6 +124,18 @@ pub fn is_hopeless(error: &error::Error) -> bool {
     false
 }
 
+/// Whether it failed because two places lie on different file systems.
+pub fn is_elsewhere(error: &error::Error) -> bool {
+    let mut next = Some(error as &(dyn std::error::Error + 'static));
+    while let Some(cause) = next {
+        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+            return io.kind() == std::io::ErrorKind::CrossesDevices;
+        }
+        next = cause.source();
+    }
+    false
+}
+
 /// Reads at most `max` bytes from the start of a regular file in `dir`; for tag files and the like.
 pub(super) fn read_head(dir: BorrowedFd<'_>, name: &[u8], max: u64) -> io::Result<Vec<u8>> {
     use std::io::Read as _;

@@ -168,6 +168,7 @@ fn renamed_files_are_taken_from_where_they_were() {
     mirror.publish();
     let report = mirror.pull().unwrap();
     assert_eq!((report.tally.transfers, report.tally.renamed), (0, 23));
+    assert_eq!(report.tally.listed, 25, "the target is counted once");
     assert!(report.requests.total() <= 2, "{}", report.requests);
     assert_alike(&mirror.source(), &mirror.target(), "renamed");
 }

@@ -4,10 +4,11 @@ use crate::catalog::{Entry, Node};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Action;
 use crate::path::TreePath;
-use crate::volume::{EntryKind, Made, Replace, Stat, Target};
+use crate::volume::{EntryKind, Made, Replace, Stat, Target, is_elsewhere};
 
 use super::apply::Apply;
-use super::stage::Stage;
+use super::spans::whole_file;
+use super::stage::{STAGE, Stage};
 use super::verdict::{holds, object_of};
 
 impl Apply<'_, '_> {
@@ -55,8 +56,14 @@ impl Apply<'_, '_> {
         if stat.is_some_and(|stat| (stat.device, stat.inode) == (first.device, first.inode)) {
             return Ok(());
         }
-        let new = self.new_thing()?;
-        self.target.hard_link(head, &new)?;
+        let mut new = self.new_thing()?;
+        match self.target.hard_link(head, &new) {
+            Err(error) if is_elsewhere(&error) => {
+                new = beside(entry)?;
+                self.target.hard_link(head, &new)?;
+            }
+            outcome => outcome?,
+        }
         self.take_place(&new, entry, stat)
     }
 
@@ -91,13 +98,38 @@ impl Apply<'_, '_> {
         if let Some(old) = old {
             self.keep_old(&entry.path, old)?;
         }
-        self.target.rename_file(new, &entry.path)?;
+        match self.target.rename_file(new, &entry.path) {
+            Err(error) if is_elsewhere(&error) => self.bring_over(new, entry)?,
+            outcome => outcome?,
+        }
         self.pull.check()?;
         let action = if old.is_some() { Action::Modified } else { Action::New };
         if object_of(entry).is_none() {
             self.pull.item(action, &entry.path, 0);
         }
         Ok(())
+    }
+
+    /// The step for an entry on a file system that is mounted below the target: made anew beside its place, from what is in the stage, on the
+    /// disk before it takes the place. Its name there is always the same, so that the run that finishes this one takes it, too; to a pull
+    /// it is a file that the mirror does not have.
+    fn bring_over(&self, new: &TreePath, entry: &Entry) -> Result<()> {
+        let beside = beside(entry)?;
+        if let Node::File(file) = &entry.node {
+            let staged = self.target.read_file(new)?;
+            let copy = self.target.create_file(&beside, Replace::Anything)?;
+            for piece in whole_file(file) {
+                copy.copy_from(&staged, piece.offset, piece.offset, piece.len)?;
+            }
+            copy.set_len(file.size)?;
+            copy.sync()?;
+        } else {
+            self.make(&beside, entry)?;
+        }
+        let made = self.target.stat(&beside)?.ok_or_else(|| gone(&beside))?;
+        self.pull.set_metadata(&beside, &entry.meta, &made)?;
+        self.target.rename_file(&beside, &entry.path)?;
+        self.target.sync_dir(&entry.path.parent().unwrap_or_default())
     }
 
     /// What stands at `path` is about to be replaced. A file gets another name where replaced files go; a directory, which nothing
@@ -160,6 +192,13 @@ fn free_name(backup: &Target, path: &TreePath) -> Result<TreePath> {
         free = parent.join(&[name, format!(".~{number}~").as_bytes()].concat())?;
     }
     Ok(free)
+}
+
+/// Where an entry is made that nothing can be moved to from the stage.
+fn beside(entry: &Entry) -> Result<TreePath> {
+    let name = blake3::hash(entry.path.name().unwrap_or_default()).to_hex();
+    let name = format!("{STAGE}-{}", name.get(..16).unwrap_or_default());
+    entry.path.parent().unwrap_or_default().join(name.as_bytes())
 }
 
 fn size(entry: &Entry) -> u64 {

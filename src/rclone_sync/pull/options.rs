@@ -41,8 +41,7 @@ pub struct PullOptions {
     pub transfers: usize,
     /// Threads that list the target.
     pub checkers: usize,
-    /// Leave what lies on file systems that are mounted below the target. Without, a file there that differs is a problem: nothing
-    /// can take its place in one step.
+    /// Leave what lies on file systems that are mounted below the target.
     pub one_file_system: bool,
     /// Say what would be done.
     pub dry_run: bool,

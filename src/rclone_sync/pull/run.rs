@@ -14,7 +14,7 @@ use super::fetch::{Fetched, fetch};
 use super::plan::PlanWriter;
 use super::report::{PullReport, Pulled};
 use super::seen::{Seen, SeenWriter, Terms};
-use super::sight::{Sights, is_as_seen, note_touched};
+use super::sight::{Sights, is_as_seen, note_touched, say_again};
 use super::source::{Copied, Generation, Memory, newest, numbered, reread};
 use super::stage::{Plan, Stage};
 use super::survey::{Sight, Survey, Surveyed};
@@ -138,14 +138,18 @@ impl<'r, 'a> Run<'r, 'a> {
 
     /// As [`Run::find_generation`]; while the store is asked, the target is looked at: whether it is as it was `seen`.
     fn find_generation_and_look(&mut self, seen: Seen) -> Result<(bool, bool)> {
-        let (pull, over) = (self.pull, AtomicBool::new(false));
+        let (pull, over, terms) = (self.pull, AtomicBool::new(false), seen.terms);
         std::thread::scope(|scope| {
             let looking = scope.spawn(|| is_as_seen(pull, seen, &over));
             let fresh = self.find_generation();
             // What is seen now is of use only for the same generation.
             over.store(!matches!(fresh, Ok(false)), Ordering::Relaxed);
             let as_seen = looking.join().map_err(|_| Error::bug("the look at the target was abandoned"))?;
-            Ok((fresh?, as_seen?))
+            let (fresh, as_seen) = (fresh?, as_seen?);
+            if as_seen && !fresh {
+                say_again(pull, &terms);
+            }
+            Ok((fresh, as_seen))
         })
     }
 

@@ -16,7 +16,6 @@ use super::survey::look;
 
 /// Whether all of the target looks as it was `seen`: one look at each inode, and nothing else. Given up when it is `over`.
 pub(super) fn is_as_seen(pull: &Pull<'_>, mut seen: Seen, over: &AtomicBool) -> Result<bool> {
-    let terms = seen.terms;
     let same = look(pull, |batches| {
         for batch in batches {
             if over.load(Ordering::Relaxed) {
@@ -39,14 +38,16 @@ pub(super) fn is_as_seen(pull: &Pull<'_>, mut seen: Seen, over: &AtomicBool) -> 
         seen.next().is_none()
     })?;
     pull.check()?;
-    if same {
-        pull.tally(|tally| {
-            tally.checks = terms.checks;
-            tally.listed = terms.listed;
-        });
-        *pull.counts.not_set() = terms.not_set;
-    }
     Ok(same)
+}
+
+/// Says of a target that is as it was seen what was said then.
+pub(super) fn say_again(pull: &Pull<'_>, terms: &Terms) {
+    pull.tally(|tally| {
+        tally.checks = terms.checks;
+        tally.listed = terms.listed;
+    });
+    *pull.counts.not_set() = terms.not_set;
 }
 
 /// Looks at what a plan has made and changed, the root aside, and into it: what is as it should be is put down.
