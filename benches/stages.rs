@@ -10,7 +10,7 @@ use volvault::chunker::{Chunker, Params};
 use volvault::crypto::{MasterKey, ObjectKind, ObjectWriter, Opener, Part};
 use volvault::id::{BlobId, ContentHash, RepoId};
 use volvault::path::TreePath;
-use volvault::repo::{BlobKind, KeyRing};
+use volvault::repo::{BlobKind, KeyRing, SystemEntropy};
 
 const LEN: usize = 16 << 20;
 
@@ -21,7 +21,7 @@ fn data() -> Vec<u8> {
 }
 
 fn keys() -> KeyRing {
-    KeyRing::new(MasterKey::generate().unwrap(), RepoId::new([1; 16]))
+    KeyRing::new(MasterKey::generate(&SystemEntropy).unwrap(), RepoId::new([1; 16]))
 }
 
 fn bytes_stages(c: &mut Criterion) {

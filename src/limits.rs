@@ -29,7 +29,7 @@ pub struct Limits {
     /// Size at which a pack is closed. Three to four packs are in memory at once, so 16 MiB keeps a
     /// backup below its 128 MiB.
     pub pack_size: ByteSize,
-    /// Packs on their way to the store at once.
+    /// Packs on their way to the store while others are filled; with 0 each is waited for.
     pub packs_in_flight: usize,
     /// Ranged reads on their way at once.
     pub reads_in_flight: usize,

@@ -9,7 +9,7 @@ use volvault::catalog::Codec;
 use volvault::clock::SystemClock;
 use volvault::id::{BlobId, ObjectHash, PackRef};
 use volvault::limits::Limits;
-use volvault::repo::{BlobKind, Compression, IndexWriter, OpenOptions, PackEntry, PackInfo, Repository, pack_key};
+use volvault::repo::{BlobKind, Compression, IndexWriter, OpenOptions, PackEntry, PackInfo, Repository, SystemEntropy, pack_key};
 use volvault::secret::{Credential, Key32};
 use volvault::storage::{Location, Store, StoreOptions};
 
@@ -28,6 +28,7 @@ fn main() {
         compression: Compression::Auto,
         extra_verify: true,
         clock: SystemClock::new(),
+        entropy: SystemEntropy::new(),
         runtime: runtime.handle().clone(),
         host: "bench".to_owned(),
         user: "bench".to_owned(),

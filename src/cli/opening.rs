@@ -13,7 +13,7 @@ use crate::environment::host_name;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::path::escape;
-use crate::repo::{InitOptions, OpenOptions, Repository};
+use crate::repo::{InitOptions, OpenOptions, Repository, SystemEntropy};
 use crate::secret::Credential;
 use crate::storage::{Location, Store};
 use crate::volume::OwnerNames;
@@ -157,6 +157,7 @@ impl App<'_> {
             compression: self.settings.compression,
             extra_verify: self.settings.extra_verify,
             clock: self.clock.clone(),
+            entropy: SystemEntropy::new(),
             runtime: self.runtime.clone(),
             host: host_name(),
             user: self.user_name(),

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::id::{BlobId, ContentHash, RepoId, SourceId};
 use crate::secret::Key32;
 
-use super::entropy;
+use super::entropy::{self, Entropy, SharedEntropy, SystemEntropy};
 use super::object::ObjectKind;
 
 /// The 32 random bytes from which every key of a repository is derived.
@@ -15,8 +15,8 @@ pub struct MasterKey(pub(super) Key32);
 
 impl MasterKey {
     /// A new random master key.
-    pub fn generate() -> Result<Self> {
-        Ok(Self(Key32::new(entropy::random()?)))
+    pub fn generate(entropy: &dyn Entropy) -> Result<Self> {
+        Ok(Self(Key32::new(entropy::random(entropy)?)))
     }
 }
 
@@ -40,10 +40,11 @@ pub struct KeyRing {
     file_id: Key32,
     source_id: Key32,
     salt: Key32,
+    entropy: SharedEntropy,
 }
 
 impl KeyRing {
-    /// The keys that `master` gives in repository `repo`.
+    /// The keys that `master` gives in repository `repo`. Salts are drawn from the operating system's random bytes.
     pub fn new(master: MasterKey, repo: RepoId) -> Self {
         let key = |purpose| derive(&master, repo, purpose, 0);
         Self {
@@ -52,9 +53,24 @@ impl KeyRing {
             file_id: key("file-id"),
             source_id: key("source-id"),
             salt: key("salt"),
+            entropy: SystemEntropy::new(),
             master,
             repo,
         }
+    }
+
+    /// The same keys; ids and salts are drawn from `entropy`.
+    #[must_use]
+    pub fn drawing_from(self, entropy: SharedEntropy) -> Self {
+        Self { entropy, ..self }
+    }
+
+    /// `N` random bytes.
+    ///
+    /// # Errors
+    /// `Local` when there are none.
+    pub fn random<const N: usize>(&self) -> Result<[u8; N]> {
+        entropy::random(&*self.entropy)
     }
 
     /// The repository these keys are for.
@@ -115,7 +131,7 @@ impl KeyRing {
     }
 
     pub(super) fn fresh_salt(&self, context: &[u8]) -> Result<[u8; 32]> {
-        entropy::hedged_salt(self.salt.expose(), context)
+        entropy::hedged_salt(&*self.entropy, self.salt.expose(), context)
     }
 
     pub(super) const fn master(&self) -> &MasterKey {

@@ -403,7 +403,7 @@ mod tests {
     use crate::crypto::MasterKey;
 
     fn keys() -> KeyRing {
-        KeyRing::new(MasterKey::generate().unwrap(), RepoId::new([9; 16]))
+        KeyRing::new(MasterKey::generate(&crate::crypto::SystemEntropy).unwrap(), RepoId::new([9; 16]))
     }
 
     fn parts() -> Vec<(Part<'static>, Vec<u8>)> {

@@ -294,7 +294,7 @@ mod tests {
     const CHEAP: KdfParams = KdfParams { m_kib: 64, t: 1, p: 1 };
 
     fn keys() -> KeyRing {
-        KeyRing::new(MasterKey::generate().unwrap(), RepoId::new([9; 16]))
+        KeyRing::new(MasterKey::generate(&crate::crypto::SystemEntropy).unwrap(), RepoId::new([9; 16]))
     }
 
     fn password(text: &str) -> Credential {

@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn it_decrypts_what_was_sealed_whatever_the_id() {
-        let keys = KeyRing::new(MasterKey::generate().unwrap(), RepoId::new([9; 16]));
+        let keys = KeyRing::new(MasterKey::generate(&crate::crypto::SystemEntropy).unwrap(), RepoId::new([9; 16]));
         let mut writer = ObjectWriter::new(&keys, ObjectKind::DataPack, 0).unwrap();
         let part = |id| Part::Blob { id: BlobId::new([id; 32]), raw_len: 70, codec: 0 };
         writer.append(&part(1), &[5; 33]).unwrap();

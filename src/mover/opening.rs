@@ -5,7 +5,7 @@ use super::run::Run;
 use crate::chunker;
 use crate::environment::host_name;
 use crate::error::{Error, ErrorKind, Result};
-use crate::repo::{InitOptions, OpenOptions, Repository};
+use crate::repo::{InitOptions, OpenOptions, Repository, SystemEntropy};
 use crate::storage::Store;
 
 impl Run<'_> {
@@ -79,6 +79,7 @@ impl Run<'_> {
             compression: self.job.compression,
             extra_verify: true,
             clock: self.clock.clone(),
+            entropy: SystemEntropy::new(),
             runtime: self.runtime.clone(),
             host: host_name(),
             // A pod's user has no name.

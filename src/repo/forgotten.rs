@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashSet};
 use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
-use crate::crypto::{ObjectKind, entropy};
+use crate::crypto::ObjectKind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SessionId;
 use crate::limits::OBJECT_MAX;
@@ -90,7 +90,7 @@ impl Repository {
         let (io, options) = (self.io(), self.options());
         let hex: Vec<String> = ids.iter().map(SessionId::to_hex).collect();
         for snapshots in hex.chunks(IDS_PER_RECORD) {
-            let key = format!("{FORGOTTEN}{}", hex::encode(entropy::random::<16>()?));
+            let key = format!("{FORGOTTEN}{}", hex::encode(io.keys.random::<16>()?));
             let record = Record {
                 snapshots: snapshots.to_vec(),
                 reason: reason.to_owned(),

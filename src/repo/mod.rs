@@ -53,4 +53,6 @@ pub use trash::Trash;
 pub use verified::Verified;
 pub use writer::{BlobWriter, Stored, WriterReport};
 
-pub use crate::crypto::{BlobKind, KdfParams, KeyRing, Slot, SlotKind, SlotLabel};
+pub use crate::crypto::{
+    BlobKind, Entropy, KdfParams, KeyRing, SharedEntropy, Slot, SlotKind, SlotLabel, SystemEntropy,
+};

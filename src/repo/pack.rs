@@ -277,7 +277,7 @@ mod tests {
     use crate::id::RepoId;
 
     fn keys() -> KeyRing {
-        KeyRing::new(MasterKey::generate().unwrap(), RepoId::new([9; 16]))
+        KeyRing::new(MasterKey::generate(&crate::crypto::SystemEntropy).unwrap(), RepoId::new([9; 16]))
     }
 
     fn pack(keys: &KeyRing, blobs: &[&[u8]]) -> FinishedPack {

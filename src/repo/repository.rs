@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 
 use crate::chunker::{self, Chunker};
 use crate::clock::SharedClock;
-use crate::crypto::{KdfParams, KeyRing, MasterKey, Slot, entropy};
+use crate::crypto::{KdfParams, KeyRing, MasterKey, SharedEntropy, Slot, random};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::RepoId;
 use crate::limits::{Limits, OBJECT_MAX};
@@ -32,6 +32,8 @@ pub struct OpenOptions {
     pub extra_verify: bool,
     /// Time.
     pub clock: SharedClock,
+    /// Random bytes for keys, salts and ids: the operating system's, but where a simulation has to be repeated.
+    pub entropy: SharedEntropy,
     /// Where requests run. The repository's methods block on it: they are for plain threads.
     pub runtime: Handle,
     /// Host name, for session records and key slots.
@@ -94,7 +96,9 @@ impl Repository {
         if !options.runtime.block_on(store.list("state/snapshots/"))?.is_empty() {
             return Err(headless(&store));
         }
-        let keys = KeyRing::new(MasterKey::generate()?, RepoId::new(entropy::random()?));
+        let entropy = &*options.entropy;
+        let keys = KeyRing::new(MasterKey::generate(entropy)?, RepoId::new(random(entropy)?));
+        let keys = keys.drawing_from(options.entropy.clone());
         let io = Io { store, runtime: options.runtime.clone(), keys };
         let config = Config {
             format: 1,
@@ -139,7 +143,7 @@ impl Repository {
         };
         let repo = config::repo_id(&bytes)?;
         let (slot, master) = slots::open(&store, &runtime, repo, &listed?, credential)?;
-        let io = Io { store, runtime, keys: KeyRing::new(master, repo) };
+        let io = Io { store, runtime, keys: KeyRing::new(master, repo).drawing_from(options.entropy.clone()) };
         let config = Config::open(&io.keys, &bytes)?;
         let chunker = Chunker::new(&config.chunker, io.keys.gear_table())?;
         Ok(Self { io, config, options, chunker, slot })

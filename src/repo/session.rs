@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
-use crate::crypto::{BlobKind, ObjectKind, entropy};
+use crate::crypto::{BlobKind, ObjectKind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BlobId, ObjectHash, SessionId, SourceId};
 use crate::limits::OBJECT_MAX;
@@ -59,7 +59,7 @@ pub struct Session<'r> {
 impl<'r> Session<'r> {
     /// With `kind` none, nobody is told: for what is over before a prune could matter, and for dry runs.
     pub(super) fn start(repo: &'r Repository, kind: Option<SessionKind>) -> Result<Self> {
-        let id = SessionId::new(entropy::random()?);
+        let id = SessionId::new(repo.keys().random()?);
         let record = Record::new(repo, id, kind.unwrap_or(SessionKind::Read));
         let registered = match kind.map(|_| record.put(repo.io(), id, "0")) {
             None => false,

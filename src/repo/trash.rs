@@ -5,7 +5,7 @@
 use tokio::runtime::Handle;
 
 use crate::clock::SharedClock;
-use crate::crypto::entropy;
+use crate::crypto::{SystemEntropy, random};
 use crate::error::{ErrorKind, Result};
 use crate::limits::PACK_MAX;
 use crate::storage::Store;
@@ -21,7 +21,7 @@ pub struct Trash {
 impl Trash {
     /// A folder that nobody else uses; nothing is written yet.
     pub fn new(store: &Store, runtime: &Handle, clock: &SharedClock) -> Result<Self> {
-        let chance: [u8; 4] = entropy::random()?;
+        let chance: [u8; 4] = random(&SystemEntropy)?;
         let time = clock.now().to_utc().format("%Y%m%dT%H%M%SZ");
         let folder = format!("trash/{time}-{}/", hex::encode(chance));
         Ok(Self { store: store.clone(), runtime: runtime.clone(), folder })

@@ -168,7 +168,10 @@ impl Retries {
         if self.paused + pause > self.patience.total_pause || !self.budget.take() {
             return false;
         }
-        tokio::time::sleep(pause).await;
+        // A timer wakes up a millisecond later at the earliest, however short the time.
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
         self.paused += pause;
         self.done += 1;
         self.counters.repeated();

@@ -1,7 +1,10 @@
 //! Eight writers, a forget and two prunes at once over a store that fails, in an order that a seed decides (R04, R05, R13).
 //!
-//! `VOLVAULT_SIM_SEEDS=50000 cargo test --release --test it simulation::` runs as many (`.ci/run` 500); a failure names its seed, and `VOLVAULT_SIM_SEED=n` runs that
-//! one again and prints every operation; ids are random, so that some failures come back only in one run of a few. What the store does wrong: it fails before and after the fact, answers late writes with an error and carries
+//! `VOLVAULT_SIM_SEEDS=50000 cargo test --release --test it simulation::` runs as many (`.ci/run` 500), from `VOLVAULT_SIM_FIRST` on, and says now and then how far it is. It goes on after a failure and names
+//! all seeds that failed; `VOLVAULT_SIM_SEED=n` runs that one again and shows every operation. The seed decides everything: order, faults, ids, keys, salts and clocks. What it does not decide are the
+//! inode numbers and change times of the files that are backed up, which are in the catalogue: these stay in the target directory, so that a seed does the same there for ever, and something slightly different elsewhere.
+//!
+//! What the store does wrong: it fails before and after the fact, answers late writes with an error and carries
 //! them out later (also after they were repeated and undone), breaks off listings, leaves packs and index segments out of listings, shows times that are wrong by up
 //! to an hour or by up to thirty days; runs are killed, or stand still while all others go on, and are taken for dead at once or never.
 //! What it must do right: show an object that it acknowledged.
@@ -9,12 +12,16 @@
 #![expect(clippy::disallowed_methods, reason = "files to back up are written as any program writes them")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use chrono::{DateTime, TimeDelta};
 use object_store::memory::InMemory;
-use volvault::clock::{ManualClock, SystemClock};
+use tokio::runtime::Runtime;
+use volvault::clock::ManualClock;
 use volvault::events::{Progress, Silent, Stop, Watch};
 use volvault::id::SessionId;
 use volvault::limits::Limits;
@@ -27,7 +34,7 @@ use volvault::{Result, storage::Patience};
 use crate::support::repo::check;
 use crate::support::stage::{Chances, Stage};
 use crate::support::trees::Dice;
-use crate::support::vault::{Seen, Vault, backup, contents, noise, on_disk, options_for};
+use crate::support::vault::{SeededEntropy, Seen, Vault, backup, contents, noise, on_disk, options_for, runtime};
 
 const WRITERS: usize = 8;
 const FORGET: usize = 8;
@@ -37,30 +44,33 @@ const ACTORS: usize = 11;
 type Content = BTreeMap<Vec<u8>, Seen>;
 
 /// Directories to back up, with what is in them; they have much in common.
-struct Sources {
-    _root: tempfile::TempDir,
-    each: Vec<(PathBuf, Content)>,
+fn sources() -> &'static [(PathBuf, Content)] {
+    static SOURCES: OnceLock<Vec<(PathBuf, Content)>> = OnceLock::new();
+    SOURCES.get_or_init(|| {
+        let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("simulation-1");
+        if !root.exists() {
+            let made = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+            make_sources(made.path());
+            // Another process may have been faster.
+            if std::fs::rename(made.path(), &root).is_ok() {
+                let _ = made.keep();
+            }
+        }
+        (0..10).map(|number| root.join(format!("source{number}"))).map(|dir| (dir.clone(), on_disk(&dir))).collect()
+    })
 }
 
-fn sources() -> &'static Sources {
-    static SOURCES: OnceLock<Sources> = OnceLock::new();
-    SOURCES.get_or_init(|| {
-        let root = tempfile::tempdir().unwrap();
-        let mut rng = Dice::new(1);
-        let each = (0..10).map(|number| {
-            let dir = root.path().join(format!("source{number}"));
-            std::fs::create_dir(&dir).unwrap();
-            for file in 0..3 + rng.below(3) {
-                let content = rng.below(8);
-                let len = 500 + 9000 * usize::try_from(content).unwrap();
-                std::fs::write(dir.join(format!("f{file}")), noise(len, content)).unwrap();
-            }
-            let content = on_disk(&dir);
-            (dir, content)
-        });
-        let each = each.collect();
-        Sources { _root: root, each }
-    })
+fn make_sources(root: &Path) {
+    let mut rng = Dice::new(1);
+    for number in 0..10 {
+        let dir = root.join(format!("source{number}"));
+        std::fs::create_dir(&dir).unwrap();
+        for file in 0..3 + rng.below(3) {
+            let content = rng.below(8);
+            let len = 60 + 1100 * usize::try_from(content).unwrap();
+            std::fs::write(dir.join(format!("f{file}")), noise(len, content)).unwrap();
+        }
+    }
 }
 
 /// What the runs were told.
@@ -75,13 +85,14 @@ struct Told {
 
 struct Simulation {
     vault: Vault,
+    clock: Arc<ManualClock>,
     stage: Arc<Stage>,
     told: Mutex<Told>,
     seed: u64,
 }
 
 impl Simulation {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, runtime: &Arc<Runtime>) -> Self {
         let mut rng = Dice::new(seed ^ 0x5eed);
         let mut chances = Chances { pause: 20, ..Chances::default() };
         if rng.chance(750) {
@@ -95,39 +106,43 @@ impl Simulation {
         }
         chances.skew = if rng.chance(100) { 30 * 86400 } else { 3600 * i64::from(rng.chance(600)) };
         let objects = Arc::new(InMemory::new());
-        let mut vault = Vault::over(objects.clone());
+        let mut vault = Vault::on(Arc::clone(runtime), objects.clone());
+        let clock = Arc::new(ManualClock::new(beginning()));
+        (vault.clock, vault.entropy) = (clock.clone(), SeededEntropy::of(seed, u64::MAX));
+        // No two threads of one actor ask the store at the same time: then the seed would not decide who is first.
         vault.limits = Limits {
-            pack_size: ByteSize::kib(32),
+            pack_size: ByteSize::kib(4),
             workers: 1,
             readers: 1,
-            packs_in_flight: 1,
+            packs_in_flight: 0,
             reads_in_flight: 1,
             ..Limits::default()
         };
         vault.init().unwrap();
         let stage = Stage::new(objects, seed, chances);
-        Self { vault, stage, told: Mutex::default(), seed }
+        Self { vault, clock, stage, told: Mutex::default(), seed }
     }
 
     /// The repository as `actor` reaches it, with a clock of its own.
     fn open(&self, actor: usize, rng: &mut Dice) -> Result<Repository> {
         let patience = Patience {
-            first_pause: Duration::from_micros(10),
-            longest_pause: Duration::from_micros(50),
+            first_pause: Duration::ZERO,
+            longest_pause: Duration::ZERO,
             answer: Duration::from_mins(10),
             total: Duration::from_mins(10),
             ..crate::support::hasty()
         };
         let store = Store::from_object_store_with(self.stage.store_of(actor), Location::Memory, patience);
         let skew = if rng.chance(50) { 30 * 86400 } else { 3600 };
-        let skew =
-            chrono::TimeDelta::seconds(i64::try_from(rng.below(2 * skew)).unwrap() - i64::try_from(skew).unwrap());
-        let clock = Arc::new(ManualClock::new(SystemClock::new().now() + skew));
-        let options = OpenOptions { clock, host: format!("host{actor}"), ..self.vault.options() };
+        let skew = TimeDelta::seconds(i64::try_from(rng.below(2 * skew)).unwrap() - i64::try_from(skew).unwrap());
+        let clock = Arc::new(ManualClock::new(beginning() + skew));
+        let entropy = SeededEntropy::of(self.seed, actor as u64);
+        let options = OpenOptions { clock, entropy, host: format!("host{actor}"), ..self.vault.options() };
         Repository::open(store, &Vault::credential(), options)
     }
 
     fn act(&self, actor: usize) {
+        let _leaves = Leaves(&self.stage, actor);
         let mut rng = Dice::new(self.seed.wrapping_mul(31).wrapping_add(actor as u64));
         let outcome = self.open(actor, &mut rng).and_then(|repo| {
             for _ in 0..2 {
@@ -144,12 +159,11 @@ impl Simulation {
         if let Err(error) = outcome {
             self.stage.note(format!("actor {actor}: {}", error.chain()));
         }
-        self.stage.leave(actor);
     }
 
     fn back_up(&self, repo: &Repository, rng: &mut Dice) -> Result<()> {
-        let number = usize::try_from(rng.below(sources().each.len() as u64)).unwrap();
-        let report = backup(repo, &options_for(&sources().each[number].0))?;
+        let number = usize::try_from(rng.below(sources().len() as u64)).unwrap();
+        let report = backup(repo, &options_for(&sources()[number].0))?;
         assert!(report.status == Status::Complete && report.problems == 0, "{report:?}");
         let id = report.snapshot.unwrap();
         self.stage.note(format!("      saved {}", id.to_hex()));
@@ -184,7 +198,7 @@ impl Simulation {
             }
             let found = session.load(name).and_then(|snapshot| contents(&session, &snapshot));
             match (found, was_saved) {
-                (Ok(found), Some(number)) if found != sources().each[*number].1 => {
+                (Ok(found), Some(number)) if found != sources()[*number].1 => {
                     problems.push(format!("{when}: snapshot {} is not what was saved", name.id.to_hex()));
                 }
                 (Ok(_), _) => {}
@@ -195,12 +209,14 @@ impl Simulation {
         }
     }
 
-    fn run(self) -> Vec<String> {
+    /// What went wrong, and all that happened.
+    fn run(self) -> (Vec<String>, Vec<String>) {
         // Something to build on, and something to remove.
         let mut rng = Dice::new(self.seed);
         let clean = self.vault.open().unwrap();
         for _ in 0..3 {
             self.back_up(&clean, &mut rng).unwrap();
+            self.clock.advance(Duration::from_secs(1));
         }
         self.forget(&clean, &mut rng).unwrap();
         self.stage.enter(0..ACTORS);
@@ -227,10 +243,21 @@ impl Simulation {
             |error: &String| suspect.iter().any(|id| error.contains(&id.to_hex()) || error.contains(&*id.short()));
         problems
             .extend(report.errors.into_iter().filter(|error| !marked(error)).map(|error| format!("check: {error}")));
-        if !problems.is_empty() && std::env::var("VOLVAULT_SIM_SEED").is_ok() {
-            problems.splice(0..0, self.stage.trace());
-        }
-        problems
+        (problems, self.stage.trace())
+    }
+}
+
+/// When every simulation begins: 2026-01-01.
+fn beginning() -> DateTime<chrono::FixedOffset> {
+    DateTime::from_timestamp(1_767_225_600, 0).unwrap().fixed_offset()
+}
+
+/// An actor that goes, also by a panic: the others would wait for it.
+struct Leaves<'s>(&'s Stage, usize);
+
+impl Drop for Leaves<'_> {
+    fn drop(&mut self) {
+        self.0.leave(self.1);
     }
 }
 
@@ -257,31 +284,66 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())
 }
 
+/// Tells how far a long run is; the harness would keep it to itself.
+fn say(text: &str) {
+    let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
+}
+
+/// Seeds after which a long run says how far it is.
+const SAID_EVERY: u64 = 500;
+
 #[test]
 fn whatever_runs_at_once_and_fails_nothing_that_was_reported_is_lost() {
     sources();
     let (first, count) = match number("VOLVAULT_SIM_SEED") {
         Some(seed) => (seed, 1),
-        None => (1, number("VOLVAULT_SIM_SEEDS").unwrap_or(200)),
+        None => (number("VOLVAULT_SIM_FIRST").unwrap_or(1), number("VOLVAULT_SIM_SEEDS").unwrap_or(200)),
     };
-    let next = std::sync::atomic::AtomicU64::new(first);
-    let failed: Mutex<Vec<String>> = Mutex::default();
+    let next = AtomicU64::new(first);
+    let failed: Mutex<BTreeMap<u64, String>> = Mutex::default();
+    let started = Instant::now();
     std::thread::scope(|scope| {
-        for _ in 0..2 {
+        for _ in 0..std::thread::available_parallelism().map_or(2, std::num::NonZero::get).min(64) {
             scope.spawn(|| {
+                let runtime = runtime();
                 loop {
-                    let seed = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    if seed >= first + count || failed.lock().unwrap().len() > 5 {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + count {
                         return;
                     }
-                    let problems = Simulation::new(seed).run();
+                    let (problems, trace) = Simulation::new(seed, &runtime).run();
+                    if count == 1 {
+                        say(&trace.join("\n"));
+                    }
                     if !problems.is_empty() {
-                        failed.lock().unwrap().push(format!("VOLVAULT_SIM_SEED={seed}\n  {}", problems.join("\n  ")));
+                        let problems = problems.join("\n  ");
+                        say(&format!("VOLVAULT_SIM_SEED={seed}\n  {problems}"));
+                        failed.lock().unwrap().insert(seed, format!("{problems}\n{}", trace.join("\n")));
+                    }
+                    let done = seed + 1 - first;
+                    if done % SAID_EVERY == 0 {
+                        let (lost, seconds) = (failed.lock().unwrap().len(), started.elapsed().as_secs());
+                        say(&format!("{done} of {count} seeds in {seconds} s, {lost} failed"));
                     }
                 }
             });
         }
     });
     let failed = failed.into_inner().unwrap();
-    assert!(failed.is_empty(), "{}", failed.join("\n"));
+    let seeds: Vec<String> = failed.keys().map(|seed| format!("VOLVAULT_SIM_SEED={seed}")).collect();
+    // All that happened with the first of them: elsewhere the seed may not do quite the same.
+    assert!(failed.is_empty(), "{}\n{}", seeds.join("\n"), failed.values().next().unwrap());
+}
+
+#[test]
+fn a_seed_decides_every_operation() {
+    let runtime = runtime();
+    for seed in 1..9 {
+        let once = Simulation::new(seed, &runtime).run();
+        let again = Simulation::new(seed, &runtime).run();
+        let differs = once.1.iter().zip(&again.1).position(|(one, other)| one != other);
+        let differs = differs.map(|at| (&once.1[at.saturating_sub(3)..=at], &again.1[at]));
+        assert!(once == again, "seed {seed}: {differs:#?}");
+        assert!(once.1.len() > 300, "seed {seed}: {} operations", once.1.len());
+    }
 }

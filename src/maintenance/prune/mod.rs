@@ -161,7 +161,7 @@ impl Removal<'_> {
             }
         }
         self.session.remove_records(own)?;
-        self.tidy(&now, &waiting)
+        self.tidy(&now, &waiting, &dropped)
     }
 
     /// Looks who is at work, and waits for those who may not know what was condemned.
@@ -383,11 +383,17 @@ impl Removal<'_> {
     }
 
     /// Removes records that nobody needs any more, and notes what this prune saw.
-    fn tidy(&self, now: &Session<'_>, waiting: &Waiting) -> Result<()> {
+    fn tidy(&self, now: &Session<'_>, waiting: &Waiting, dropped: &HashSet<ObjectHash>) -> Result<()> {
         let own = self.session.id();
         // Between the survey and the second look nobody else has removed anything: what was whole is.
+        // What a prune that is over condemned and nobody dropped yet is not safe: its tombstones may be on their way.
+        let is_gone = |name: &ObjectHash| now.gone().packs.contains(name) || dropped.contains(name);
+        let is_over = |prune: &SessionId| self.survey.adopted.contains(prune);
         let is_quiet = now.gone().packs == self.session.gone().packs
-            && now.condemned().keys().all(|prune| *prune == own || self.survey.adopted.contains(prune));
+            && now
+                .condemned()
+                .iter()
+                .all(|(prune, condemned)| *prune == own || is_over(prune) && condemned.packs.iter().all(is_gone));
         for (id, is_whole) in &self.survey.suspect {
             // clear_suspect
             if *is_whole && is_quiet && waiting.left.is_empty() {

@@ -12,7 +12,7 @@ use crate::repo::{BlobWriter, PackEntry, PackInfo, Session};
 
 use super::survey::Survey;
 
-/// Packs that are read at once; 2 MiB each are in memory.
+/// Packs that are read at once, if so many reads may be on their way; 2 MiB each are in memory.
 const PACKS_AT_ONCE: usize = 4;
 
 /// What repacking relies on.
@@ -63,7 +63,7 @@ pub(super) fn repack(
         }
     };
     std::thread::scope(|scope| {
-        for _ in 1..PACKS_AT_ONCE.min(victims.len()) {
+        for _ in 1..PACKS_AT_ONCE.min(session.repo().limits().reads_in_flight).min(victims.len()) {
             scope.spawn(work);
         }
         work();

@@ -169,7 +169,7 @@ mod tests {
     use crate::storage::{Location, Store};
 
     fn io(runtime: &Runtime) -> Io {
-        let keys = KeyRing::new(MasterKey::generate().unwrap(), RepoId::new([9; 16]));
+        let keys = KeyRing::new(MasterKey::generate(&crate::crypto::SystemEntropy).unwrap(), RepoId::new([9; 16]));
         let store = Store::from_object_store(Arc::new(InMemory::new()), Location::Memory);
         Io { store, runtime: runtime.handle().clone(), keys }
     }

@@ -19,6 +19,7 @@ use volvault::limits::Limits;
 use volvault::path::TreePath;
 use volvault::repo::{
     BlobKind, BlobWriter, Compression, InitOptions, OpenOptions, Repository, Session, Snapshot, Status, Summary,
+    SystemEntropy,
 };
 use volvault::restore::{RestoreOptions, RestoreReport};
 use volvault::secret::{Credential, Key32};
@@ -41,6 +42,7 @@ impl Fixture {
             compression: Compression::Auto,
             extra_verify: true,
             clock: SystemClock::new(),
+            entropy: SystemEntropy::new(),
             runtime: runtime.handle().clone(),
             host: "host".to_owned(),
             user: "user".to_owned(),

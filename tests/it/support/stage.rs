@@ -1,15 +1,16 @@
 //! A store for actors that take turns: one operation at a time, chosen by a seed, with faults chosen by the same seed.
 //!
 //! An operation is carried out only when every actor on the stage asks for one or has left, so that the order of all of them follows from the
-//! seed, as far as the threads inside an actor ask for the same operations in the same order.
+//! seed, as long as an actor has no two threads that ask at the same time. Objects show when they were stored, in operations since the beginning.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use chrono::{DateTime, TimeDelta};
 use futures::stream::{self, BoxStream, StreamExt};
 use object_store::client::{HttpError, HttpErrorKind};
 use object_store::memory::InMemory;
@@ -56,12 +57,16 @@ struct State {
     actors: BTreeMap<usize, u64>,
     killed: BTreeSet<usize>,
     paused: BTreeMap<usize, u64>,
-    /// Operations that wait for their turn.
-    waiting: BTreeMap<(usize, String, u64), oneshot::Sender<Turn>>,
+    /// Operations that wait for their turn, by actor and in the order in which they came.
+    waiting: BTreeMap<(usize, u64), (String, oneshot::Sender<Turn>)>,
+    /// How many came so far.
+    asked: u64,
     /// Whose operation is being carried out.
     running: bool,
     steps: u64,
     late: Vec<(u64, Late)>,
+    /// The step at which each object was stored; 0 where it is missing.
+    stored: HashMap<Path, u64>,
     trace: Vec<String>,
 }
 
@@ -93,9 +98,11 @@ impl Stage {
             killed: BTreeSet::new(),
             paused: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            asked: 0,
             running: false,
             steps: 0,
             late: Vec::new(),
+            stored: HashMap::new(),
             trace: Vec::new(),
         };
         Arc::new_cyclic(|stage| Self { inner, state: Mutex::new(state(stage)) })
@@ -144,9 +151,19 @@ impl Stage {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    async fn put(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        let answer = self.inner.put_opts(path, payload, options).await;
+        if answer.is_ok() {
+            let mut state = self.lock();
+            let step = state.steps;
+            state.stored.insert(path.clone(), step);
+        }
+        answer
+    }
+
     async fn land(&self, write: Late) {
         match write {
-            Late::Put(path, payload) => drop(self.inner.put(&path, payload).await),
+            Late::Put(path, payload) => drop(self.put(&path, payload, PutOptions::default()).await),
             Late::Delete(path) => drop(self.inner.delete(&path).await),
         }
     }
@@ -162,11 +179,14 @@ impl Stage {
                 return Ok(Turn { stage: Arc::clone(self), fate: Fate::Done, counts: false });
             }
             let (tell, waits) = oneshot::channel();
-            let number = state.rng_free_number();
-            state.waiting.insert((actor, operation, number), tell);
+            state.asked += 1;
+            let place = (actor, state.asked);
+            state.waiting.insert(place, (operation, tell));
             state.go_on();
             waits
         };
+        // What else this thread asks for now comes first, however soon the answer is there.
+        tokio::task::yield_now().await;
         let turn = waits.await.map_err(|_| dead())?;
         let due = self.lock().take_due();
         for write in due {
@@ -204,11 +224,6 @@ impl Turn {
 }
 
 impl State {
-    /// Tells operations of the same name apart.
-    fn rng_free_number(&self) -> u64 {
-        self.waiting.keys().map(|(_, _, number)| number + 1).max().unwrap_or_default()
-    }
-
     fn take_due(&mut self) -> Vec<Late> {
         let steps = self.steps;
         let (due, late) = std::mem::take(&mut self.late).into_iter().partition::<Vec<_>, _>(|(at, _)| *at <= steps);
@@ -226,7 +241,7 @@ impl State {
         if self.actors.is_empty() {
             return false;
         }
-        self.waiting.retain(|_, tell| !tell.is_closed());
+        self.waiting.retain(|_, (_, tell)| !tell.is_closed());
         let asking: BTreeSet<usize> = self.waiting.keys().map(|(actor, ..)| *actor).collect();
         if self.actors.keys().any(|actor| !asking.contains(actor)) {
             return false;
@@ -246,10 +261,10 @@ impl State {
             }
             draw -= weight;
         }
-        let key = self.waiting.keys().find(|(actor, ..)| *actor == chosen).unwrap().clone();
-        let fate = self.fate(&key);
-        self.trace.push(format!("{:>5} actor {} {} {fate:?}", self.steps, key.0, key.1));
-        let tell = self.waiting.remove(&key).unwrap();
+        let place = *self.waiting.keys().find(|(actor, _)| *actor == chosen).unwrap();
+        let (operation, tell) = self.waiting.remove(&place).unwrap();
+        let fate = self.fate(chosen, &operation);
+        self.trace.push(format!("{:>5} actor {chosen} {operation} {fate:?}", self.steps));
         let Some(stage) = self.stage.upgrade() else { return false };
         let refused = tell.send(Turn { stage, fate, counts: true }).err();
         self.running = refused.is_none();
@@ -259,15 +274,17 @@ impl State {
         true
     }
 
-    fn fate(&mut self, (actor, operation, _): &(usize, String, u64)) -> Fate {
+    fn fate(&mut self, actor: usize, operation: &str) -> Fate {
         let chances = self.chances;
         if self.rng.chance(chances.pause) {
             let length = 20 + self.rng.below(400);
-            self.paused.insert(*actor, self.steps + length);
+            self.paused.insert(actor, self.steps + length);
         }
         let writes = operation.starts_with("put") || operation.starts_with("delete");
         if self.rng.chance(chances.kill) {
-            self.killed.insert(*actor);
+            self.killed.insert(actor);
+            // What else it asked for dies with it.
+            self.waiting.retain(|(asks, _), _| *asks != actor);
             return if self.rng.chance(500) { Fate::KilledBefore } else { Fate::KilledAfter };
         }
         if self.rng.chance(chances.before) {
@@ -338,11 +355,13 @@ impl Seat {
             if fate == Fate::Lies && may_lack(&meta) && state.rng.chance(300) {
                 continue;
             }
+            let step = state.stored.get(&meta.location).copied().unwrap_or_default();
+            meta.last_modified = DateTime::UNIX_EPOCH + TimeDelta::seconds(i64::try_from(step).unwrap());
             if skew != 0 {
                 // The same error for the same object, whoever lists it.
                 let hash = blake3::hash(meta.location.as_ref().as_bytes());
                 let draw = i64::from(u32::from_le_bytes(*hash.as_bytes().first_chunk().unwrap()));
-                meta.last_modified += chrono::TimeDelta::seconds(draw % (2 * skew) - skew);
+                meta.last_modified += TimeDelta::seconds(draw % (2 * skew) - skew);
             }
             seen.push(Ok(meta));
         }
@@ -382,7 +401,7 @@ impl ObjectStore for Seat {
                 self.later(Late::Put(location.clone(), payload));
                 Err(broken())
             }
-            _ => self.stage.inner.put_opts(location, payload, options).await,
+            _ => self.stage.put(location, payload, options).await,
         };
         turn.outcome(answer)
     }

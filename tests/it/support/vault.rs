@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use object_store::ObjectStore;
@@ -10,11 +11,12 @@ use object_store::memory::InMemory;
 use tokio::runtime::Runtime;
 use volvault::backup::{self, BackupOptions, BackupReport, ParentChoice, Skip};
 use volvault::catalog::{Content, Entry, Extent, Node};
-use volvault::clock::SystemClock;
+use volvault::clock::{SharedClock, SystemClock};
 use volvault::events::{Event, Observer, Progress, Stop, Watch};
 use volvault::limits::Limits;
 use volvault::repo::{
-    BlobKind, Compression, InitOptions, OpenOptions, Repository, Selector, Session, Snapshot, SnapshotFilter, Wanted,
+    BlobKind, Compression, Entropy, InitOptions, OpenOptions, Repository, Selector, Session, SharedEntropy, Snapshot,
+    SnapshotFilter, SystemEntropy, Wanted,
 };
 use volvault::secret::{Credential, Key32};
 use volvault::size::ByteSize;
@@ -27,9 +29,43 @@ use super::hasty;
 
 /// A store, and a runtime to reach it.
 pub(crate) struct Vault {
-    pub(crate) runtime: Runtime,
+    pub(crate) runtime: Arc<Runtime>,
     pub(crate) objects: Arc<dyn ObjectStore>,
     pub(crate) limits: Limits,
+    pub(crate) clock: SharedClock,
+    pub(crate) entropy: SharedEntropy,
+}
+
+/// A runtime with two threads.
+pub(crate) fn runtime() -> Arc<Runtime> {
+    Arc::new(tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap())
+}
+
+/// Bytes that follow from a seed: the same ids, keys and salts in each run, in the order in which they are asked for.
+#[derive(Debug)]
+pub(crate) struct SeededEntropy {
+    seed: [u8; 32],
+    drawn: AtomicU64,
+}
+
+impl SeededEntropy {
+    /// The source of one of those who take part.
+    pub(crate) fn of(seed: u64, who: u64) -> SharedEntropy {
+        let seed = *blake3::Hasher::new().update(&seed.to_le_bytes()).update(&who.to_le_bytes()).finalize().as_bytes();
+        Arc::new(Self { seed, drawn: AtomicU64::new(0) })
+    }
+}
+
+impl Entropy for SeededEntropy {
+    fn fill(&self, bytes: &mut [u8]) -> Result<()> {
+        let drawn = self.drawn.fetch_add(1, Ordering::SeqCst);
+        blake3::Hasher::new_keyed(&self.seed).update(&drawn.to_le_bytes()).finalize_xof().fill(bytes);
+        Ok(())
+    }
+
+    fn occasion(&self) -> Vec<u8> {
+        Vec::new()
+    }
 }
 
 impl Vault {
@@ -39,9 +75,12 @@ impl Vault {
     }
 
     pub(crate) fn over(objects: Arc<dyn ObjectStore>) -> Self {
+        Self::on(runtime(), objects)
+    }
+
+    pub(crate) fn on(runtime: Arc<Runtime>, objects: Arc<dyn ObjectStore>) -> Self {
         let limits = Limits { pack_size: ByteSize::kib(64), workers: 2, readers: 2, ..Limits::default() };
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        Self { runtime, objects, limits }
+        Self { runtime, objects, limits, clock: SystemClock::new(), entropy: SystemEntropy::new() }
     }
 
     /// As [`Vault::new`], with a repository in it.
@@ -64,7 +103,8 @@ impl Vault {
             limits: self.limits.clone(),
             compression: Compression::Auto,
             extra_verify: true,
-            clock: SystemClock::new(),
+            clock: self.clock.clone(),
+            entropy: self.entropy.clone(),
             runtime: self.runtime.handle().clone(),
             host: "test".to_owned(),
             user: "tester".to_owned(),
