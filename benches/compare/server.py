@@ -46,8 +46,8 @@ class S3:
         return argv, "127.0.0.1:9000"
 
     def versity_server(self):
-        """The Versity gateway, which keeps metadata in extended attributes and honours conditions."""
-        argv = [f"{PEERS}/go/bin/versitygw", "--port", "127.0.0.1:9000", "posix", f"{self.dir}/data"]
+        """The Versity gateway, which keeps metadata in extended attributes and honours conditions; with connections that stay open, as those of S3 do."""
+        argv = [f"{PEERS}/go/bin/versitygw", "--keep-alive", "--quiet", "--port", "127.0.0.1:9000", "posix", f"{self.dir}/data"]
         return argv, "127.0.0.1:9000"
 
     def garage_server(self):
