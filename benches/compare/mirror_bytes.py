@@ -2,13 +2,15 @@
 """Bytes of mirror mode beside rclone's, for a file of 1 GiB (d5) that changed a little; counted by s3proxy before the Versity gateway.
 
   mirror_bytes.py [CHANGE,...] [PROGRAM,...]      by default one,scattered,edits,middle and rclone,volvault
+  mirror_bytes.py table                           of the newest results
 
 one: 4 KiB somewhere. scattered: 100 places of 1 to 4,096 bytes, overwritten. edits: 100 insertions and deletions (d5b). middle: 1,000 bytes more in the
-middle, which shift the half of the file. Each begins with a push and a pull of the file as it was. Prints a table; every result is a line of
+middle, which shift the half of the file. Each begins with a push and a pull of the file as it was. Every result is a line of
 $BENCH/mirror.jsonl. $BENCH/run may lie in memory (6 GiB are needed).
 """
 
 import filecmp
+import json
 import os
 import random
 import shutil
@@ -60,7 +62,7 @@ class Piece:
 
 
 def case(tool, change):
-    """(what, result) of the push and the pull of the changed file."""
+    """Push and pull of the file as it was, and as it has become."""
     server = mirrors.serve()
     try:
         place = Place(tool, server)
@@ -72,9 +74,7 @@ def case(tool, change):
             mirrors.keep(case="bytes", dataset="d5", step=f"first {what}", tool=tool, **mirrors.run(place, what))
         alter(f"{place.src}/{NAME}", change)
         for what in ("push", "pull"):
-            result = mirrors.run(place, what)
-            mirrors.keep(case="bytes", dataset=change, step=f"{change} {what}", tool=tool, **result)
-            yield what, result
+            mirrors.keep(case="bytes", dataset="d5", step=f"{change} {what}", tool=tool, **mirrors.run(place, what))
         if not filecmp.cmp(f"{place.src}/{NAME}", f"{place.dst}/{NAME}", shallow=False):
             raise SystemExit(f"{tool} {change}: the pulled file differs")
         wipe(place.root)
@@ -82,19 +82,32 @@ def case(tool, change):
         server.stop()
 
 
-def main():
-    changes, tools = (sys.argv[1:] + [",".join(SAID), "rclone,volvault"][len(sys.argv) - 1:])[:2]
-    rows = []
-    for change in changes.split(","):
-        base = {}
-        for tool in tools.split(","):
-            for what, result in case(tool, change):
-                s3 = result["s3"]
-                both = s3["up"] + s3["down"]
-                base.setdefault(what, both)
-                rows.append(f"| {SAID[change]} | {what} | {tool} | {s3['up'] / 1e6:.2f} | {s3['down'] / 1e6:.2f} | {both / base[what]:.4f} × | {s3['requests']} | {result['wall']:.2f} |")
+def tables():
+    """The newest result of each change and program, with ratios to the first program."""
+    with open(f"{BENCH}/mirror.jsonl") as file:
+        lines = [line for line in map(json.loads, file) if line.get("case") == "bytes"]
+    newest = {(line["step"], line["tool"]): line for line in lines}
+    tools = list(dict.fromkeys(line["tool"] for line in lines))
     print("\n| change | | program | up MB | down MB | bytes | requests | wall s |\n|---|---|---|---|---|---|---|---|")
-    print("\n".join(rows))
+    for change, what in [(change, what) for change in SAID for what in ("push", "pull")]:
+        base = None
+        for tool in sorted(tools, key=lambda tool: tool != "rclone"):
+            line = newest.get((f"{change} {what}", tool))
+            if line is None:
+                continue
+            s3 = line["s3"]
+            both = s3["up"] + s3["down"]
+            base = base or both
+            print(f"| {SAID[change]} | {what} | {tool} | {s3['up'] / 1e6:.2f} | {s3['down'] / 1e6:.2f} | {both / base:.4f} × | {s3['requests']} | {line['wall']:.2f} |")
+
+
+def main():
+    if sys.argv[1:] != ["table"]:
+        changes, tools = (sys.argv[1:] + [",".join(SAID), "rclone,volvault"][len(sys.argv) - 1:])[:2]
+        for change in changes.split(","):
+            for tool in tools.split(","):
+                case(tool, change)
+    tables()
 
 
 if __name__ == "__main__":
