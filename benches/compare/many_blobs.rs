@@ -9,7 +9,9 @@ use volvault::catalog::Codec;
 use volvault::clock::SystemClock;
 use volvault::id::{BlobId, ObjectHash, PackRef};
 use volvault::limits::Limits;
-use volvault::repo::{BlobKind, Compression, IndexWriter, OpenOptions, PackEntry, PackInfo, Repository, SystemEntropy, pack_key};
+use volvault::repo::{
+    BlobKind, Compression, IndexWriter, OpenOptions, PackEntry, PackInfo, Repository, SystemEntropy, pack_key,
+};
 use volvault::secret::{Credential, Key32};
 use volvault::storage::{Location, Store, StoreOptions};
 

@@ -6,7 +6,7 @@ use super::job::Job;
 use crate::clock::SharedClock;
 use crate::environment::{Environment, host_name};
 use crate::error::{ErrorKind, Result};
-use crate::repo::{OpenOptions, Repository};
+use crate::repo::{OpenOptions, Repository, SystemEntropy};
 use crate::storage::Store;
 
 /// What was found.
@@ -30,6 +30,7 @@ pub fn reach_repository(environment: &Environment, (clock, runtime): (SharedCloc
         compression: job.compression,
         extra_verify: true,
         clock,
+        entropy: SystemEntropy::new(),
         runtime,
         host: host_name(),
         user: rustix::process::getuid().as_raw().to_string(),

@@ -44,7 +44,7 @@ pub use pack::{PackEntry, pack_key, read_pack};
 pub use reader::Reader;
 pub use removal::{Other, SeenByPrunes};
 pub use repository::{InitOptions, OpenOptions, Repository};
-pub use rescue::{Directory, Hinted, IndexWriter, Known, Salvaged, salvage};
+pub use rescue::{Directory, Hinted, IndexWriter, KnownPlaces, Salvaged, salvage};
 pub use session::{Session, Unreadable};
 pub use session_record::SessionKind;
 pub use snapshot::{Fact, Known, Snapshot, SnapshotFilter, Status, Summary};

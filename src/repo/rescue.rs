@@ -92,7 +92,7 @@ pub struct Hinted {
 
 /// What others know of a pack.
 #[derive(Clone, Copy, Debug)]
-pub struct Known<'a> {
+pub struct KnownPlaces<'a> {
     /// The pack in the index, with the blobs that it has there, if it is known.
     pub indexed: Option<(&'a PackInfo, &'a [IndexEntry])>,
     /// What catalogues say of it.
@@ -110,8 +110,8 @@ pub struct Salvaged {
 
 /// Takes out of `bytes`, which are what is there of a pack, all blobs that are whole: those that its directory names, if that can be read, and
 /// those that the index or a catalogue has in it.
-pub fn salvage(repo: &Repository, name: ObjectHash, known: Known<'_>, bytes: &[u8]) -> Salvaged {
-    let Known { indexed, hinted } = known;
+pub fn salvage(repo: &Repository, name: ObjectHash, known: KnownPlaces<'_>, bytes: &[u8]) -> Salvaged {
+    let KnownPlaces { indexed, hinted } = known;
     let keys = repo.keys();
     let header = open_header(keys, bytes);
     let from_index = |info: &PackInfo| {

@@ -18,7 +18,7 @@ pub struct ListenArgs {
     /// Answer to this name too, beside addresses and localhost; may be repeated
     #[arg(long, value_name = "NAME")]
     pub listen_name: Vec<String>,
-    /// Let whoever shows the token in this file start runs: POST /sync/ROLE/NAMESPACE/NAME [default: $VOLVAULT_TOKEN; else nobody]
+    /// Let whoever shows the token in this file start runs: `POST /sync/ROLE/NAMESPACE/NAME` [default: $VOLVAULT_TOKEN; else nobody]
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 }

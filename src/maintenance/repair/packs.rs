@@ -9,7 +9,7 @@ use crate::events::{Progress, Watch};
 use crate::id::ObjectHash;
 use crate::limits::PACK_MAX;
 use crate::repo::{
-    BlobWriter, Hinted, IndexEntry, Known, PackInfo, Repository, Salvaged, Session, Trash, pack_key, salvage,
+    BlobWriter, Hinted, IndexEntry, KnownPlaces, PackInfo, Repository, Salvaged, Session, Trash, pack_key, salvage,
     verify_pack,
 };
 
@@ -142,7 +142,7 @@ impl Told<'_> {
         let bytes = repo.options().runtime.block_on(repo.store().get(&pack_key(&pack.name), PACK_MAX))?;
         let indexed = self.segments.packs.get(&pack.name).map(|pack| (&pack.info, rows));
         let hinted = self.hints.get(&pack.name).map(Vec::as_slice).unwrap_or_default();
-        Ok(salvage(repo, pack.name, Known { indexed, hinted }, &bytes))
+        Ok(salvage(repo, pack.name, KnownPlaces { indexed, hinted }, &bytes))
     }
 }
 
