@@ -81,7 +81,7 @@ fn resource(now: DateTime<Utc>, id: (Role, &str, &str), trigger: &str, method: M
     let (role, namespace, name) = id;
     let seed = name.bytes().fold(7u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
     let history: Vec<Past> = (0..60).map(|n| past(now, seed, n)).collect();
-    let (last, sum) = (history[59].clone(), history.iter().map(|past| past.seconds).sum());
+    let (last, sum) = (history.last().unwrap().clone(), history.iter().map(|past| past.seconds).sum());
     let snapshots = (method == Method::Restic).then_some(31);
     ResourceView {
         id: ResourceId { namespace: namespace.to_owned(), name: name.to_owned(), role },

@@ -34,8 +34,8 @@ fn coarse(seconds: u64) -> String {
 
 /// `0.25 s`, `12 s`, `3 min 20 s`, `2 h 5 min`.
 pub(super) fn duration(seconds: f64) -> String {
-    // Whatever a status file says: `max` takes nothing for what is no number.
-    let seconds = seconds.max(0.0).min(SECONDS_MAX);
+    // Whatever a status file says.
+    let seconds = if seconds.is_finite() { seconds.clamp(0.0, SECONDS_MAX) } else { 0.0 };
     let rounded = std::time::Duration::try_from_secs_f64(seconds.round()).unwrap_or_default().as_secs();
     match rounded {
         0..10 => format!("{seconds:.2} s"),
@@ -81,7 +81,7 @@ mod tests {
         {
             assert_eq!(duration(seconds), words);
         }
-        assert_eq!((duration(f64::NAN).as_str(), duration(f64::INFINITY).as_str()), ("0.00 s", "11111 h 6 min"));
+        assert_eq!((duration(f64::NAN).as_str(), duration(f64::INFINITY).as_str()), ("0.00 s", "0.00 s"));
         assert_eq!([0, 999, 1_000, 1_234_567].map(count), ["0", "999", "1\u{202f}000", "1\u{202f}234\u{202f}567"]);
         assert_eq!(time(now), "2026-09-21 14:13:20 UTC");
     }

@@ -51,7 +51,7 @@ impl Run<'_> {
             )
             .with_hint("let the mover read them: by moverSecurityContext (runAsUser, fsGroup) or a privileged mover"));
         }
-        self.forget(&session, report.stored.map(|stored| *stored))
+        self.forget(&session, report.stored.as_deref())
     }
 
     fn note_saved(&self, report: &BackupReport) {

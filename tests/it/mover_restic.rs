@@ -331,7 +331,7 @@ fn thirty_snapshots_that_are_kept_cost_nothing() {
     let s3 = S3ServerThread::start();
     let mut pod = Pod::on(&s3.server, "bucket", "app");
     crate::command::fill(&pod.data(), 100, 100);
-    pod.set("FORGET_OPTIONS", "--keep-last 30 --keep-daily 7");
+    pod.set("FORGET_OPTIONS", "--keep-last 30");
     for _ in 0..30 {
         pod.done(&["backup"]);
     }

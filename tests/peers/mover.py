@@ -174,7 +174,10 @@ def a_restore_is_on_the_disk_when_it_ends(scratch):
 def a_pull_is_on_the_disk_when_it_ends(scratch):
     with peers.S3(scratch.new("s3")) as server:
         mirror, source, target = Mirror(scratch, server), volume(scratch, "source"), volume(scratch, "target")
-        trees.plain_tree(source)
+        for n in range(100):
+            os.makedirs(f"{source}/{n % 7}", exist_ok=True)
+            with open(f"{source}/{n % 7}/{n}", "w", encoding="ascii") as file:
+                file.write(f"{n}\n" * n)
         mirror.ours("source", source)
         nothing_is_late(scratch, target, lambda before: mirror.ours("destination", target, before))
 

@@ -9,7 +9,7 @@ use crate::cli::output::json::mirror::{DestinationResult, Planned, PushSummary, 
 use crate::cli::output::mirror::{self, ErrorNote, Told};
 use crate::cli::progress::{Kind, watched};
 use crate::cli::settings::{TransferSettings, switch};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Attempt as _, Error, ErrorKind, Result};
 use crate::rclone_sync::amounts::size;
 use crate::rclone_sync::push::{DestinationReport, Keep, PushOptions, PushReport, Pushed, push};
 use crate::rclone_sync::{Destination, Tally};
@@ -81,7 +81,7 @@ fn options(app: &App<'_>, args: &PushArgs, settings: &TransferSettings) -> Resul
 
 /// The largest file that goes into packs.
 fn pack_small(text: &str) -> Result<u64> {
-    let most = size(text)?.map_or(0, ByteSize::bytes);
+    let most = size(text).attempt(|| format!("option --pack-small={text}"))?.map_or(0, ByteSize::bytes);
     if (1..=PACK_SMALL_MAX).contains(&most) {
         return Ok(most);
     }
