@@ -122,7 +122,7 @@ impl Service {
         let (sender, receiver) = bounded(jobs.len().max(1));
         let shop = Shop { jobs: &jobs, world, ended: sender };
         let mut keeper = Keeper { path: directory.join(STATUS_FILE), written: Vec::new(), say: Arc::clone(&world.say) };
-        let mut watched = watch(&engine, &jobs, world);
+        let mut watched = watch(&mut engine, &jobs, world);
         std::thread::scope(|scope| {
             loop {
                 let now = world.clock.now().to_utc();
@@ -222,7 +222,8 @@ impl Keeper {
     }
 }
 
-fn watch(engine: &Engine, jobs: &[Job], world: &ServiceWorld<'_>) -> HashMap<usize, Watched> {
+/// What changed while no process watched is not known, so each watched volume counts as changed at first.
+fn watch(engine: &mut Engine, jobs: &[Job], world: &ServiceWorld<'_>) -> HashMap<usize, Watched> {
     let now = world.clock.now().to_utc();
     let mut watched = HashMap::new();
     for (index, job) in jobs.iter().enumerate() {
@@ -231,6 +232,7 @@ fn watch(engine: &Engine, jobs: &[Job], world: &ServiceWorld<'_>) -> HashMap<usi
             continue;
         }
         let opened = Watcher::new(&job.volume).map_err(|error| tell_unwatched(&resource.id, &error, world));
+        engine.changed(index, now);
         watched.insert(index, Watched { watcher: opened.ok(), settled_at: now });
     }
     watched

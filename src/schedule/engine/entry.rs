@@ -122,7 +122,8 @@ impl Entry {
     fn is_due(&self, options: &EngineOptions, now: DateTime<Utc>) -> bool {
         if self.status.last_sync_start_time.is_some() {
             // A run that has not succeeded yet: it failed, or the process was killed.
-            return self.record.next_try.is_none_or(|time| now >= time);
+            // No pause is longer than the last: a clock that was set back must not make one of hours.
+            return self.record.next_try.is_none_or(|time| now >= time || time > later(now, LAST_PAUSE));
         }
         if self.status.last_sync_time.is_none() || self.has_settled(now) {
             return true;
@@ -138,7 +139,7 @@ impl Entry {
         match (&trigger.schedule, trigger.on_change) {
             (Some(_), _) => self.status.next_sync_time.is_none_or(|next| now > next),
             (None, Some(_)) => false,
-            (None, None) => self.rested_at(options).is_none_or(|time| now >= time),
+            (None, None) => self.rested_at(options).is_none_or(|time| now >= time || time > later(now, options.rest)),
         }
     }
 

@@ -361,3 +361,23 @@ fn a_file_that_is_no_status_is_refused() {
     let old = r#"{"items":[{"kind":"ReplicationSource","metadata":{"name":"a","namespace":"b"},"status":{"x":1}}]}"#;
     assert!(Kept::read(old.as_bytes()).is_ok(), "fields of other versions are passed over");
 }
+
+#[test]
+fn what_changed_while_no_process_watched_is_saved_and_a_clock_that_is_set_back_stops_nothing() {
+    let document =
+        source("a", "null", BACKUP).replace("{name: a}", "{name: a, annotations: {volvault.dev/on-change: 30s}}");
+    let mut bench = Bench::new(&document, "2024-01-01T12:00:00Z", "UTC");
+    bench.run(MINUTE, SECOND, SECOND);
+    bench.restart();
+    // As the loop does when it begins to watch.
+    let now = bench.now();
+    bench.engine.changed(0, now);
+    assert!(bench.starts().is_empty());
+    bench.pass(30 * SECOND);
+    assert_eq!(bench.starts().len(), 1);
+    bench.ends(0, 3);
+    let back = Bench::new(&document, "2024-01-01T02:00:00Z", "UTC");
+    let kept = Kept::read(bench.engine.kept().to_string().as_bytes()).unwrap();
+    let mut engine = Engine::new(resources(&document), kept, back.options.clone(), back.now());
+    assert_eq!(engine.turn(back.now()).len(), 1, "a failed try does not wait for hours");
+}
