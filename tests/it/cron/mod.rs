@@ -33,6 +33,11 @@ fn schedules_are_read_and_come_as_volsyncs_parser_has_it() {
         let [zone, moment, spec, theirs] = std::array::from_fn(|_| parts.next().unwrap());
         let spec: String = serde_json::from_str(spec).unwrap();
         let ours = answer(zone, moment, &spec);
+        if spec.starts_with("@every -") {
+            // Theirs takes it for once a second, which nobody can mean.
+            assert_eq!(ours, "refused");
+            continue;
+        }
         if ours != theirs {
             wrong.push(format!("{spec:?} in {zone} after {moment}: {ours}, theirs {theirs}"));
         }
