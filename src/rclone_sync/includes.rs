@@ -15,7 +15,13 @@ pub trait Includes: Send + Sync + Debug {
     /// Whether anything below a directory can be part of it.
     fn may_descend(&self, path: &TreePath) -> bool;
 
-    /// The same for an entry of a manifest.
+    /// What tells this part from others and is the same in every run; none if the part is another one in each, because it depends on the time.
+    /// What a run remembers holds only for the same part.
+    fn words(&self) -> Option<String> {
+        Some(format!("{self:?}"))
+    }
+
+    /// As [`Includes::includes`], for an entry of a manifest.
     fn includes_entry(&self, entry: &Entry) -> bool {
         let (kind, size) = match &entry.node {
             Node::Directory => (EntryKind::Directory, 0),

@@ -118,4 +118,8 @@ impl Includes for LeavesLinks {
     fn may_descend(&self, path: &TreePath) -> bool {
         self.0.may_descend(path)
     }
+
+    fn words(&self) -> Option<String> {
+        Some(format!("{} without links", self.0.words()?))
+    }
 }

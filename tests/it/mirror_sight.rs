@@ -3,8 +3,11 @@
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags, utimensat};
+use volvault::catalog::Timestamp;
+use volvault::rclone_sync::filter::{Filter, FilterOptions};
 use volvault::rclone_sync::pull::{PullOptions, Pulled};
 
 use crate::mirror_pull::{assert_alike, grow};
@@ -171,4 +174,25 @@ fn renamed_files_are_taken_from_where_they_were() {
     assert_eq!(report.tally.listed, 25, "the target is counted once");
     assert!(report.requests.total() <= 2, "{}", report.requests);
     assert_alike(&mirror.source(), &mirror.target(), "renamed");
+}
+
+#[test]
+fn a_choice_by_age_leaves_nothing_behind_and_one_by_names_is_known_again() {
+    let mirror = Mirror::new();
+    let paths: Vec<String> = (0..50).map(|number| format!("file-{number}")).collect();
+    for name in &paths {
+        write(&mirror.source(), name, name.as_bytes());
+    }
+    mirror.publish();
+    let pull_with = |filter: FilterOptions| {
+        let options = PullOptions { filter: Arc::new(Filter::new(filter).unwrap()), ..mirror.options() };
+        mirror.pull_with(&options).unwrap()
+    };
+    let of_today = Some(Timestamp { seconds: 5, nanos: 0 });
+    let report = pull_with(FilterOptions { modified_from: of_today, ..FilterOptions::default() });
+    assert_eq!((report.outcome, mirror.at("state").exists()), (Pulled::Applied, false));
+    let named = || FilterOptions { files_from: vec![paths.join("\n").into_bytes()], ..FilterOptions::default() };
+    pull_with(named());
+    assert_eq!(pull_with(named()).requests.total(), 1);
+    assert_eq!(fs::read_dir(mirror.at("state")).unwrap().count(), 1);
 }

@@ -15,7 +15,7 @@ mod rules;
 mod tests;
 mod variables;
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 pub use self::variables::{csv, from_variables, number};
 
@@ -80,8 +80,8 @@ pub struct Filter {
 /// The files of `--files-from`, and the directories above them.
 #[derive(Debug, Clone, Default)]
 struct Listed {
-    files: HashSet<Vec<u8>>,
-    directories: HashSet<Vec<u8>>,
+    files: BTreeSet<Vec<u8>>,
+    directories: BTreeSet<Vec<u8>>,
 }
 
 impl Filter {
@@ -174,6 +174,10 @@ impl Includes for Filter {
                 self.includes_named(path, "", size, mtime)
             }
         }
+    }
+
+    fn words(&self) -> Option<String> {
+        (self.modified == (None, None)).then(|| format!("{self:?}"))
     }
 
     /// As far as the rules and the directories above it say. The root always may.

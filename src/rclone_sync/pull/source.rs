@@ -90,11 +90,14 @@ pub(super) struct Memory {
 
 impl Memory {
     /// What is remembered of this mirror and this target; with a state that cannot be had, nothing, and why.
-    /// What is remembered was pulled with the same choice of files: with another one, the target may lack some.
+    /// What is remembered was pulled with the same choice of files: with another one, the target may lack some. A choice by age is another
+    /// one each time, and nothing is remembered of it.
     pub(super) fn open(source: &Destination, target: &Path, options: &PullOptions) -> (Self, Option<Error>) {
-        let Some(holder) = &source.state else { return (Self { state: None }, None) };
+        let (Some(holder), Some(choice)) = (&source.state, choice(options)) else {
+            return (Self { state: None }, None);
+        };
         let target = std::fs::canonicalize(target).unwrap_or_else(|_| target.to_owned());
-        let key = format!("pull {} > {} ({})", source.places.control.place(), target.display(), choice(options));
+        let key = format!("pull {} > {} ({})", source.places.control.place(), target.display(), choice);
         match State::open(holder, &key) {
             Ok(state) => (Self { state: Some(state) }, None),
             Err(error) => (Self { state: None }, Some(error)),
@@ -167,11 +170,11 @@ impl Memory {
     }
 }
 
-/// A digest of which files a pull is about, and which of them it leaves alone.
-fn choice(options: &PullOptions) -> String {
+/// A digest of which files a pull is about, and which of them it leaves alone; none if they are others in each run.
+fn choice(options: &PullOptions) -> Option<String> {
     let PullOptions { filter, update, ignore_existing, size_only, .. } = options;
-    let text = format!("{filter:?} {update} {ignore_existing} {size_only}");
-    blake3::hash(text.as_bytes()).to_hex().chars().take(16).collect()
+    let text = format!("{} {update} {ignore_existing} {size_only}", filter.words()?);
+    Some(blake3::hash(text.as_bytes()).to_hex().chars().take(16).collect())
 }
 
 /// Entries that are copied while they are read.
