@@ -44,7 +44,8 @@ pub(super) fn plans(setup: &Setup, state: &State, prune: &Prune) -> Vec<Prune> {
         }
         let late_copies = setup.takes(Shortcut::OldDroppedBeforeNewStored);
         let step = if copies == 0 || late_copies { Step::Condemn } else { Step::StorePacks };
-        plans.push(Prune { step, victims, relied, copies, whole, ..*prune });
+        // What is not looked at again is not kept, or states would differ by it.
+        plans.push(Prune { step, victims, relied, copies, whole, listed: 0, others: 0, ..*prune });
     }
     plans
 }

@@ -2,7 +2,9 @@
 
 use super::decide::{Look, decision, plans};
 use super::setup::{Setup, Shortcut};
-use super::state::{Actor, Merged, Move, PRUNES, Prune, State, WRITERS, bit, bits, in_packs, merged, packs_of, places};
+use super::state::{
+    Actor, Merged, Move, PRUNES, Places, Prune, SEGMENTS, State, WRITERS, bit, bits, in_packs, merged, packs_of, places,
+};
 use super::writer::store_segment;
 
 /// What a prune does next.
@@ -31,7 +33,9 @@ pub(super) enum Step {
     LookCondemned,
     /// the tombstones and the index segments,
     LookIndex,
-    /// and the snapshots. Decide what must stay.
+    /// and the snapshots.
+    LookSnapshots,
+    /// Read the new ones, and decide what must stay.
     Decide,
     /// Store the tombstones.
     Drop,
@@ -54,7 +58,7 @@ pub(super) fn moves(setup: &Setup, state: &State, number: usize, moves: &mut Vec
         Step::ListBefore | Step::ListCondemned | Step::Survey => survey(setup, state, number, moves),
         Step::StorePacks | Step::StoreSegment | Step::Condemn => copy(setup, state, number, moves),
         Step::ListSessions | Step::StoreWaits | Step::AwaitSessions => wait(setup, state, number, moves),
-        Step::LookCondemned | Step::LookIndex | Step::Decide => look(setup, state, number, moves),
+        Step::LookCondemned | Step::LookIndex | Step::LookSnapshots | Step::Decide => look(setup, state, number, moves),
         Step::Drop | Step::LandDrop | Step::DeleteSegments => drop_packs(setup, state, number, moves),
         Step::DeletePacks | Step::Uncondemn | Step::ClearSuspect => tidy(setup, state, number, moves),
         Step::Done => {}
@@ -98,13 +102,38 @@ fn survey(setup: &Setup, state: &State, number: usize, moves: &mut Vec<Move>) {
         }
         _ => {
             let mut prune = state.prunes[number];
-            prune.index = state.index();
-            prune.forgotten = state.recorded;
-            for plan in plans(setup, state, &prune) {
-                go(state, number, moves, ("survey", plan.step), |_, prune| *prune = plan);
+            let listed = prune.before;
+            if setup.reading {
+                // What is gone when it is to be read is new if it is there again later.
+                prune.before &= state.snapshots;
+            }
+            if setup.takes(Shortcut::ForgottenAsOfWait) {
+                prune.forgotten = state.recorded;
+            }
+            for index in indexes(setup, state) {
+                prune.index = index;
+                for mut plan in plans(setup, state, &prune) {
+                    if setup.takes(Shortcut::VanishedCountedAsKnown) {
+                        plan.before = listed;
+                    }
+                    go(state, number, moves, ("survey", plan.step), |_, prune| *prune = plan);
+                }
             }
         }
     }
+}
+
+/// What a prune may find in the index when it makes its plan.
+fn indexes(setup: &Setup, state: &State) -> Vec<Places> {
+    let mut indexes = vec![state.index()];
+    let present = (0..SEGMENTS).map(|segment| 1 << segment).filter(|segment| state.segments & segment != 0);
+    for hidden in present.filter(|_| setup.lies) {
+        let index = state.places_in(state.segments & !hidden) & !in_packs(state.dropped);
+        if !indexes.contains(&index) {
+            indexes.push(index);
+        }
+    }
+    indexes
 }
 
 fn copy(setup: &Setup, state: &State, number: usize, moves: &mut Vec<Move>) {
@@ -139,7 +168,9 @@ fn wait(setup: &Setup, state: &State, number: usize, moves: &mut Vec<Move>) {
             let after = if at_work == 0 { Step::LookCondemned } else { Step::StoreWaits };
             go(state, number, moves, ("list_sessions", after), |next, prune| {
                 prune.wait = at_work;
-                prune.since = next.snapshots & !next.forgotten;
+                if setup.takes(Shortcut::ForgottenAsOfWait) {
+                    prune.since = next.snapshots & !next.forgotten;
+                }
             });
         }
         Step::StoreWaits => go(state, number, moves, ("store_waits", Step::AwaitSessions), |next, prune| {
@@ -179,20 +210,25 @@ fn at_work(state: &State) -> u8 {
 /// The second look: what others condemned, the tombstones and the index, the snapshots, in this order; then the decision.
 fn look(setup: &Setup, state: &State, number: usize, moves: &mut Vec<Move>) {
     let prune = state.prunes[number];
+    let after_index = if setup.reading { Step::LookSnapshots } else { Step::Decide };
     match prune.step {
         Step::LookCondemned => go(state, number, moves, ("look_condemned", Step::LookIndex), |next, prune| {
             let others = if prune.adopted { 0 } else { next.condemned_by_others(number) };
             prune.others = if setup.takes(Shortcut::CondemnedListedOnce) { 0 } else { others };
         }),
-        Step::LookIndex => go(state, number, moves, ("look_index", Step::Decide), |next, prune| {
+        Step::LookIndex => go(state, number, moves, ("look_index", after_index), |next, prune| {
             let gone = if setup.takes(Shortcut::DroppedListedOnce) { 0 } else { next.dropped };
             let look = Look { others: prune.others, gone, index: next.index() };
-            *prune = decision(setup, next, prune, &look, number);
+            *prune = Prune { step: after_index, ..decision(setup, next, prune, &look, number) };
+        }),
+        Step::LookSnapshots => go(state, number, moves, ("look_snapshots", Step::Decide), |next, prune| {
+            prune.since = next.snapshots & !next.forgotten;
         }),
         _ => {
             let mut prune = prune;
+            let listed = if setup.reading { prune.since } else { state.snapshots & !state.forgotten };
             if !setup.takes(Shortcut::SnapshotsListedOnce) {
-                let new = state.snapshots & !state.forgotten & !prune.before;
+                let new = listed & state.snapshots & !prune.before;
                 let Some(doomed) = super::decide::spared_for_new(setup, state, &prune, new) else {
                     // A snapshot needs what is not there: nothing is removed, and what was condemned stays so.
                     go(state, number, moves, ("decide_to_stop", Step::Done), |_, _| {});
@@ -202,7 +238,8 @@ fn look(setup: &Setup, state: &State, number: usize, moves: &mut Vec<Move>) {
             }
             if !setup.takes(Shortcut::ForgottenAsOfWait) {
                 prune.forgotten = state.recorded;
-                prune.since = state.snapshots;
+                // Listed, and there to be read.
+                prune.since = if setup.takes(Shortcut::VanishedNotNamed) { listed } else { listed & state.snapshots };
             }
             if prune.pending {
                 prune.doomed &= state.condemned_by_others(number);

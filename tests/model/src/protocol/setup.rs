@@ -37,6 +37,14 @@ pub(crate) enum Shortcut {
     MergeKeepsOnePlaceUncondemned,
     /// A merge stores what did not fit into the merged segment after it.
     MergeStoresRestLast,
+    /// A merged segment that is taken back goes after the further copies that were stored beside it.
+    RestTakenBackFirst,
+    /// With a merged segment that is taken back go the further copies that were stored beside it.
+    RestTakenBackToo,
+    /// A snapshot that was listed, and forgotten before it could be read, counts as known.
+    VanishedCountedAsKnown,
+    /// A snapshot that the second look listed, and that was forgotten before it could be read, is named in no record.
+    VanishedNotNamed,
     /// Packs that no index names are deleted without tombstones.
     OrphansWithoutTombstones,
     /// A writer lists the tombstones before the condemned packs (a store whose listings have no order).
@@ -75,6 +83,10 @@ pub(crate) struct Setup {
     pub(crate) sweeping: bool,
     /// Writers give up on packs and segments that land later.
     pub(crate) late: bool,
+    /// Time passes between the listing of snapshots and their reading.
+    pub(crate) reading: bool,
+    /// A listing may leave out a segment: once when a prune makes its plan, and when a merge looks whether what it merged is still there.
+    pub(crate) lies: bool,
     /// Whatever was stored may land once more after it was deleted.
     pub(crate) again: bool,
     /// Prunes condemn only what a survey would choose, instead of any packs.
@@ -104,6 +116,8 @@ impl Setup {
             parent: false,
             sweeping: false,
             late: false,
+            reading: false,
+            lies: false,
             again: false,
             sensible: false,
             shortcut: None,

@@ -9,6 +9,8 @@ pub(crate) enum Size {
     Tiny,
     /// Up to some millions: in CI.
     Small,
+    /// Ten millions, some minutes each: as far as the time goes, which is to the end with `-- 1800`.
+    Large,
     /// More than anybody waits for: as far as the time goes.
     Endless,
 }
@@ -52,6 +54,10 @@ pub(crate) fn lossy() -> Vec<World> {
         (S::MergeKeepsOnePlace, merge()),
         (S::MergeKeepsOnePlaceUncondemned, merge()),
         (S::MergeStoresRestLast, merge()),
+        (S::RestTakenBackFirst, merge().but(|setup| setup.lies = true)),
+        (S::RestTakenBackToo, merge().but(|setup| (setup.lies, setup.late) = (true, true))),
+        (S::VanishedCountedAsKnown, forget().but(|setup| setup.reading = true)),
+        (S::VanishedNotNamed, forget().but(|setup| setup.reading = true)),
     ];
     let small = [(S::MarkerClearedAsOfSurvey, marked()), (S::SuspectParentTrusted, parents())];
     let world = |size| {
@@ -66,14 +72,24 @@ pub(crate) fn lossy() -> Vec<World> {
 
 /// Worlds with the whole protocol.
 pub(crate) fn safe() -> Vec<World> {
+    small().into_iter().chain(large()).collect()
+}
+
+fn everything(setup: &mut Setup) {
+    setup.forgets = 1;
+    (setup.repack, setup.adopt, setup.merge) = (true, true, true);
+    (setup.parent, setup.sweeping, setup.late, setup.sensible) = (true, true, true, true);
+}
+
+fn small() -> Vec<World> {
     let mut worlds = Vec::new();
     let mut add = |name: &str, size, setup| worlds.push(World { name: name.to_owned(), setup, size });
-    let all = |setup: &mut Setup| {
-        setup.forgets = 1;
-        (setup.repack, setup.adopt, setup.merge) = (true, true, true);
-        (setup.parent, setup.sweeping, setup.late, setup.sensible) = (true, true, true, true);
-    };
     add("1B1Q", Size::Tiny, Setup::new(&[X], 1).with(&[X], &[]));
+    add(
+        "1B1Q, forget, reading",
+        Size::Tiny,
+        Setup::new(&[X], 1).with(&[X], &[]).but(|setup| (setup.forgets, setup.reading) = (1, true)),
+    );
     add(
         "2Q, two copies, a live snapshot",
         Size::Tiny,
@@ -89,21 +105,29 @@ pub(crate) fn safe() -> Vec<World> {
                 "parents" => setup.parent = true,
                 "taking over" => setup.adopt = true,
                 "again" => setup.again = true,
+                "lies" => (setup.merge, setup.lies, setup.late) = (true, true, true),
                 _ => setup.merge = true,
             }
         })
     };
     for feature in ["late writes", "forget", "sweeping", "parents", "taking over", "merges", "again"] {
         add(&format!("2B1Q, repack, {feature}"), Size::Small, one_of(Setup::new(&[X, X], 1).with(&[X], &[X]), feature));
-        let size = if feature == "forget" { Size::Endless } else { Size::Small };
-        add(&format!("1B2Q, repack, {feature}"), size, one_of(Setup::new(&[X], 2).with(&[X], &[X]), feature));
+        add(&format!("1B2Q, repack, {feature}"), Size::Small, one_of(Setup::new(&[X], 2).with(&[X], &[X]), feature));
     }
+    add("1B1Q, repack, merges taken back", Size::Small, one_of(Setup::new(&[X], 1).with(&[X, X], &[X]), "lies"));
+    add(
+        "1B1Q, forget, reading takes time",
+        Size::Small,
+        Setup::new(&[X], 1)
+            .with(&[X], &[X])
+            .but(|setup| (setup.forgets, setup.repack, setup.reading) = (1, true, true)),
+    );
     add(
         "1B2Q, repack, two copies, a live snapshot",
         Size::Small,
         Setup::new(&[X], 2).with(&[X, X], &[X]).but(|setup| setup.repack = true),
     );
-    add("1B1Q, two blobs, everything", Size::Small, Setup::new(&[X | Y], 1).with(&[X, X | Y], &[Y]).but(all));
+    add("1B1Q, two blobs, everything", Size::Small, Setup::new(&[X | Y], 1).with(&[X, X | Y], &[Y]).but(everything));
     add(
         "2B1Q, two blobs, forget, late writes",
         Size::Small,
@@ -119,17 +143,42 @@ pub(crate) fn safe() -> Vec<World> {
             (setup.repack, setup.adopt, setup.sweeping, setup.sensible) = (true, true, true, true);
         }),
     );
-    add("2B1Q, two blobs, everything", Size::Endless, Setup::new(&[X | Y, X | Y], 1).with(&[X, Y], &[X]).but(all));
+    worlds
+}
+
+fn large() -> Vec<World> {
+    let mut worlds = Vec::new();
+    let mut add = |name: &str, size, setup| worlds.push(World { name: name.to_owned(), setup, size });
+    add(
+        "2B1Q, two blobs, everything",
+        Size::Endless,
+        Setup::new(&[X | Y, X | Y], 1).with(&[X, Y], &[X]).but(everything),
+    );
     add(
         "1B2Q, two blobs, everything",
         Size::Endless,
-        Setup::new(&[X | Y], 2).with(&[X, Y], &[X]).but(all).but(|setup| setup.merge = false),
+        Setup::new(&[X | Y], 2).with(&[X, Y], &[X]).but(everything).but(|setup| setup.merge = false),
     );
     add(
         "2B2Q, one blob, repack",
-        Size::Endless,
+        Size::Large,
         Setup::new(&[X, X], 2).with(&[X], &[X]).but(|setup| (setup.repack, setup.sensible) = (true, true)),
     );
-    add("2B2Q, two blobs, everything", Size::Endless, Setup::new(&[X | Y, X], 2).with(&[X, Y], &[X]).but(all));
+    add(
+        "2B2Q, one blob, repack, late writes",
+        Size::Large,
+        Setup::new(&[X, X], 2).with(&[X], &[X]).but(|setup| {
+            (setup.repack, setup.sensible, setup.late) = (true, true, true);
+        }),
+    );
+    add(
+        "2B2Q, one blob, repack, forget",
+        Size::Endless,
+        Setup::new(&[X, X], 2).with(&[X], &[X]).but(|setup| {
+            setup.forgets = 1;
+            (setup.repack, setup.sensible) = (true, true);
+        }),
+    );
+    add("2B2Q, two blobs, everything", Size::Endless, Setup::new(&[X | Y, X], 2).with(&[X, Y], &[X]).but(everything));
     worlds
 }

@@ -30,6 +30,12 @@ pub(super) enum Step {
     StoreRest,
     /// Store the merged segment.
     StoreMerged,
+    /// List the segments: one that was merged is missing if somebody else merged it, or took it out, or the listing lies.
+    CheckSegments,
+    /// Delete the merged segment: it must not bring anything back.
+    TakeBack,
+    /// Delete the further copies, too (a shortcut).
+    TakeBackRest,
     /// Delete the segments that are superseded.
     DeleteSuperseded,
     /// Send the snapshot.
@@ -61,6 +67,7 @@ pub(super) fn moves(setup: &Setup, state: &State, number: usize, moves: &mut Vec
         Step::MergeSegments | Step::StoreRest | Step::StoreMerged | Step::DeleteSuperseded => {
             merge(setup, state, number, moves);
         }
+        Step::CheckSegments | Step::TakeBack | Step::TakeBackRest => take_back(setup, state, number, moves),
         Step::Publish | Step::Await | Step::Recheck | Step::MarkSelf | Step::End => {
             publish(setup, state, number, moves);
         }
@@ -241,12 +248,19 @@ fn merge(setup: &Setup, state: &State, number: usize, moves: &mut Vec<Move>) {
             to(next, if rest_last { Step::DeleteSuperseded } else { Step::StoreMerged });
         }),
         Step::StoreMerged => {
-            let then =
-                if rest_last && state.merged[number].rest != 0 { Step::StoreRest } else { Step::DeleteSuperseded };
+            let after = if setup.lies { Step::CheckSegments } else { Step::DeleteSuperseded };
+            let then = if rest_last && state.merged[number].rest != 0 { Step::StoreRest } else { after };
             state.step(actor, "store_merged", moves, |next| {
                 store_segment(setup, next, merged(number));
                 to(next, then);
             });
+            if setup.late && setup.lies {
+                state.step(actor, "store_merged_twice", moves, |next| {
+                    store_segment(setup, next, merged(number));
+                    next.writers[number].merge_late = true;
+                    to(next, then);
+                });
+            }
             if setup.late {
                 state.step(actor, "give_up_merge", moves, |next| {
                     next.writers[number].merge_late = true;
@@ -257,6 +271,38 @@ fn merge(setup: &Setup, state: &State, number: usize, moves: &mut Vec<Move>) {
         _ => state.step(actor, "delete_superseded", moves, |next| {
             next.segments &= !next.merged[number].supersedes;
             to(next, Step::Publish);
+        }),
+    }
+}
+
+/// A merge looks whether what it merged is still there, and is undone if not. The further copies stay: a write of the merged segment that lands late
+/// hides their other places.
+fn take_back(setup: &Setup, state: &State, number: usize, moves: &mut Vec<Move>) {
+    let rest_first = setup.takes(Shortcut::RestTakenBackFirst);
+    let has_rest = state.merged[number].rest != 0;
+    let publish = |writer: &mut Writer| {
+        writer.step = Step::Publish;
+        writer.known = 0;
+    };
+    match state.writers[number].step {
+        Step::CheckSegments => {
+            if state.merged[number].supersedes & !state.segments == 0 {
+                go(state, number, moves, ("check_segments", Step::DeleteSuperseded), |_, _| {});
+            }
+            let first = if rest_first && has_rest { Step::TakeBackRest } else { Step::TakeBack };
+            go(state, number, moves, ("check_segments_missing", first), |_, _| {});
+        }
+        Step::TakeBack => go(state, number, moves, ("take_back", Step::TakeBackRest), |next, writer| {
+            next.segments &= !merged(number);
+            if !(setup.takes(Shortcut::RestTakenBackToo) && has_rest) {
+                publish(writer);
+            }
+        }),
+        _ => go(state, number, moves, ("take_back_rest", Step::TakeBack), |next, writer| {
+            next.segments &= !rest(number);
+            if !rest_first {
+                publish(writer);
+            }
         }),
     }
 }
