@@ -279,11 +279,17 @@ fn drop_packs(setup: &Setup, state: &State, number: usize, moves: &mut Vec<Move>
                 prune.forgotten = 0;
                 prune.since = 0;
             });
+            if setup.late && setup.adopt {
+                go(state, number, moves, ("give_up_drop", Step::LandDrop), |_, _| {});
+            }
             if setup.takes(Shortcut::UnknownDropFreed) {
                 go(state, number, moves, ("give_up", Step::LandDrop), |next, _| next.condemned[number] = 0);
             }
         }
-        _ => go(state, number, moves, ("land_drop", Step::Done), |next, prune| next.dropped |= prune.doomed),
+        _ => go(state, number, moves, ("land_drop", Step::Done), |next, prune| {
+            next.dropped |= prune.doomed;
+            next.forgotten |= prune.forgotten & !prune.since;
+        }),
     }
 }
 

@@ -114,6 +114,11 @@ fn small() -> Vec<World> {
         add(&format!("2B1Q, repack, {feature}"), Size::Small, one_of(Setup::new(&[X, X], 1).with(&[X], &[X]), feature));
         add(&format!("1B2Q, repack, {feature}"), Size::Small, one_of(Setup::new(&[X], 2).with(&[X], &[X]), feature));
     }
+    add(
+        "1B2Q, repack, taking over, late writes",
+        Size::Small,
+        one_of(Setup::new(&[X], 2).with(&[X], &[X]), "taking over").but(|setup| setup.late = true),
+    );
     add("1B1Q, repack, merges taken back", Size::Small, one_of(Setup::new(&[X], 1).with(&[X, X], &[X]), "lies"));
     add(
         "1B1Q, forget, reading takes time",
