@@ -31,7 +31,7 @@ fn main() {
     let clock = SystemClock::new();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let options =
-        MonitorOptions { listen, token: Some(Token::parse(b"a token of an example").unwrap()), hosts: Vec::new() };
+        MonitorOptions { listen, token: Some(Token::parse(b"a-token-of-an-example").unwrap()), hosts: Vec::new() };
     let serving = serve(&options, Board::new(view(clock.now().to_utc(), hostile)), clock, runtime.handle()).unwrap();
     println!("http://{}", serving.address());
     let _ = std::io::stdin().read_to_end(&mut Vec::new());

@@ -34,6 +34,7 @@ class Site:
     def __init__(self, *words):
         self.process = subprocess.Popen([os.environ["STATUS_PAGE"], "127.0.0.1:0", *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.url = self.process.stdout.readline().strip()
+        assert self.url.startswith("http://127.0.0.1:"), "the page did not start"
 
     def __enter__(self):
         return self
