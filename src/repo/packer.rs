@@ -200,6 +200,9 @@ impl<'s> Packer<'s> {
         let again = is_tree.then(|| bytes.clone());
         let task = self.upload(store, pack.name, bytes);
         stored.uploads.push_back(Upload { number: open.number, info, entries, again, task });
+        while self.limits.packs_in_flight == 0 && !stored.uploads.is_empty() {
+            self.collect_one(&mut stored)?;
+        }
         Ok(())
     }
 
