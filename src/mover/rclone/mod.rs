@@ -5,7 +5,9 @@
 
 mod job;
 
+use std::cell::Cell;
 use std::path::Path;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -15,7 +17,7 @@ pub(super) use job::OURS;
 use super::content;
 use super::failure::{Codes, Failure};
 use super::log::Log;
-use super::{Demands, World};
+use super::{Demands, Numbers, World};
 use crate::clock::SharedClock;
 use crate::environment::Environment;
 use crate::error::{Attempt, Error, ErrorKind, Result};
@@ -30,16 +32,28 @@ use job::{ALLOW_EMPTY, Direction, Job};
 
 /// Pushes or pulls, as `DIRECTION` says, and returns the exit code: rclone's, 1 for a wrong environment, 130 when it was stopped.
 pub fn rclone(demands: Demands, world: World<'_>) -> u8 {
-    let World { environment, clock, runtime, stop, out, volume, numbers: _ } = world;
+    let World { environment, clock, runtime, stop, out, volume, numbers } = world;
     let log = Log::new(out);
     let start = clock.elapsed();
     log.say(&format!("VolSync rclone container version: volvault {}", env!("CARGO_PKG_VERSION")));
     let outcome = prepare(demands, (environment, volume), &log, (&clock, &runtime)).and_then(|job| {
-        let run = Run { job: &job, log: &log, clock: &clock, runtime: &runtime, stop, start };
-        match job.direction {
+        let run = Run {
+            job: &job,
+            log: &log,
+            clock: &clock,
+            runtime: &runtime,
+            stop,
+            start,
+            did: Cell::new(Numbers::default()),
+        };
+        let outcome = match job.direction {
             Direction::Source => run.push(),
             Direction::Destination => run.pull(),
+        };
+        if let Some(numbers) = numbers {
+            *numbers.lock().unwrap_or_else(PoisonError::into_inner) = run.did.get();
         }
+        outcome
     });
     match outcome {
         Ok(()) => {
@@ -98,6 +112,8 @@ struct Run<'a> {
     runtime: &'a Handle,
     stop: &'a Stop,
     start: Duration,
+    /// What is told to whoever keeps count.
+    did: Cell<Numbers>,
 }
 
 impl Run<'_> {
@@ -133,6 +149,7 @@ impl Run<'_> {
         else {
             return Err(Failure::new(1, "there is no destination"));
         };
+        self.note(&tally, requests);
         let pushed = match result {
             Err(error) if is_empty && error.kind() == ErrorKind::Refused => {
                 self.log.say("== Directory is empty skipping sync ===");
@@ -225,6 +242,7 @@ impl Run<'_> {
             self.log.say("finished a pull that was interrupted");
         }
         let tally = Tally { errors: report.tally.errors.max(report.problems), ..report.tally };
+        self.note(&tally, report.requests);
         self.tell(&tally, &told(&described(&report, is_plain), &report.requests));
         self.unless_stopped()?;
         match report.problems {
@@ -292,6 +310,18 @@ impl Run<'_> {
 
     fn elapsed(&self) -> Duration {
         self.clock.elapsed().saturating_sub(self.start)
+    }
+
+    /// Of files and bytes that neither side was asked for nothing is known.
+    fn note(&self, tally: &Tally, requests: RequestCounts) {
+        self.did.set(Numbers {
+            files: tally.listed,
+            changed: tally.transfers,
+            moved: tally.bytes,
+            deleted: tally.deleted_files,
+            requests,
+            ..Numbers::default()
+        });
     }
 
     /// rclone's block. Only its lines, and the one after it, are kept by the operator: what else is to be known ends the last one.
