@@ -28,8 +28,14 @@ fn a_pod_that_is_told_to_stop_ends_in_time_and_the_next_one_goes_on() {
     let stop = |pod: &Pod| {
         let log = pod.at("log");
         let mut child = pod.start(&log);
-        pause(Duration::from_secs(2));
         let said = || std::fs::read_to_string(&log).unwrap();
+        let start = Instant::now();
+        // From this line on it listens for signals.
+        while !said().contains(" bucket:bucket/app") {
+            assert!(start.elapsed() < Duration::from_mins(1), "{}", said());
+            pause(Duration::from_millis(20));
+        }
+        pause(Duration::from_secs(2));
         assert!(child.try_wait().unwrap().is_none(), "it is slowed down: {}", said());
         let asked = Instant::now();
         kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
