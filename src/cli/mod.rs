@@ -24,7 +24,7 @@ use tokio::runtime::{Handle, Runtime};
 
 use args::{Cli, Command, MoverKind};
 use exit::{Codes, Outcome};
-use output::Console;
+use output::{Console, json};
 use settings::{OutputSettings, Settings};
 use signals::Signals;
 
@@ -165,8 +165,13 @@ impl App<'_> {
     }
 
     fn tell_requests(&self) {
-        if let (Some(requests), false) = (self.requests(), self.settings.output.json) {
-            self.console.warn(&requests.to_string());
+        match self.requests() {
+            None => {}
+            // On standard error, as some commands print one array and nothing else.
+            Some(requests) if self.settings.output.json => {
+                self.console.warn_json(&json::Requests { message_type: "requests", requests });
+            }
+            Some(requests) => self.console.warn(&requests.to_string()),
         }
     }
 }

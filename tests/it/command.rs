@@ -379,6 +379,36 @@ fn without_keys_the_metadata_service_is_asked() {
 }
 
 #[test]
+fn every_command_counts_its_requests_as_text_and_as_json() {
+    let home = Home::with_repository();
+    fill(&home.at("data"), 3, 100);
+    home.text(&["backup", "data"]);
+    for command in [
+        &["backup", "data"][..],
+        &["snapshots"],
+        &["ls", "latest"],
+        &["stats"],
+        &["check"],
+        &["tag", "--add", "x", "latest"],
+        &["forget", "--keep-last", "1"],
+        &["prune"],
+        &["key", "list"],
+        &["cat", "config"],
+        &["repair", "index"],
+        &["restore", "latest", "--target", "back"],
+    ] {
+        let errors = |options: &[&str]| {
+            let output = home.run(&[options, command].concat());
+            assert!(output.status.success(), "{command:?}");
+            String::from_utf8(output.stderr).unwrap()
+        };
+        assert!(errors(&["--stats"]).contains(" requests ("), "{command:?}");
+        let json = errors(&["--stats", "--json"]);
+        assert!(json.contains("{\"message_type\":\"requests\",\"requests\":{"), "{command:?}: {json}");
+    }
+}
+
+#[test]
 fn sigterm_leaves_a_partial_snapshot_and_exit_code_130() {
     let home = Home::with_repository();
     fill(&home.at("data"), 60, 1 << 20);

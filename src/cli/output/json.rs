@@ -120,6 +120,13 @@ pub(crate) struct ExitError<'a> {
     pub(crate) message: &'a str,
 }
 
+/// The requests to the store, of any command.
+#[derive(Debug, Serialize)]
+pub(crate) struct Requests {
+    pub(crate) message_type: &'static str,
+    pub(crate) requests: RequestCounts,
+}
+
 /// `summary` of a backup.
 #[derive(Debug, Serialize)]
 pub(crate) struct BackupSummary<'a> {
