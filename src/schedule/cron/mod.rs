@@ -2,7 +2,7 @@
 //!
 //! Five fields (minute, hour, day of month, month, day of week) with names, lists, ranges and steps, `?` for `*`, or `@hourly` and its like, or `@every 90m`;
 //! before any of them `TZ=Europe/Berlin ` or `CRON_TZ=…`. The rules around clock changes are in [`walk`]; that the answers are the same is shown by
-//! `tests/peers/cron.py`, which asks the Go package.
+//! `tests/it/cron`, a table of what the Go package answers.
 
 mod fields;
 mod walk;
