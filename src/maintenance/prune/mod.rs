@@ -233,6 +233,10 @@ impl Removal<'_> {
             .filter(|(prune, _)| **prune != self.session.id() && !self.survey.adopted.contains(prune));
         let mut unreliable: HashSet<ObjectHash> =
             others.flat_map(|(_, condemned)| condemned.packs.iter().copied()).collect();
+        // Another prune may rely on a pack that no index named when this one looked, and a listing that lies may hide for a second time what names it.
+        if !unreliable.is_empty() || now.gone().packs != self.session.gone().packs {
+            spared.extend(&self.survey.orphans);
+        }
         unreliable.extend(&now.gone().packs);
         unreliable.extend(self.lost_since()?);
         let relied = &self.relied;
