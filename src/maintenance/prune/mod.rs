@@ -244,10 +244,10 @@ impl Removal<'_> {
         if relied.new.iter().any(|name| unreliable.contains(name)) {
             spared.extend(&relied.copied_from);
         }
-        let known: HashSet<ObjectHash> = self.session.listing().segments.iter().map(|(name, _)| *name).collect();
+        let known = &self.survey.read;
         let is_new = now.listing().segments.iter().any(|(name, _)| !known.contains(name));
         if is_new {
-            let (newer, _) = survey::table(now, self.before, &known)?;
+            let (newer, ..) = survey::table(now, self.before, known)?;
             // A listing that lied, or a merge that hid something for a moment: a pack was weighed without what it holds. Merges tell of no new
             // place, and new backups of none in a victim, so this spares nothing when all is well.
             spared.extend(self.survey.usage.not_known_from(&newer));

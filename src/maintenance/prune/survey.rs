@@ -44,6 +44,8 @@ impl Before {
 /// What a prune knows before it changes anything.
 pub(super) struct Survey {
     pub(super) usage: Usage,
+    /// The index segments that it was made of: not those that were listed, if a merge took one away and they were listed again.
+    pub(super) read: HashSet<ObjectHash>,
     /// Pages that were read: halves of their ids.
     pub(super) seen: HashSet<[u8; 16]>,
     /// Snapshots that were listed, but were not there to be read.
@@ -77,9 +79,10 @@ pub(super) fn survey(
     let forgotten = session.repo().forgotten()?;
     let is_explained = nothing_vanished(session, before, &forgotten, options)?;
     super::step(watch, "loading indexes")?;
-    let (usage, lost) = table(session, before, &HashSet::new())?;
+    let (usage, lost, read) = table(session, before, &HashSet::new())?;
     let mut survey = Survey {
         usage,
+        read,
         seen: HashSet::new(),
         vanished: HashSet::new(),
         repack: Vec::new(),
@@ -142,12 +145,12 @@ fn nothing_vanished(
     Ok(forgotten.len() as u64 > seen.forgotten)
 }
 
-/// The places of all blobs, and the packs that the index names but that are not there. Segments in `known` are left out.
+/// The places of all blobs, the packs that the index names but that are not there, and the segments that say so. Those in `known` are left out.
 pub(super) fn table(
     session: &Session<'_>,
     before: &Before,
     known: &HashSet<ObjectHash>,
-) -> Result<(Usage, HashSet<ObjectHash>)> {
+) -> Result<(Usage, HashSet<ObjectHash>, HashSet<ObjectHash>)> {
     let mut segments = Vec::new();
     for (name, segment) in session.open_segments()? {
         let segment = segment.map_err(|error| {
@@ -157,6 +160,7 @@ pub(super) fn table(
             segments.push(segment);
         }
     }
+    let read = segments.iter().map(OpenSegment::name).collect();
     let superseded: HashSet<ObjectHash> =
         segments.iter().flat_map(|segment| segment.supersedes().iter().copied()).collect();
     segments.retain(|segment| !superseded.contains(&segment.name()));
@@ -192,7 +196,7 @@ pub(super) fn table(
         })?;
     }
     usage.sort();
-    Ok((usage, lost))
+    Ok((usage, lost, read))
 }
 
 /// Packs that were stored after the packs were listed.
