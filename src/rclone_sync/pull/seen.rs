@@ -5,8 +5,10 @@
 //! A file in the state, written anew by each pull that changed the target or had to look into it. Never trusted to be whole: a file that is missing,
 //! damaged or of other circumstances counts as nothing seen.
 //!
-//!     "vvseen1\n" ‖ [length (u32) ‖ frame] × n ‖ generation (32) ‖ circumstances (32) ‖ 8 counts (u64 each) ‖ BLAKE3 of all bytes before (32)
-//!     frame = [shared (varint) ‖ suffix length (varint) ‖ suffix ‖ flags (u8) ‖ if flag 2: seconds (zigzag) ‖ nanoseconds, inode, device (varint each)] × n
+//! ```text
+//! "vvseen1\n" ‖ [length (u32) ‖ frame] × n ‖ generation (32) ‖ circumstances (32) ‖ 8 counts (u64 each) ‖ BLAKE3 of all bytes before (32)
+//! frame = [shared (varint) ‖ suffix length (varint) ‖ suffix ‖ flags (u8) ‖ if flag 2: seconds (zigzag) ‖ nanoseconds, inode, device (varint each)] × n
+//! ```
 //!
 //! Paths ascend; `shared` counts from the path before in the same frame.
 
