@@ -27,7 +27,7 @@ pub(super) const ALLOW_EMPTY: &str = "RCLONE_VOLVAULT_ALLOW_EMPTY";
 /// A directory to remember in what was seen of mirrors.
 const STATE: &str = "RCLONE_VOLVAULT_STATE";
 
-/// Ours, beside those that are [known to every mover](job::COMMON).
+/// Ours, beside those that every mover knows.
 pub(in super::super) const OURS: [&str; 2] = [ALLOW_EMPTY, STATE];
 
 /// What VolSync's script wants to see, in its order, and what only a command of ours needs.
