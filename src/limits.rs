@@ -26,8 +26,8 @@ pub const BUNDLED_BELOW: u64 = 64 << 10;
 /// Bounds that a run may set.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Size at which a pack is closed. Three to four packs are in memory at once, so 16 MiB keeps a
-    /// backup below its 128 MiB.
+    /// Size at which a pack is closed. Five packs are in memory at once, and now and then one more that the store still holds on to: 12 MiB keep
+    /// a backup below its 128 MiB, 16 MiB did not always.
     pub pack_size: ByteSize,
     /// Packs on their way to the store while others are filled; with 0 each is waited for.
     pub packs_in_flight: usize,
@@ -95,7 +95,7 @@ impl Default for Limits {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         Self {
-            pack_size: ByteSize::mib(16),
+            pack_size: ByteSize::mib(12),
             packs_in_flight: 2,
             reads_in_flight: 16,
             read_window: ByteSize::mib(32),

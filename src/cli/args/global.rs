@@ -45,7 +45,7 @@ pub struct GlobalArgs {
     /// Compress new data: auto, off, fastest, better or max [env: .._COMPRESSION] [default: auto]
     #[arg(long, global = true, value_name = "MODE", help_heading = REPOSITORY)]
     pub compression: Option<String>,
-    /// Size of new packs in MiB, 1 to 128 [env: .._PACK_SIZE] [default: 16]
+    /// Size of new packs in MiB, 1 to 128 [env: .._PACK_SIZE] [default: 12]
     #[arg(long, global = true, value_name = "MIB", help_heading = REPOSITORY)]
     pub pack_size: Option<u32>,
     /// Do not decompress what was just compressed to compare it before it is stored
