@@ -4,7 +4,7 @@ use chrono::{DateTime, FixedOffset};
 
 use crate::catalog::InnerPage;
 use crate::error::{Error, Result};
-use crate::repo::{BlobWriter, Session, Snapshot, Status, WriterReport};
+use crate::repo::{BlobWriter, Session, Snapshot, Status, Summary, WriterReport};
 
 use super::assemble::Outcome;
 use super::options::{BackupOptions, BackupReport, Skip};
@@ -28,11 +28,7 @@ pub(super) fn finish(
     saved: Saved<'_>,
 ) -> Result<BackupReport> {
     let Saved { stored: (outcome, report), options, start, status } = saved;
-    let mut summary = outcome.summary;
-    summary.data_blobs = report.data_blobs;
-    summary.tree_blobs = report.tree_blobs;
-    summary.data_added = report.raw_bytes;
-    summary.data_added_packed = report.stored_bytes;
+    let mut summary = filled(outcome.summary, &report);
     summary.errors = outcome.problems;
     summary.backup_start = start.to_rfc3339_opts(chrono::SecondsFormat::Nanos, false);
     summary.backup_end = session.repo().clock().now().to_rfc3339_opts(chrono::SecondsFormat::Nanos, false);
@@ -50,11 +46,7 @@ pub(super) fn finish(
         session.end("empty");
         return Err(Error::invalid("there is nothing to save: the snapshot would be empty"));
     }
-    let may_skip = match options.skip {
-        Skip::Never => false,
-        Skip::Failing => outcome.problems > 0,
-        Skip::Unchanged => true,
-    };
+    let may_skip = may_skip(options.skip, outcome.problems);
     let unchanged =
         status == Status::Complete && may_skip && parent.only_root().is_some_and(|old| same_pages(old, &root));
     if options.dry_run || unchanged {
@@ -96,6 +88,25 @@ pub(super) fn finish(
         session.sweep_ended();
     }
     Ok(answer)
+}
+
+fn may_skip(skip: Skip, problems: u64) -> bool {
+    match skip {
+        Skip::Never => false,
+        Skip::Failing => problems > 0,
+        Skip::Unchanged => true,
+    }
+}
+
+/// With what was stored.
+fn filled(summary: Summary, report: &WriterReport) -> Summary {
+    Summary {
+        data_blobs: report.data_blobs,
+        tree_blobs: report.tree_blobs,
+        data_added: report.raw_bytes,
+        data_added_packed: report.stored_bytes,
+        ..summary
+    }
 }
 
 /// Whether two trees are the same: their pages are.

@@ -38,7 +38,7 @@ impl Default for Patience {
             total_pause: Duration::from_mins(1),
             answer: Duration::from_mins(1),
             total: Duration::from_mins(5),
-            // 128 kbit/s: a 16 MiB pack takes 17 minutes.
+            // 128 kbit/s: a 12 MiB pack takes 13 minutes.
             slowest: 16 << 10,
         }
     }

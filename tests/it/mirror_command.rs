@@ -19,7 +19,7 @@ fn home() -> Home {
 }
 
 /// A run that must end with this code; what it printed to both streams.
-fn says(home: &Home, arguments: &[&str], code: i32) -> String {
+pub(crate) fn says(home: &Home, arguments: &[&str], code: i32) -> String {
     let output = home.run(&[&["mirror"], arguments].concat());
     let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");

@@ -6,6 +6,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use volvault::clock::SystemClock;
 
 use crate::command::{Home, fill, pause, write};
+use crate::mirror_command::says;
 use crate::support::s3::S3ServerThread;
 use crate::support::vault::{assert_same, noise, on_disk};
 
@@ -13,14 +14,6 @@ fn home() -> Home {
     let home = Home::new();
     fill(&home.at("data"), 25, 2000);
     home
-}
-
-/// A run that must end with this code; what it printed.
-fn says(home: &Home, arguments: &[&str], code: i32) -> String {
-    let output = home.run(&[&["mirror"], arguments].concat());
-    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
-    text
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::storage::Store;
 
 use super::{Mode, RepairReport, begin, go_on, note};
 
-/// Objects that are read at once: packs of 16 MiB, rarely more.
+/// Objects that are read at once: packs of 12 MiB, rarely more.
 const READ_AT_ONCE: usize = 4;
 
 /// How to heal.

@@ -11,7 +11,7 @@ use super::super::is_damage;
 use super::segments::Segments;
 use super::{Mode, RepairReport, begin, go_on, note};
 
-/// Directories that are in memory at once: of packs of 16 MiB, some 2 MiB.
+/// Directories that are in memory at once: of packs of 12 MiB, some 2 MiB.
 const DIRECTORIES_AT_ONCE: usize = 256;
 
 /// How to repair the index.

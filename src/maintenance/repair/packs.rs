@@ -18,7 +18,7 @@ use super::hints::hints;
 use super::segments::Segments;
 use super::{Mode, RepairReport, begin, go_on, note};
 
-/// Packs that are read at once: of 16 MiB each, rarely more.
+/// Packs that are read at once: of 12 MiB each, rarely more.
 const READ_AT_ONCE: usize = 3;
 
 /// A damaged pack.
