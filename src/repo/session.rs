@@ -13,7 +13,7 @@ use crate::id::{BlobId, ObjectHash, SessionId, SourceId};
 use crate::limits::OBJECT_MAX;
 
 use super::absent::{Condemned, Gone, dropped};
-use super::index::{Index, IndexEntry};
+use super::index::{Index, IndexEntry, Segment};
 use super::listing::Listing;
 use super::reader::Reader;
 use super::repository::Repository;
@@ -308,7 +308,10 @@ impl<'r> Session<'r> {
         }
         let (index, io) = (self.index()?, self.repo.io());
         let now = Listing::segments_now(io)?;
-        let is_known = |name: &ObjectHash| self.listing.segments.iter().any(|(known, _)| known == name);
+        // Not those that were listed: one of them may have been merged away, so that the index was opened from a later listing.
+        let opened: Vec<Arc<Segment>> = read(&index).segments().to_vec();
+        let is_known =
+            |name: &ObjectHash| opened.iter().any(|known| known.name() == *name || known.supersedes().contains(name));
         if now.iter().all(|(name, _)| is_known(name)) {
             return Ok(false);
         }

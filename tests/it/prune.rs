@@ -14,7 +14,7 @@ use volvault::repo::{BlobWriter, Repository, Session};
 use volvault::size::ByteSize;
 use volvault::{Error, Result};
 
-use crate::support::faults::{FaultPlan, FaultStore, When};
+use crate::support::faults::{At, Fault, FaultPlan, FaultStore, Op, Trouble, When};
 use crate::support::repo::{Bench, Layout, Tree, check, entries, write_entries, write_tree};
 use crate::support::vault::{Vault, contents, noise};
 
@@ -499,5 +499,70 @@ fn a_store_that_fails_at_random_ends_a_prune_with_an_error_and_no_loss() {
         prune(&repo, &stale_at_once()).unwrap();
         assert_holds(&repo.observe().unwrap(), stays, &needed);
         assert_clean(&repo);
+    }
+}
+
+/// A repository with something to remove, a sound snapshot, and one that is whole but marked as suspect. What the latter needs is in segments of two runs.
+fn with_a_marked_snapshot() -> (Bench, [(SessionId, Tree); 2]) {
+    let bench = Bench::new();
+    let repo = bench.open();
+    let sound = tree((0..6).map(|n| (n, 50 + u64::from(n))));
+    let sound_id = write_tree(&repo, &sound, Layout::Chunks(9000)).id;
+    let first = write_tree(&repo, &tree((0..6).map(|n| (n, u64::from(n)))), Layout::Chunks(9000)).id;
+    let marked = tree((0..6).map(|n| (n + 10, u64::from(n))));
+    let marked_id = write_tree(&repo, &marked, Layout::Chunks(9000)).id;
+    let rubbish = write_tree(&repo, &tree((0..6).map(|n| (n, 90 + u64::from(n)))), Layout::Chunks(9000)).id;
+    forget(&repo, &[first, rubbish]);
+    bench.put(&format!("state/suspect/{}/{}", marked_id.to_hex(), rubbish.to_hex()), Vec::new());
+    (bench, [(sound_id, sound), (marked_id, marked)])
+}
+
+/// Prunes a copy of that repository over a store that fails so; whether the prune ended, and what the store was asked.
+fn prune_over(bench: &Bench, script: Vec<(At, Fault)>, kept: &[(SessionId, Tree)]) -> (bool, Vec<(Op, String)>) {
+    let inner = Arc::new(bench.objects.fork());
+    let faulty = FaultStore::new(inner.clone(), FaultPlan { script, ..FaultPlan::default() });
+    let options = PruneOptions { force: true, ..thorough() };
+    let outcome = Vault::over(faulty.clone()).open().and_then(|repo| prune(&repo, &options));
+    let clean = Vault::over(inner);
+    let repo = clean.open().unwrap();
+    for (id, tree) in kept {
+        assert_holds(&repo.observe().unwrap(), *id, tree);
+    }
+    (outcome.is_ok(), faulty.trace())
+}
+
+#[test]
+fn a_listing_that_leaves_something_out_once_costs_no_snapshot_not_even_a_marked_one() {
+    let (bench, kept) = with_a_marked_snapshot();
+    let (ended, trace) = prune_over(&bench, Vec::new(), &kept);
+    let lists = trace.iter().filter(|(op, key)| *op == Op::List && !key.starts_with("state/keys")).count() as u64;
+    let hidden = bench.keys("packs/").len().max(bench.keys("state/index/").len());
+    assert!(ended && lists >= 5 && hidden >= 4, "{trace:#?}");
+    let mut ended = 0;
+    for prefix in ["packs", "state"] {
+        for from in 0..=lists {
+            for number in 0..hidden {
+                let at = At::Matching { op: Op::List, prefix, from, times: 1 };
+                ended += u32::from(prune_over(&bench, vec![(at, Fault::Hide(number))], &kept).0);
+            }
+        }
+    }
+    assert!(ended > 0);
+}
+
+#[test]
+fn a_segment_that_is_merged_away_while_the_next_listing_lies_costs_no_snapshot() {
+    let (bench, kept) = with_a_marked_snapshot();
+    let (_, trace) = prune_over(&bench, Vec::new(), &kept);
+    let reads = trace.iter().filter(|(op, key)| *op == Op::Get && key.starts_with("state/index/")).count() as u64;
+    let segments = bench.keys("state/index/").len();
+    assert!(reads as usize >= 2 * segments, "{trace:#?}");
+    for from in 0..reads {
+        for number in 0..segments {
+            let gone = At::Matching { op: Op::Get, prefix: "state/index/", from, times: 1 };
+            let lie = At::Matching { op: Op::List, prefix: "state/index", from: 0, times: 1 };
+            let script = vec![(gone, Fault::Fail(When::Before, Trouble::NotFound)), (lie, Fault::Hide(number))];
+            prune_over(&bench, script, &kept);
+        }
     }
 }

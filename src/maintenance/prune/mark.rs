@@ -37,6 +37,18 @@ enum PageKind {
 /// Something that a snapshot needs and that is not there.
 type Lost = (SessionId, Error);
 
+/// What marking showed.
+pub(super) struct Looked {
+    /// Halves of the ids of all pages of sound snapshots.
+    pub(super) seen: HashSet<[u8; 16]>,
+    /// Snapshots that were listed and are not there: forgotten since. A write that lands late may bring one back.
+    pub(super) vanished: HashSet<SessionId>,
+    /// What sound snapshots need and that is not there, by snapshot: the first of each batch.
+    pub(super) lost: Vec<Lost>,
+    /// Snapshots that are marked as suspect, and whether all that they need is there.
+    pub(super) suspect: Vec<(SessionId, bool)>,
+}
+
 /// What marking is done with.
 pub(super) struct Marker<'m> {
     session: &'m Session<'m>,
@@ -65,21 +77,28 @@ impl<'m> Marker<'m> {
         Self { seen, ..self }
     }
 
-    /// Snapshots that were listed and are not there: forgotten since. A write that lands late may bring one back.
-    pub(super) const fn vanished(&self) -> &HashSet<SessionId> {
-        &self.vanished
-    }
-
-    /// Halves of the ids of all pages that were read.
-    pub(super) fn into_seen(self) -> HashSet<[u8; 16]> {
-        self.seen
+    /// Marks what these snapshots need: those that are marked as suspect last, and each for itself. Pages that one of them needs may be lost, and what
+    /// they name is then not marked: neither the next snapshot that has them nor one that comes while this prune waits, with such a page stored anew,
+    /// must take them for read.
+    ///
+    /// # Errors
+    /// When a snapshot cannot be read, so that nobody knows what it needs; `Unavailable` when the index shows less than a moment before.
+    pub(super) fn look(mut self, snapshots: &[&SnapshotName]) -> Result<Looked> {
+        let is_suspect = |name: &&&SnapshotName| self.session.listing().suspect.contains(&name.id);
+        let (marked, sound): (Vec<&SnapshotName>, Vec<&SnapshotName>) = snapshots.iter().partition(is_suspect);
+        let lost = self.mark(&sound)?;
+        let Self { session, usage, watch, seen, mut vanished, fresh } = self;
+        let mut suspect = Vec::new();
+        for name in marked {
+            let mut marker = Marker::new(session, usage, watch, fresh).knowing(seen.clone());
+            suspect.push((name.id, marker.mark(&[name])?.is_empty()));
+            vanished.extend(marker.vanished);
+        }
+        Ok(Looked { seen, vanished, lost, suspect })
     }
 
     /// Marks what these snapshots need. Returns what is not there, by snapshot: the first of each batch.
-    ///
-    /// # Errors
-    /// When a snapshot cannot be read, so that nobody knows what it needs.
-    pub(super) fn mark(&mut self, snapshots: &[&SnapshotName]) -> Result<Vec<Lost>> {
+    fn mark(&mut self, snapshots: &[&SnapshotName]) -> Result<Vec<Lost>> {
         let mut lost = Vec::new();
         for names in snapshots.chunks(SNAPSHOTS_AT_ONCE) {
             let mut stack = Vec::new();
@@ -142,7 +161,10 @@ impl<'m> Marker<'m> {
             let outcome = match plain {
                 Ok(plain) => self.page(page, &plain, &mut mine),
                 Err(error) if !matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => return Err(error),
-                Err(error) => Err(error),
+                Err(error) => {
+                    self.is_still_indexed(page)?;
+                    Err(error)
+                }
             };
             let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
             found.0.append(&mut mine);
@@ -162,27 +184,39 @@ impl<'m> Marker<'m> {
     fn is_list_after_all(&self, page: &Page) -> Result<bool> {
         match page.kind {
             PageKind::Level(_) => Ok(true),
-            PageKind::List => Ok(!self.session.places(BlobKind::Tree, &page.blob.blob.id)?.is_empty()),
+            PageKind::List if self.has_place(BlobKind::Tree, page)? => Ok(true),
+            PageKind::List if self.has_place(BlobKind::Data, page)? => Ok(false),
+            PageKind::List => Err(hidden(page)),
         }
+    }
+
+    fn has_place(&self, kind: BlobKind, page: &Page) -> Result<bool> {
+        Ok(!self.session.places(kind, &page.blob.blob.id)?.is_empty())
+    }
+
+    /// The table of places was made from a listing of its own. What stands there and not in the index that is read now is not lost: one of the listings
+    /// lied, and to go on would take what the page names for unused.
+    fn is_still_indexed(&self, page: &Page) -> Result<()> {
+        if self.has_place(BlobKind::Tree, page)? { Ok(()) } else { Err(hidden(page)) }
     }
 
     fn page(&self, page: &Page, plain: &[u8], into: &mut Vec<Page>) -> Result<()> {
         match page.kind {
             PageKind::Level(0) => {
-                for blob in leaf_blobs(plain)? {
-                    self.blob(&blob.id, page.snapshot, into)?;
-                }
+                // What is lost changes nothing about the rest: a snapshot that is marked as suspect keeps what there is of it.
+                let blobs = leaf_blobs(plain)?;
+                let outcomes = blobs.iter().map(|blob| self.blob(&blob.id, page.snapshot, into));
+                outcomes.fold(Ok(()), Result::and)?;
             }
             PageKind::Level(_) => into.extend(children(&InnerPage::decode(plain)?, page.snapshot)),
             PageKind::List => {
                 let list = ChunkList::decode(plain)?;
-                for item in &list.chunks {
-                    if list.depth == 0 {
-                        self.blob(&item.id, page.snapshot, into)?;
-                    } else {
-                        into.push(list_page(item.id, page.snapshot));
-                    }
+                if list.depth > 0 {
+                    into.extend(list.chunks.iter().map(|item| list_page(item.id, page.snapshot)));
+                    return Ok(());
                 }
+                let outcomes = list.chunks.iter().map(|item| self.blob(&item.id, page.snapshot, into));
+                outcomes.fold(Ok(()), Result::and)?;
             }
         }
         Ok(())
@@ -227,6 +261,11 @@ fn list_page(id: BlobId, snapshot: SessionId) -> Page {
 
 fn missing(id: &BlobId) -> Error {
     Error::corrupt(format!("blob {id} is in no pack that the index knows"))
+}
+
+fn hidden(page: &Page) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("the index did not show blob {} this time", page.blob.blob.id))
+        .with_hint("nothing was removed; run it again. If it happens again, the store does not list all there is: run `volvault check`")
 }
 
 fn unreadable(name: &SnapshotName, error: Error) -> Error {

@@ -267,8 +267,9 @@ impl Removal<'_> {
     }
 
     fn spare_for_new_snapshots(&mut self, now: &Session<'_>, spared: &mut HashSet<ObjectHash>) -> Result<()> {
-        // One that could not be read when the plan was made is new when it is there again.
-        let read = |id: &SessionId| !self.survey.vanished.contains(id);
+        // One that could not be read when the plan was made, or not as a whole, is new when it is there again.
+        let partial = |id: &SessionId| self.survey.suspect.iter().any(|(known, is_whole)| known == id && !is_whole);
+        let read = |id: &SessionId| !self.survey.vanished.contains(id) && !partial(id);
         let known: HashSet<SessionId> = self.before.snapshots.iter().map(|name| name.id).filter(read).collect();
         let new: Vec<&SnapshotName> = now.snapshots().iter().filter(|name| !known.contains(&name.id)).collect();
         if new.is_empty() {
@@ -284,22 +285,20 @@ impl Removal<'_> {
                 .unwrap_or_else(PoisonError::into_inner)
                 .extend(names.filter(|name| victims.contains_key(name)));
         };
-        let mut marker = Marker::new(now, usage, self.watch, &fresh).knowing(std::mem::take(&mut self.survey.seen));
-        let lost = marker.mark(&new)?;
-        self.gone_since.clone_from(marker.vanished());
-        for (snapshot, error) in lost {
-            if now.listing().suspect.contains(&snapshot) {
-                if self.session.repo().observe()?.gone().packs != now.gone().packs {
-                    return Err(overtaken());
-                }
-            } else {
-                return Err(error
-                    .within(format!(
-                        "snapshot {}, which is new, needs what is not there; nothing was removed",
-                        snapshot.short()
-                    ))
-                    .with_hint("run `volvault check`"));
-            }
+        let marker = Marker::new(now, usage, self.watch, &fresh).knowing(std::mem::take(&mut self.survey.seen));
+        let looked = marker.look(&new)?;
+        self.gone_since = looked.vanished;
+        if let Some((snapshot, error)) = looked.lost.into_iter().next() {
+            return Err(error
+                .within(format!(
+                    "snapshot {}, which is new, needs what is not there; nothing was removed",
+                    snapshot.short()
+                ))
+                .with_hint("run `volvault check`"));
+        }
+        let is_unsure = looked.suspect.iter().any(|(_, is_whole)| !is_whole);
+        if is_unsure && self.session.repo().observe()?.gone().packs != now.gone().packs {
+            return Err(overtaken());
         }
         spared.extend(needed.into_inner().unwrap_or_else(PoisonError::into_inner));
         Ok(())

@@ -205,25 +205,15 @@ fn is_stored(session: &Session<'_>, info: &PackInfo) -> Result<bool> {
 }
 
 fn mark(session: &Session<'_>, before: &Before, survey: &mut Survey, watch: &Watch<'_>) -> Result<()> {
-    let is_suspect = |name: &&SnapshotName| session.listing().suspect.contains(&name.id);
     let is_live = |name: &&SnapshotName| !session.gone().forgotten.contains(&name.id);
-    let (suspect, sound): (Vec<_>, Vec<_>) = before.snapshots.iter().filter(is_live).partition(is_suspect);
-    let mut marker = Marker::new(session, &survey.usage, watch, &|_| ());
-    if let Some((snapshot, error)) = marker.mark(&sound)?.into_iter().next() {
+    let live: Vec<&SnapshotName> = before.snapshots.iter().filter(is_live).collect();
+    let looked = Marker::new(session, &survey.usage, watch, &|_| ()).look(&live)?;
+    if let Some((snapshot, error)) = looked.lost.into_iter().next() {
         return Err(error
             .within(format!("snapshot {} needs what is not there; nothing was removed", snapshot.short()))
             .with_hint("run `volvault check`, then `volvault repair`, before pruning"));
     }
-    // Pages that a marked snapshot needs may be lost, and what they name is then not marked: neither the next snapshot that has them nor one that
-    // comes while this prune waits, with such a page stored anew, must take them for read.
-    survey.vanished.extend(marker.vanished());
-    survey.seen = marker.into_seen();
-    for name in suspect {
-        let mut marker = Marker::new(session, &survey.usage, watch, &|_| ()).knowing(survey.seen.clone());
-        let lost = marker.mark(&[name])?;
-        survey.vanished.extend(marker.vanished());
-        survey.suspect.push((name.id, lost.is_empty()));
-    }
+    (survey.seen, survey.vanished, survey.suspect) = (looked.seen, looked.vanished, looked.suspect);
     Ok(())
 }
 

@@ -96,6 +96,8 @@ pub(crate) enum Fault {
     Delay(Duration),
     /// A put fails with a timeout and is carried out after so many further operations: a zombie.
     Late(u64),
+    /// A listing leaves out this one of the packs and index segments that it should show, and says nothing.
+    Hide(usize),
     /// The link is stuck: this operation waits for ever, and puts of packs that come after it wait until it is given up. The plan's stop is requested.
     Stuck,
 }
@@ -293,6 +295,16 @@ impl FaultStore {
                 Err(error) => return vec![Err(error)],
             };
             let mut entries: Vec<_> = entries.collect().await;
+            if let Some(Fault::Hide(number)) = fault {
+                let may_hide = |meta: &ObjectMeta| {
+                    ["packs/", "state/index/"].iter().any(|of| meta.location.as_ref().starts_with(of))
+                };
+                let hidden =
+                    entries.iter().enumerate().filter(|(_, entry)| entry.as_ref().is_ok_and(may_hide)).nth(number);
+                if let Some(at) = hidden.map(|(at, _)| at) {
+                    drop(entries.remove(at));
+                }
+            }
             if let Err(error) = Self::end(fault, &key, Ok(())) {
                 entries.truncate(entries.len() / 2);
                 entries.push(Err(error));
