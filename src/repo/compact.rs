@@ -14,8 +14,8 @@ use super::index::{Segment, SegmentBuilder, segment_key};
 use super::listing::Listing;
 use super::session::Session;
 
-/// This many segments of about the same size are merged.
-const FANOUT: usize = 8;
+/// This many segments of about the same size are merged, and as many small ones by a prune.
+pub const FANOUT: usize = 8;
 /// No segment gets larger (25 MiB in memory while it is made, 20 MiB stored).
 const ENTRIES_MAX: u64 = 512 << 10;
 /// Names of superseded segments that are carried on, for segments that could not be removed.

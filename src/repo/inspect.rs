@@ -2,6 +2,7 @@
 //! small objects. Only reads.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, stream};
@@ -30,7 +31,7 @@ const OPENED_AT_ONCE: usize = 8;
 #[derive(Debug)]
 pub struct OpenSegment<'s> {
     session: &'s Session<'s>,
-    segment: Segment,
+    segment: Arc<Segment>,
 }
 
 /// A pack as the store lists it.
@@ -59,7 +60,7 @@ impl OpenSegment<'_> {
         self.segment.name()
     }
 
-    pub(super) const fn segment(&self) -> &Segment {
+    pub(super) fn segment(&self) -> &Segment {
         &self.segment
     }
 
@@ -107,7 +108,7 @@ impl Session<'_> {
                 |segment: &Result<Segment>| segment.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound);
             if !opened.iter().any(|(_, segment)| gone(segment)) {
                 let named = |(name, segment): (ObjectHash, Result<Segment>)| {
-                    let segment = segment.map(|segment| OpenSegment { session: self, segment });
+                    let segment = segment.map(|segment| OpenSegment { session: self, segment: Arc::new(segment) });
                     (name, segment.map_err(|error| error.within(format!("index segment {name}"))))
                 };
                 return Ok(opened.into_iter().map(named).collect());
@@ -116,6 +117,11 @@ impl Session<'_> {
         }
         Err(Error::new(ErrorKind::Unavailable, "index segments vanish faster than they can be read")
             .with_hint("run the command again"))
+    }
+
+    /// Looks blobs up in these segments from here on, instead of opening them a second time; without effect once anything was looked up.
+    pub fn look_up_in(&self, segments: &[OpenSegment<'_>]) {
+        self.open_index_with(segments.iter().map(|open| Arc::clone(&open.segment)).collect());
     }
 
     /// All live places of a blob; may cost a request for each segment that has it.

@@ -33,6 +33,7 @@ mod writer;
 
 pub use absent::{Condemned, Gone};
 pub use codec::Compression;
+pub use compact::FANOUT as MERGED_FROM;
 pub use config::{Config, Features};
 pub use copies::{CONFIG, NamedKind, Promise, repo_id};
 pub use fetch::{Deliver, Wanted};

@@ -285,6 +285,11 @@ impl<'r> Session<'r> {
         Ok(Arc::clone(self.index.get_or_init(|| Arc::new(RwLock::new(index)))))
     }
 
+    /// Uses these segments as the index, if none is open yet.
+    pub(super) fn open_index_with(&self, segments: Vec<Arc<Segment>>) {
+        self.index.get_or_init(|| Arc::new(RwLock::new(Index::of(segments, self.absent.clone()))));
+    }
+
     /// All live places of a blob.
     pub(super) fn find_blob(&self, kind: BlobKind, id: &BlobId) -> Result<Vec<IndexEntry>> {
         let (index, io) = (self.index()?, self.repo.io());

@@ -126,6 +126,12 @@ struct Waiting {
 
 impl Removal<'_> {
     fn run(mut self, report: &mut PruneReport) -> Result<()> {
+        if self.survey.finds_nothing_to_do(self.session) {
+            // Nothing is removed, so what others do meanwhile cannot matter.
+            let nobody =
+                Waiting { since: self.session.listing().clone(), left: BTreeSet::new(), marked: BTreeSet::new() };
+            return self.tidy(self.session, &nobody, &HashSet::new());
+        }
         let mut packs: Vec<ObjectHash> = self.survey.victims.keys().copied().collect();
         packs.sort_unstable();
         // condemn
@@ -247,7 +253,7 @@ impl Removal<'_> {
         let known = &self.survey.read;
         let is_new = now.listing().segments.iter().any(|(name, _)| !known.contains(name));
         if is_new {
-            let (newer, ..) = survey::table(now, self.before, known)?;
+            let newer = survey::table(now, self.before, known)?.usage;
             // A listing that lied, or a merge that hid something for a moment: a pack was weighed without what it holds. Merges tell of no new
             // place, and new backups of none in a victim, so this spares nothing when all is well.
             spared.extend(self.survey.usage.not_known_from(&newer));

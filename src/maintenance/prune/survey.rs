@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Watch;
 use crate::id::{ObjectHash, SessionId};
-use crate::repo::{OpenSegment, PackInfo, Repository, Session, SnapshotName, StoredPack};
+use crate::repo::{MERGED_FROM, OpenSegment, PackInfo, Repository, Session, SnapshotName, StoredPack};
 
 use super::choose::{PackUse, choose};
 use super::mark::Marker;
@@ -46,6 +46,8 @@ pub(super) struct Survey {
     pub(super) usage: Usage,
     /// The index segments that it was made of: not those that were listed, if a merge took one away and they were listed again.
     pub(super) read: HashSet<ObjectHash>,
+    /// Whether some of them should be rewritten.
+    is_untidy: bool,
     /// Pages that were read: halves of their ids.
     pub(super) seen: HashSet<[u8; 16]>,
     /// Snapshots that were listed, but were not there to be read.
@@ -69,6 +71,26 @@ pub(super) struct Survey {
     pub(super) plan: PrunePlan,
 }
 
+impl Survey {
+    /// Whether there is nothing to remove, nothing to copy, nobody to judge, and nothing that a prune before left behind.
+    pub(super) fn finds_nothing_to_do(&self, session: &Session<'_>) -> bool {
+        let finds_nothing = self.victims.is_empty() && self.lost.is_empty() && self.suspect.is_empty();
+        finds_nothing && !self.is_untidy && session.condemned().is_empty()
+    }
+}
+
+/// The index as a prune needs it.
+pub(super) struct Table {
+    /// The places of all blobs.
+    pub(super) usage: Usage,
+    /// The packs that the index names but that are not there.
+    lost: HashSet<ObjectHash>,
+    /// The segments that say so.
+    read: HashSet<ObjectHash>,
+    /// Whether there are segments to be merged, or that name dropped packs.
+    is_untidy: bool,
+}
+
 /// Looks at everything and makes the plan.
 pub(super) fn survey(
     session: &Session<'_>,
@@ -79,10 +101,11 @@ pub(super) fn survey(
     let forgotten = session.repo().forgotten()?;
     let is_explained = nothing_vanished(session, before, &forgotten, options)?;
     super::step(watch, "loading indexes")?;
-    let (usage, lost, read) = table(session, before, &HashSet::new())?;
+    let Table { usage, lost, read, is_untidy } = table(session, before, &HashSet::new())?;
     let mut survey = Survey {
         usage,
         read,
+        is_untidy,
         seen: HashSet::new(),
         vanished: HashSet::new(),
         repack: Vec::new(),
@@ -145,12 +168,8 @@ fn nothing_vanished(
     Ok(forgotten.len() as u64 > seen.forgotten)
 }
 
-/// The places of all blobs, the packs that the index names but that are not there, and the segments that say so. Those in `known` are left out.
-pub(super) fn table(
-    session: &Session<'_>,
-    before: &Before,
-    known: &HashSet<ObjectHash>,
-) -> Result<(Usage, HashSet<ObjectHash>, HashSet<ObjectHash>)> {
+/// Reads all segments of the index but those in `known`.
+pub(super) fn table(session: &Session<'_>, before: &Before, known: &HashSet<ObjectHash>) -> Result<Table> {
     let mut segments = Vec::new();
     for (name, segment) in session.open_segments()? {
         let segment = segment.map_err(|error| {
@@ -160,6 +179,10 @@ pub(super) fn table(
             segments.push(segment);
         }
     }
+    if known.is_empty() {
+        session.look_up_in(&segments);
+    }
+    let mut is_untidy = segments.len() >= MERGED_FROM;
     let read = segments.iter().map(OpenSegment::name).collect();
     let superseded: HashSet<ObjectHash> =
         segments.iter().flat_map(|segment| segment.supersedes().iter().copied()).collect();
@@ -170,6 +193,7 @@ pub(super) fn table(
         let mut numbers = Vec::with_capacity(segment.packs().len());
         for info in segment.packs() {
             let name = info.pack.name;
+            is_untidy |= session.gone().packs.contains(&name);
             let is_there = !session.gone().packs.contains(&name) && !lost.contains(&name) && {
                 let listed = before.pack(&name);
                 if let Some(pack) = listed.filter(|pack| pack.size != info.size) {
@@ -196,7 +220,7 @@ pub(super) fn table(
         })?;
     }
     usage.sort();
-    Ok((usage, lost, read))
+    Ok(Table { usage, lost, read, is_untidy })
 }
 
 /// Packs that were stored after the packs were listed.

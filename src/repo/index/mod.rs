@@ -72,7 +72,7 @@ impl Index {
         let mut listed = listed.to_vec();
         for _ in 0..LISTED_AGAIN_MAX {
             match Segment::open_all(io, &listed)? {
-                Some(segments) => return Ok(Self::assemble(segments, absent)),
+                Some(segments) => return Ok(Self::of(segments.into_iter().map(Arc::new).collect(), absent)),
                 None => listed = Listing::segments_now(io)?,
             }
         }
@@ -80,11 +80,12 @@ impl Index {
             .with_hint("run the command again"))
     }
 
-    fn assemble(mut segments: Vec<Segment>, absent: HashSet<ObjectHash>) -> Self {
+    /// The index that these segments make, superseded ones among them or not.
+    pub(super) fn of(mut segments: Vec<Arc<Segment>>, absent: HashSet<ObjectHash>) -> Self {
         let superseded: HashSet<ObjectHash> =
             segments.iter().flat_map(|segment| segment.supersedes().iter().copied()).collect();
         segments.retain(|segment| !superseded.contains(&segment.name()));
-        Self { segments: segments.into_iter().map(Arc::new).collect(), absent }
+        Self { segments, absent }
     }
 
     pub(super) fn add(&mut self, segment: Segment) {
