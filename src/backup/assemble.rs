@@ -14,7 +14,7 @@ use super::bundle::Slice;
 use super::matching::Change;
 use super::pipeline::Context;
 use super::read::{Done, DoneItem};
-use super::seal::{Promise, Sealer};
+use super::seal::{Holds, Promise, Sealer};
 use super::steps::Steps;
 
 /// Entries that wait for a bundle at most: then the bundle is closed as it is. About 400 bytes each.
@@ -153,7 +153,7 @@ impl<'a> Assembler<'a> {
 
     fn seal(&mut self, bundle: Option<(u64, Vec<u8>)>) -> Result<()> {
         if let Some((number, bytes)) = bundle {
-            self.sealing.push_back((number, self.sealer.put(bytes)?));
+            self.sealing.push_back((number, self.sealer.put(Holds::Bundle, bytes)?));
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ use crate::volume::{EntryKind, Found, OwnerNames, SourceFile};
 
 use super::matching::{Change, Item, Subject};
 use super::pace::Pace;
-use super::seal::{Promise, Sealer};
+use super::seal::{Holds, Promise, Sealer};
 
 /// Chunks of one file that are being sealed while the next ones are read.
 const CHUNKS_AHEAD: usize = 8;
@@ -328,7 +328,7 @@ impl Cutting<'_> {
         while self.ahead.len() >= CHUNKS_AHEAD {
             self.settle_one()?;
         }
-        self.ahead.push_back(self.reading.sealer.put(chunk.to_vec())?);
+        self.ahead.push_back(self.reading.sealer.put(Holds::Chunk, chunk.to_vec())?);
         Ok(())
     }
 

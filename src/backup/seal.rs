@@ -5,8 +5,18 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::error::{Error, Result};
 use crate::repo::{BlobKind, BlobWriter, Stored};
 
+/// What a data blob holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holds {
+    /// A piece of one file.
+    Chunk,
+    /// Many small files.
+    Bundle,
+}
+
 /// A blob to store, and where to say what became of it.
 pub(super) struct Task {
+    holds: Holds,
     bytes: Vec<u8>,
     reply: Sender<Result<Stored>>,
 }
@@ -27,9 +37,9 @@ impl Sealer {
     }
 
     /// Queues a blob; waits while the queue is full.
-    pub(super) fn put(&self, bytes: Vec<u8>) -> Result<Promise> {
+    pub(super) fn put(&self, holds: Holds, bytes: Vec<u8>) -> Result<Promise> {
         let (reply, answer) = bounded(1);
-        self.0.send(Task { bytes, reply }).map_err(|_| gone())?;
+        self.0.send(Task { holds, bytes, reply }).map_err(|_| gone())?;
         Ok(Promise(answer))
     }
 }
@@ -54,7 +64,10 @@ impl Promise {
 pub(super) fn work(writer: &BlobWriter<'_>, tasks: &Receiver<Task>) {
     for task in tasks {
         // Whoever asked may have given up. A failure is not lost with the answer: the writer keeps it, and `finish` returns it.
-        let _ = task.reply.send(writer.put(BlobKind::Data, &task.bytes));
+        let _ = task.reply.send(match task.holds {
+            Holds::Chunk => writer.put(BlobKind::Data, &task.bytes),
+            Holds::Bundle => writer.put_bundle(&task.bytes),
+        });
     }
 }
 

@@ -4,7 +4,7 @@
 //! refused; catalogue pages are sent all the same, for what can be saved is saved by them.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,12 +25,41 @@ use super::pack::{FinishedPack, PackBuilder, PackEntry, pack_key};
 use super::repository::Io;
 use super::writer::WriterReport;
 
-/// A second pack of the same kind is opened when the first has this many bytes: blobs then go to either, by chance, which hides their
-/// order from the store; a small backup still makes one pack.
+/// A second pack for chunks is opened when the first has this many bytes: chunks then go to either, by chance, which hides their
+/// order from the store; a small backup still makes one pack. Where small and large files come together, a pack of bundles is the second one.
 const SECOND_PACK_AFTER: usize = 4 << 20;
+
+/// The open packs of data have no more than this many thirds of a full one together: the largest goes off early. Memory is why.
+const OPEN_THIRDS: u64 = 4;
 
 /// How often a run that waits for the store looks whether it was told to stop.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Blobs that share packs. A bundle is needed until the last of its files has changed, a chunk until its file has: side by side, what lives on would
+/// have to be copied out of a pack because of what does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lane {
+    Chunks,
+    Bundles,
+    Trees,
+}
+
+impl Lane {
+    pub(super) const fn kind(self) -> BlobKind {
+        match self {
+            Self::Chunks | Self::Bundles => BlobKind::Data,
+            Self::Trees => BlobKind::Tree,
+        }
+    }
+
+    /// Where blobs go of which nothing else is known.
+    pub(super) const fn of(kind: BlobKind) -> Self {
+        match kind {
+            BlobKind::Data => Self::Chunks,
+            BlobKind::Tree => Self::Trees,
+        }
+    }
+}
 
 /// The packs being filled and on their way.
 #[derive(Debug)]
@@ -42,7 +71,12 @@ pub(super) struct Packer<'s> {
     stop: Option<&'s Stop>,
     /// Whether it stopped waiting for data packs.
     gave_up: AtomicBool,
-    data: [Mutex<Option<Open>>; 2],
+    chunks: [Mutex<Option<Open>>; 2],
+    bundles: Mutex<Option<Open>>,
+    /// Bytes in these three.
+    open_data: AtomicU64,
+    /// Held by whoever sends the largest of them off.
+    turn: Mutex<()>,
     tree: Mutex<Option<Open>>,
     stored: Mutex<Stored>,
     /// Memory of packs that were stored. Given back to the allocator, buffers of this size make it keep all large blocks in its
@@ -99,7 +133,10 @@ impl<'s> Packer<'s> {
             clock,
             stop: None,
             gave_up: AtomicBool::new(false),
-            data: [Mutex::default(), Mutex::default()],
+            chunks: [Mutex::default(), Mutex::default()],
+            bundles: Mutex::default(),
+            open_data: AtomicU64::new(0),
+            turn: Mutex::default(),
             tree: Mutex::default(),
             stored: Mutex::new(Stored { written, ..Stored::default() }),
             spare: Arc::default(),
@@ -112,24 +149,55 @@ impl<'s> Packer<'s> {
     }
 
     /// Seals a blob into an open pack, whose number it returns; a pack that is full is sent off.
-    pub(super) fn add(&self, kind: BlobKind, blob: BlobRef, codec: Codec, bytes: &[u8]) -> Result<u64> {
+    pub(super) fn add(&self, lane: Lane, blob: BlobRef, codec: Codec, bytes: &[u8]) -> Result<u64> {
+        let kind = lane.kind();
         if kind == BlobKind::Data && self.gave_up() {
             return Err(out_of_time());
         }
         let (number, full) = {
-            let mut slot = self.slot(kind, blob.id);
+            let mut slot = self.slot(lane, blob.id);
             if slot.is_none() {
                 *slot = Some(self.begin(kind)?);
             }
             let open = slot.as_mut().ok_or_else(|| Error::bug("an open pack"))?;
+            let before = open.pack.len();
             open.pack.add(blob, codec, bytes)?;
+            if kind == BlobKind::Data {
+                self.open_data.fetch_add((open.pack.len() - before) as u64, Ordering::Relaxed);
+            }
             let late = kind == BlobKind::Tree
                 && self.clock.elapsed().saturating_sub(open.since) >= self.limits.pages_flush_after;
             let full = late || open.pack.len() as u64 >= self.limits.pack_size.bytes();
-            (open.number, if full { slot.take() } else { None })
+            (open.number, if full { self.take(&mut slot) } else { None })
         };
         full.map_or(Ok(()), |open| self.send(open))?;
+        self.take_largest_of_too_much().map_or(Ok(()), |open| self.send(open))?;
         Ok(number)
+    }
+
+    /// Empties a slot.
+    fn take(&self, slot: &mut Option<Open>) -> Option<Open> {
+        let open = slot.take()?;
+        if open.pack.kind() == BlobKind::Data {
+            self.open_data.fetch_sub(open.pack.len() as u64, Ordering::Relaxed);
+        }
+        Some(open)
+    }
+
+    /// The largest of the open packs of data, if they have too much together.
+    fn take_largest_of_too_much(&self) -> Option<Open> {
+        let is_too_much = || self.open_data.load(Ordering::Relaxed) * 3 >= self.limits.pack_size.bytes() * OPEN_THIRDS;
+        if !is_too_much() {
+            return None;
+        }
+        // One after the other: the second would take a small one.
+        let _turn = lock(&self.turn);
+        if !is_too_much() {
+            return None;
+        }
+        let slots = self.chunks.iter().chain([&self.bundles]);
+        let largest = slots.max_by_key(|slot| lock(slot).as_ref().map_or(0, |open| open.pack.len()))?;
+        self.take(&mut lock(largest))
     }
 
     fn begin(&self, kind: BlobKind) -> Result<Open> {
@@ -145,6 +213,9 @@ impl<'s> Packer<'s> {
             number
         };
         let pack = PackBuilder::new(&self.io.keys, kind, self.take_spare())?;
+        if kind == BlobKind::Data {
+            self.open_data.fetch_add(pack.len() as u64, Ordering::Relaxed);
+        }
         Ok(Open { number, since: self.clock.elapsed(), pack })
     }
 
@@ -154,11 +225,12 @@ impl<'s> Packer<'s> {
         spare.iter().position(Bytes::is_unique).map(|free| Vec::from(spare.swap_remove(free))).unwrap_or_default()
     }
 
-    fn slot(&self, kind: BlobKind, id: BlobId) -> MutexGuard<'_, Option<Open>> {
-        let [first, second] = &self.data;
-        match kind {
-            BlobKind::Tree => lock(&self.tree),
-            BlobKind::Data => {
+    fn slot(&self, lane: Lane, id: BlobId) -> MutexGuard<'_, Option<Open>> {
+        let [first, second] = &self.chunks;
+        match lane {
+            Lane::Trees => lock(&self.tree),
+            Lane::Bundles => lock(&self.bundles),
+            Lane::Chunks => {
                 let other = lock(second);
                 // The id is a keyed hash: its bits are as good as a coin.
                 let heads = id.as_bytes().last().is_some_and(|byte| byte & 1 == 0);
@@ -169,7 +241,8 @@ impl<'s> Packer<'s> {
                 let slot = lock(first);
                 if heads && slot.as_ref().is_some_and(|open| open.pack.len() > SECOND_PACK_AFTER) {
                     drop(slot);
-                    return lock(second);
+                    let is_mixed = lock(&self.bundles).is_some();
+                    return lock(if is_mixed { first } else { second });
                 }
                 slot
             }
@@ -332,8 +405,8 @@ impl<'s> Packer<'s> {
 
     /// Sends off what is open, waits for everything, writes the last segment: packs before index. Data that was given up is left out.
     pub(super) fn finish(&self) -> Result<Vec<(ObjectHash, u64)>> {
-        for slot in self.data.iter().chain([&self.tree]) {
-            let open = lock(slot).take();
+        for slot in self.chunks.iter().chain([&self.bundles, &self.tree]) {
+            let open = self.take(&mut lock(slot));
             if let Some(open) = open
                 && (open.pack.kind() == BlobKind::Tree || !self.gave_up())
             {

@@ -15,7 +15,7 @@ use crate::limits::BLOB_MAX;
 
 use super::codec;
 use super::pack::{PackEntry, pack_key};
-use super::packer::Packer;
+use super::packer::{Lane, Packer};
 use super::session::Session;
 
 /// Packs that a stopped run asks the store for: 64 round trips at the default of reads at once.
@@ -167,12 +167,20 @@ impl<'s> BlobWriter<'s> {
     /// # Errors
     /// Errors of the store, also those of earlier blobs. The first is kept, and [`BlobWriter::finish`] returns it, whoever heard it.
     pub fn put(&self, kind: BlobKind, raw: &[u8]) -> Result<Stored> {
-        self.put_if(kind, raw, Self::claim)
+        self.put_if(Lane::of(kind), raw, Self::claim)
+    }
+
+    /// As [`BlobWriter::put`], for a data blob that holds many small files: it gets into packs of such blobs.
+    ///
+    /// # Errors
+    /// As [`BlobWriter::put`].
+    pub fn put_bundle(&self, raw: &[u8]) -> Result<Stored> {
+        self.put_if(Lane::Bundles, raw, Self::claim)
     }
 
     /// As [`BlobWriter::put`], even if the index says that the blob is there: for one that cannot be read where it lies.
     pub fn put_again(&self, kind: BlobKind, raw: &[u8]) -> Result<Stored> {
-        self.put_if(kind, raw, |writer, kind, id| Ok(writer.claim_among(lock(&writer.claimed), (kind, id))))
+        self.put_if(Lane::of(kind), raw, |writer, kind, id| Ok(writer.claim_among(lock(&writer.claimed), (kind, id))))
     }
 
     /// Stores a blob in the form that it has already, unless this writer stored it since its last index segment.
@@ -187,7 +195,7 @@ impl<'s> BlobWriter<'s> {
             }
             let Claimed::Ours = self.claim_among(claimed, (kind, blob.id)) else { return Ok(()) };
             let under_way = UnderWay { writer: self, key: (kind, blob.id) };
-            under_way.found(self.packer.add(kind, blob, codec, bytes)?);
+            under_way.found(self.packer.add(Lane::of(kind), blob, codec, bytes)?);
             self.count(kind, blob, bytes.len() + crate::crypto::TAG_LEN);
             Ok(())
         };
@@ -198,15 +206,16 @@ impl<'s> BlobWriter<'s> {
         outcome
     }
 
-    fn put_if(&self, kind: BlobKind, raw: &[u8], claim: Claim<'s>) -> Result<Stored> {
-        let stored = self.try_put(kind, raw, claim);
+    fn put_if(&self, lane: Lane, raw: &[u8], claim: Claim<'s>) -> Result<Stored> {
+        let stored = self.try_put(lane, raw, claim);
         if let Err(error) = &stored {
             lock(&self.failed).get_or_insert_with(|| Error::new(error.kind(), error.chain()));
         }
         stored
     }
 
-    fn try_put(&self, kind: BlobKind, raw: &[u8], claim: Claim<'s>) -> Result<Stored> {
+    fn try_put(&self, lane: Lane, raw: &[u8], claim: Claim<'s>) -> Result<Stored> {
+        let kind = lane.kind();
         let raw_len = u32::try_from(raw.len()).ok().filter(|len| (1..=BLOB_MAX).contains(&(*len as usize)));
         let raw_len = raw_len.ok_or_else(|| Error::bug(format!("a blob of {} bytes", raw.len())))?;
         let repo = self.session.repo();
@@ -220,7 +229,7 @@ impl<'s> BlobWriter<'s> {
         let options = repo.options();
         let stored = codec::encode(raw, options.compression, options.extra_verify, |codec, bytes| {
             if !self.dry_run {
-                pack = self.packer.add(kind, blob, codec, bytes)?;
+                pack = self.packer.add(lane, blob, codec, bytes)?;
             }
             Ok(bytes.len() + crate::crypto::TAG_LEN)
         })?;
