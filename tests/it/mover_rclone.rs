@@ -190,6 +190,7 @@ fn a_volume_is_only_read_and_what_does_not_change_costs_few_requests() {
     let s3 = in_memory();
     let mut pod = Pod::on(&s3.server, "bucket/app");
     crate::command::fill(&pod.data(), 500, 100);
+    pod.hand_over();
     let before = on_disk(&pod.data());
     pod.done();
     assert_eq!(on_disk(&pod.data()), before, "nothing is written into the volume");
@@ -313,10 +314,7 @@ fn rclones_variables_mean_what_they_mean_to_rclone() {
 fn the_command_does_the_same_without_variables_that_mean_nothing() {
     let mut pod = filled();
     pod.unset("PRIVILEGED_MOVER");
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_volvault"));
-    command.args(["mover", "rclone"]);
-    pod.surround(&mut command);
-    let output = command.output().unwrap();
+    let output = pod.program("/usr/bin/volvault", &["mover", "rclone"]).output().unwrap();
     let log = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && log.trim_end().ends_with('s') && log.contains("generation 1"), "{log}");
 }
@@ -324,14 +322,8 @@ fn the_command_does_the_same_without_variables_that_mean_nothing() {
 /// `["/bin/bash", "-c", "/mover-rclone/active.sh"]`.
 #[test]
 fn it_is_started_through_bash() {
-    use std::os::unix::process::CommandExt;
     let pod = filled();
-    let script = pod.at("active.sh");
-    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_volvault"), &script).unwrap();
-    let mut bash = std::process::Command::new(env!("CARGO_BIN_EXE_volvault"));
-    bash.arg0("/bin/bash").args(["-c", &script.display().to_string()]);
-    pod.surround(&mut bash);
-    let output = bash.output().unwrap();
+    let output = pod.program("/bin/bash", &["-c", &pod.script()]).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && said.contains("Rclone completed in "), "{said}");
 }

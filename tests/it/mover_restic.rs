@@ -141,6 +141,7 @@ fn a_volume_that_was_saved_with_a_password_comes_back() {
     let mut pod = filled();
     pod.set("RESTIC_PASSWORD", "a password that people type");
     std::os::unix::fs::symlink("a", pod.data().join("link")).unwrap();
+    pod.hand_over();
     let before = on_disk(&pod.data());
     pod.done(&["backup"]);
     assert_eq!(on_disk(&pod.data()), before, "nothing is written into the volume");
@@ -231,9 +232,7 @@ fn the_command_does_the_same_without_variables_that_mean_nothing() {
     let mut pod = filled();
     pod.unset("PRIVILEGED_MOVER");
     pod.unset("RESTIC_CACHE_DIR");
-    let mut with_option = std::process::Command::new(env!("CARGO_BIN_EXE_volvault"));
-    with_option.args(["mover", "-r", "/elsewhere", "restic", "backup"]);
-    pod.surround(&mut with_option);
+    let mut with_option = pod.program("/usr/bin/volvault", &["mover", "-r", "/elsewhere", "restic", "backup"]);
     assert_eq!(with_option.status().unwrap().code(), Some(1), "an option would mean nothing");
     let log = pod.look(&["mover", "restic", "backup", "prune"]);
     assert!(
@@ -244,19 +243,14 @@ fn the_command_does_the_same_without_variables_that_mean_nothing() {
 
 #[test]
 fn what_bash_is_asked_to_start_is_started() {
-    use std::os::unix::process::CommandExt;
     let pod = filled();
-    let script = pod.at("entry.sh");
-    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_volvault"), &script).unwrap();
+    let script = pod.script();
     for (line, code, says) in [
-        (format!("{} backup", script.display()), 0, "Restic completed"),
-        ("/mover-rclone/active.sh".to_owned(), 127, "ERROR: start /mover-rclone/active.sh"),
+        (format!("{script} backup"), 0, "Restic completed"),
+        ("/nowhere/active.sh".to_owned(), 127, "ERROR: start /nowhere/active.sh"),
         ("rm -rf / ; true".to_owned(), 2, "ERROR: this is not a shell"),
     ] {
-        let mut bash = std::process::Command::new(env!("CARGO_BIN_EXE_volvault"));
-        bash.arg0("/bin/bash").args(["-c", &line]);
-        pod.surround(&mut bash);
-        let output = bash.output().unwrap();
+        let output = pod.program("/bin/bash", &["-c", &line]).output().unwrap();
         let said = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.code() == Some(code) && said.contains(says), "{line}: {said}");
     }

@@ -1,9 +1,8 @@
 //! A pod with a rclone mover as VolSync makes it, and the other side as its own movers leave it.
 
 use std::collections::BTreeMap;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 use bytes::Bytes;
 use tokio::runtime::Runtime;
@@ -12,6 +11,7 @@ use volvault::storage::{Attributes, Condition, Location, Store, StoreOptions};
 
 use crate::command::write;
 use crate::mover_restic::pod::Ran;
+use crate::support::image::{self, DATA, Surroundings};
 use crate::support::s3::{ACCESS_KEY, S3Server, SECRET_KEY};
 
 /// What VolSync 0.16 keeps of the log of a rclone mover that succeeded (`internal/controller/mover/rclone/logfilter.go`).
@@ -23,9 +23,14 @@ const KEPT: [&str; 5] = [
     r"^\s*(Rclone completed in)",
 ];
 
+/// What the operator starts.
+const SCRIPT: &str = "/mover-rclone/active.sh";
+
 /// A volume, a mirror, and the variables of a pod.
 pub(crate) struct Pod {
     dir: tempfile::TempDir,
+    /// A volume of mirrors, which source and destination have in common.
+    mirrors: PathBuf,
     variables: BTreeMap<String, String>,
     user: Option<u32>,
 }
@@ -37,7 +42,8 @@ impl Pod {
         for name in ["data", "mnt", "tmp"] {
             std::fs::create_dir(dir.path().join(name)).unwrap();
         }
-        let mut pod = Self { dir, variables: BTreeMap::new(), user: None };
+        let mirrors = dir.path().join("mnt");
+        let mut pod = Self { dir, mirrors, variables: BTreeMap::new(), user: None };
         pod.configure("[volume]\ntype = local\n");
         let (data, config) = (pod.data().display().to_string(), pod.at("rclone.conf").display().to_string());
         let (place, tmp) = (pod.at("mnt/mirror").display().to_string(), pod.at("tmp").display().to_string());
@@ -76,7 +82,7 @@ impl Pod {
 
     /// A destination of the same mirror.
     pub(crate) fn destination(&self) -> Self {
-        let mut pod = Self::new();
+        let mut pod = Self { mirrors: self.mirrors.clone(), ..Self::new() };
         let own = ["RCLONE_CONFIG", "MOUNT_PATH", "TMPDIR"];
         for (name, value) in &self.variables {
             if !own.contains(&name.as_str()) {
@@ -124,18 +130,32 @@ impl Pod {
     }
 
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_volvault"));
-        command.arg0("/mover-rclone/active.sh");
-        self.surround(&mut command);
-        command
+        self.program(SCRIPT, &[])
     }
 
-    /// Gives `command` the pod's environment and no other.
-    pub(crate) fn surround(&self, command: &mut Command) {
-        command.env_clear().envs(&self.variables).current_dir("/").stdin(Stdio::null());
-        if let Some(user) = self.user {
-            command.uid(user).gid(user);
-        }
+    /// What the image has at `program`, with the pod's environment and no other.
+    pub(crate) fn program(&self, program: &str, arguments: &[&str]) -> Command {
+        self.surroundings().command(program, arguments)
+    }
+
+    /// Gives what the test has written to the user of the pod, as starting it does.
+    pub(crate) fn hand_over(&self) {
+        self.surroundings().hand_over();
+    }
+
+    /// Where something finds the script.
+    pub(crate) fn script(&self) -> String {
+        image::script(SCRIPT, self.dir.path())
+    }
+
+    fn surroundings(&self) -> Surroundings<'_> {
+        let mounts = vec![
+            (self.data(), DATA),
+            (self.at("tmp"), "/tmp"),
+            (self.mirrors.clone(), "/mnt/mirrors"),
+            (self.dir.path().to_owned(), "/mnt/pod"),
+        ];
+        Surroundings { mounts, variables: &self.variables, user: self.user }
     }
 
     pub(crate) fn start(&self, log: &Path) -> Child {
@@ -181,10 +201,10 @@ impl Script {
         self.runtime.block_on(put).unwrap();
     }
 
-    /// `permissions.facl` for these paths, all with owner, group and mode of this process's files, but with these modes.
+    /// `permissions.facl` for these paths, all of the user of the pods, with these modes.
     pub(crate) fn put_facl(&self, modes: &[(&str, &str)]) {
         use std::fmt::Write as _;
-        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let (uid, gid) = image::user();
         let mut text = String::new();
         for (path, mode) in modes {
             let [user, group, other] = mode.split(',').collect::<Vec<_>>()[..] else { panic!("{mode}") };

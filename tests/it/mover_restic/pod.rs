@@ -1,13 +1,13 @@
 //! A pod as VolSync makes it: its environment, its arguments, and its operator's view of the log.
 
 use std::collections::BTreeMap;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Output};
 
 use regex::Regex;
 
 use crate::command::write;
+use crate::support::image::{self, DATA, Surroundings};
 use crate::support::s3::{ACCESS_KEY, S3Server, SECRET_KEY};
 
 /// What VolSync 0.16 keeps of the log of a restic mover that succeeded (`internal/controller/mover/restic/builder.go`).
@@ -38,6 +38,9 @@ const LINE_MAX: usize = 64 << 10;
 
 /// A raw key, as `RESTIC_PASSWORD` may hold one.
 pub(crate) const KEY: &str = "key32:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+/// What the operator starts.
+const SCRIPT: &str = "/mover-restic/entry.sh";
 
 /// A volume, a repository, and the variables of a pod.
 pub(crate) struct Pod {
@@ -130,18 +133,27 @@ impl Pod {
     }
 
     pub(crate) fn command(&self, actions: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_volvault"));
-        command.arg0("/mover-restic/entry.sh").args(actions);
-        self.surround(&mut command);
-        command
+        self.program(SCRIPT, actions)
     }
 
-    /// Gives `command` the pod's environment and no other.
-    pub(crate) fn surround(&self, command: &mut Command) {
-        command.env_clear().envs(&self.variables).current_dir("/").stdin(Stdio::null());
-        if let Some(user) = self.user {
-            command.uid(user).gid(user);
-        }
+    /// What the image has at `program`, with the pod's environment and no other.
+    pub(crate) fn program(&self, program: &str, arguments: &[&str]) -> Command {
+        self.surroundings().command(program, arguments)
+    }
+
+    /// Gives what the test has written to the user of the pod, as starting it does.
+    pub(crate) fn hand_over(&self) {
+        self.surroundings().hand_over();
+    }
+
+    /// Where something finds the script.
+    pub(crate) fn script(&self) -> String {
+        image::script(SCRIPT, self.dir.path())
+    }
+
+    fn surroundings(&self) -> Surroundings<'_> {
+        let mounts = vec![(self.data(), DATA), (self.dir.path().to_owned(), "/mnt/pod")];
+        Surroundings { mounts, variables: &self.variables, user: self.user }
     }
 
     pub(crate) fn start(&self, actions: &[&str], log: &Path) -> Child {
@@ -163,10 +175,7 @@ impl Pod {
 
     /// The command of a person who looks at the repository.
     pub(crate) fn look(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_volvault"));
-        command.args(arguments);
-        self.surround(&mut command);
-        let output = command.output().unwrap();
+        let output = self.program("/usr/bin/volvault", arguments).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }

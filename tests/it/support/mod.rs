@@ -2,6 +2,7 @@
 
 pub(crate) mod endpoint;
 pub(crate) mod faults;
+pub(crate) mod image;
 pub(crate) mod memory_s3;
 pub(crate) mod mirror;
 pub(crate) mod nobody;
