@@ -101,7 +101,7 @@ fn volumes(text: &mut Text<'_>, now: DateTime<Utc>) {
     latest("volvault_newest_snapshot_age_seconds", "How old it is.", &|numbers| {
         numbers.newest.map(|time| (now - time).num_seconds().max(0).into())
     });
-    let verified = "When data of the repository was last read to verify it.";
+    let verified = "When a check last read a part of the repository's data, and noted it.";
     latest("volvault_last_verified_timestamp_seconds", verified, &|numbers| {
         numbers.verified.map(|time| time.timestamp().into())
     });

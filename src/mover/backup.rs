@@ -39,6 +39,7 @@ impl Run<'_> {
         let session = repository.write_session().map_err(failed)?;
         let report = self.watched(|watch| backup::run_in(&session, &options, watch)).map_err(failed)?;
         self.note_saved(&report);
+        self.note_verified(&session);
         self.tell(&report, self.clock.elapsed().saturating_sub(start));
         if report.status == Status::Partial || self.stop.requested() {
             return Err(Failure::stopped());

@@ -81,7 +81,7 @@ pub fn restic(actions: &[String], demands: Demands, world: World<'_>) -> u8 {
     log.say(&format!("VolSync restic container version: volvault {}", env!("CARGO_PKG_VERSION")));
     log.say(&actions.join(" "));
     let outcome = prepare(actions, demands, (environment, volume), &log).and_then(|(job, actions)| {
-        let run = Run::new(&job, &log, (clock.clone(), runtime), stop);
+        let run = Run::new(&job, &log, (clock.clone(), runtime), stop).counted(numbers.is_some());
         let outcome = actions.iter().try_fold(Flow::On, |flow, action| match flow {
             Flow::On => run.act(*action),
             Flow::End => Ok(Flow::End),

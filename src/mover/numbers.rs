@@ -25,6 +25,6 @@ pub struct Numbers {
     pub snapshots: Option<u64>,
     /// When the newest complete snapshot of this source, or the mirror's generation, was made.
     pub newest: Option<DateTime<Utc>>,
-    /// When a check last read data of the repository, if that is known.
+    /// When a check last read a part of the repository's data, and noted it.
     pub verified: Option<DateTime<Utc>>,
 }

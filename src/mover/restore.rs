@@ -64,6 +64,7 @@ impl Run<'_> {
             (numbers.changed, numbers.moved) = (report.files_restored, report.bytes_restored);
             (numbers.deleted, numbers.newest) = (report.files_deleted, Some(snapshot.time.to_utc()));
         });
+        self.note_verified(session);
         self.tell_restored(&report, self.clock.elapsed().saturating_sub(start));
         Ok(Some(report))
     }

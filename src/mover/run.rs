@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, OnceCell};
 
+use chrono::DateTime;
 use tokio::runtime::Handle;
 
 use super::failure::Failure;
@@ -10,7 +11,7 @@ use super::log::Log;
 use super::numbers::Numbers;
 use crate::clock::SharedClock;
 use crate::events::{Stop, Watch};
-use crate::repo::Repository;
+use crate::repo::{Repository, Session};
 use crate::storage::Store;
 
 /// Whether the job goes on after an action.
@@ -32,12 +33,19 @@ pub(super) struct Run<'a> {
     pub(super) store: OnceCell<Store>,
     pub(super) repository: OnceCell<Repository>,
     seen: Cell<Numbers>,
+    counted: bool,
 }
 
 impl<'a> Run<'a> {
     pub(super) fn new(job: &'a Job, log: &'a Log, (clock, runtime): (SharedClock, Handle), stop: &'a Stop) -> Self {
         let seen = Cell::new(Numbers::default());
-        Self { job, log, clock, runtime, stop, store: OnceCell::new(), repository: OnceCell::new(), seen }
+        let (store, repository) = (OnceCell::new(), OnceCell::new());
+        Self { job, log, clock, runtime, stop, store, repository, seen, counted: false }
+    }
+
+    /// With `counted`, somebody keeps count of what is done.
+    pub(super) fn counted(self, counted: bool) -> Self {
+        Self { counted, ..self }
     }
 
     /// Does one action.
@@ -81,6 +89,13 @@ impl<'a> Run<'a> {
         let mut seen = self.seen.get();
         note(&mut seen);
         self.seen.set(seen);
+    }
+
+    /// Keeps when a check last read data, which is asked only where somebody wants to know. No job fails for it.
+    pub(super) fn note_verified(&self, session: &Session<'_>) {
+        let noted = self.counted.then(|| session.verified_before().ok()).flatten().map(|verified| verified.noted);
+        let noted = noted.filter(|seconds| *seconds > 0).and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+        self.note(|numbers| numbers.verified = noted);
     }
 
     /// What was done so far.

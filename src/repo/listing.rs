@@ -29,6 +29,8 @@ pub struct Listing {
     pub forgotten: Vec<String>,
     /// Keys of the records of prunes that ended.
     pub pruned: Vec<String>,
+    /// Keys of the notes on when which packs were read.
+    pub verified: Vec<String>,
     /// Sessions that a prune marked.
     pub suspect: BTreeSet<SessionId>,
     /// When the newest of all these was stored, by the store's clock.
@@ -76,7 +78,11 @@ impl Listing {
         let (key, size) = (object.key.as_str(), object.size);
         let mut parts = key.split('/').skip(1);
         let known = match (parts.next(), parts.next(), parts.next()) {
-            (Some("keys" | "verified"), Some(_), None) => true,
+            (Some("keys"), Some(_), None) => true,
+            (Some("verified"), Some(_), None) => {
+                self.verified.push(key.to_owned());
+                true
+            }
             (Some("forgotten"), Some(_), None) => {
                 self.forgotten.push(key.to_owned());
                 true

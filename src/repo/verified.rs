@@ -41,13 +41,24 @@ impl Session<'_> {
     /// What earlier checks noted. A record that is damaged counts for nothing: its slices are read again.
     pub fn verified(&self) -> Result<Verified> {
         let io = self.repo().io();
+        let listed = io.block(io.store.list(PREFIX))?;
+        self.read_notes(listed.into_iter().map(|object| object.key))
+    }
+
+    /// What had been noted when the session began: a GET where something had, and no request at all where nothing had.
+    pub fn verified_before(&self) -> Result<Verified> {
+        self.read_notes(self.listing().verified.iter().cloned())
+    }
+
+    fn read_notes(&self, keys: impl Iterator<Item = String>) -> Result<Verified> {
+        let io = self.repo().io();
         let mut all = Verified::default();
-        for object in io.block(io.store.list(PREFIX))? {
-            let bytes = match io.block(io.store.get(&object.key, OBJECT_MAX)) {
+        for key in keys {
+            let bytes = match io.block(io.store.get(&key, OBJECT_MAX)) {
                 Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => continue,
                 bytes => bytes?,
             };
-            let Ok(record) = small::open::<Record>(&io.keys, ObjectKind::Verified, &object.key, &bytes) else {
+            let Ok(record) = small::open::<Record>(&io.keys, ObjectKind::Verified, &key, &bytes) else {
                 continue;
             };
             all.noted = all.noted.max(record.noted);

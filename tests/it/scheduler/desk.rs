@@ -51,6 +51,10 @@ impl Desk {
         std::fs::read_to_string(self.volume(volume).join(file)).ok()
     }
 
+    pub(super) fn remove(&self, volume: &str, file: &str) {
+        std::fs::remove_file(self.volume(volume).join(file)).unwrap();
+    }
+
     fn document(&self, key: String, text: String) {
         self.documents.borrow_mut().insert(key, text);
     }
@@ -89,6 +93,49 @@ impl Desk {
                  spec:\n  {trigger}\n  restic: {{repository: {repository}, destinationPVC: {name}, copyMethod: Direct}}\n"
             ),
         );
+    }
+
+    /// The Secret of a mirror's remote, which is called `bucket`.
+    pub(super) fn remote(&self, name: &str, secret_key: &str) {
+        self.document(
+            format!("secret {name}"),
+            format!(
+                "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\nstringData:\n  rclone.conf: |\n    [bucket]\n    \
+                 type = s3\n    provider = Minio\n    access_key_id = {ACCESS_KEY}\n    secret_access_key = {secret_key}\n    \
+                 endpoint = {}\n    region = us-east-1\n",
+                self.endpoint
+            ),
+        );
+    }
+
+    /// A source of the mirror at `path`, or a destination.
+    pub(super) fn mirror(&self, (kind, name): (&str, &str), (secret, path): (&str, &str), trigger: &str) {
+        let (document, claim) = match kind {
+            "source" => ("ReplicationSource", format!("  sourcePVC: {name}\n")),
+            _ => ("ReplicationDestination", String::new()),
+        };
+        let own = if claim.is_empty() { format!("destinationPVC: {name}, ") } else { String::new() };
+        self.document(
+            format!("{kind} {name}"),
+            format!(
+                "apiVersion: volsync.backube/v1alpha1\nkind: {document}\nmetadata:\n  name: {name}\nspec:\n{claim}  {trigger}\n  \
+                 rclone: {{{own}rcloneConfig: {secret}, rcloneConfigSection: bucket, rcloneDestPath: {path}, copyMethod: Direct}}\n"
+            ),
+        );
+    }
+
+    /// The command of a person who looks at the repository below `prefix`.
+    pub(super) fn look(&self, prefix: &str, arguments: &[&str]) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_volvault"));
+        command.arg("-r").arg(format!("s3:{}/desk/{prefix}", self.endpoint)).args(arguments).env_clear();
+        command.envs([
+            ("RESTIC_PASSWORD", KEY),
+            ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
+            ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+        ]);
+        let output = command.current_dir("/").output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// A command with the documents as they are now.
@@ -187,6 +234,11 @@ impl StatusFile {
     /// Successful runs.
     pub(super) fn runs(&self, name: &str) -> usize {
         Self::count(self.of(name), "successful")
+    }
+
+    /// A number of the last successful run.
+    pub(super) fn last(&self, name: &str, number: &str) -> u64 {
+        self.of(name)["volvault"]["latest"][number].as_u64().unwrap()
     }
 
     /// Failed runs of all.

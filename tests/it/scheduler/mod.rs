@@ -6,11 +6,13 @@
 )]
 
 mod desk;
+mod mirrors;
 
 use std::time::Duration;
 
 use crate::support::s3::S3ServerThread;
 use desk::Desk;
+use serde_json::Value;
 
 /// How long the resources go on beside each other after each of them has run.
 fn long() -> Duration {
@@ -93,6 +95,31 @@ fn a_failing_resource_says_why_and_is_tried_again() {
     assert_eq!(of["status"]["lastManualSync"], "first");
     assert!(of["status"]["lastSyncStartTime"].is_string() && of["volvault"]["nextTry"].is_string());
     assert_eq!(running.terminate(), Some(0));
+}
+
+/// What a check has read is known to whoever asks, and where none has, nobody is asked.
+#[test]
+fn when_data_was_last_verified_is_known_and_costs_nothing_before() {
+    let s3 = S3ServerThread::start();
+    let desk = Desk::new(&s3);
+    desk.write("app", "file", "1");
+    desk.secret("app");
+    let run = |tag: &str, runs: usize| {
+        desk.source("app", &format!("trigger: {{manual: {tag}}}"), "");
+        let mut running = desk.run(&[]);
+        running.until("a run", |status| status.runs("app") == runs);
+        assert_eq!(running.terminate(), Some(0));
+        let of = running.status().of("app")["volvault"].clone();
+        let gets = of["history"].as_array().unwrap().last().unwrap()["numbers"]["requests"]["get"].as_u64().unwrap();
+        (gets, of["latest"]["verified"].clone())
+    };
+    assert_eq!(run("first", 1).1, Value::Null);
+    let (before, never) = run("second", 2);
+    assert_eq!(never, Value::Null);
+    desk.look("app", &["check", "--read-data-budget", "30d"]);
+    let (after, verified) = run("third", 3);
+    assert!(verified.is_string(), "{verified}");
+    assert_eq!(after, before + 1, "a look at the note, and only where there is one");
 }
 
 #[test]
