@@ -9,7 +9,6 @@ mod bundle;
 mod finish;
 mod matching;
 mod options;
-mod pace;
 mod parent;
 mod pipeline;
 mod read;

@@ -10,12 +10,11 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::error::{Error, Result};
 use crate::events::{Event, Progress, Watch};
 use crate::repo::{BlobWriter, Session};
-use crate::volume::{OwnerNames, WalkItem, WalkOptions, walk};
+use crate::volume::{OwnerNames, ReadRate, WalkItem, WalkOptions, walk};
 
 use super::assemble::{Assembler, Pass};
 use super::matching::{Item, LiveCheck, Matcher};
 use super::options::BackupOptions;
-use super::pace::Pace;
 use super::parent::{KnownPages, Parent};
 use super::read::{Done, Job, Reading};
 use super::seal::{self, Sealer};
@@ -58,7 +57,7 @@ pub(super) fn run(context: &Context<'_>, parent: &Parent) -> Pass {
     let limits = context.session.repo().limits();
     let (readers, sealers) = (limits.readers.max(1), limits.workers.max(1));
     let names = OwnerNames::load();
-    let pace = Pace::new(context.session.repo(), context.watch.stop, context.options.read_rate);
+    let pace = ReadRate::new(context.session.repo().clock().clone(), context.watch.stop, context.options.read_rate);
     let failure = Failure::default();
     let under_way = JOBS_PER_READER * readers + 2;
     let (jobs_in, jobs) = bounded::<Job>(under_way);
@@ -131,7 +130,11 @@ impl Drop for Unwound<'_> {
     }
 }
 
-fn reading<'a>(context: &'a Context<'a>, (names, pace): (&'a OwnerNames, &'a Pace<'a>), sealer: Sealer) -> Reading<'a> {
+fn reading<'a>(
+    context: &'a Context<'a>,
+    (names, pace): (&'a OwnerNames, &'a ReadRate<'a>),
+    sealer: Sealer,
+) -> Reading<'a> {
     let repo = context.session.repo();
     Reading {
         names,

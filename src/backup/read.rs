@@ -13,10 +13,9 @@ use crate::events::{Progress, Stop};
 use crate::id::ContentHash;
 use crate::limits::BUNDLED_BELOW;
 use crate::repo::{BlobKind, BlobWriter, KeyRing};
-use crate::volume::{EntryKind, Found, OwnerNames, SourceFile};
+use crate::volume::{EntryKind, Found, OwnerNames, ReadRate, SourceFile};
 
 use super::matching::{Change, Item, Subject};
-use super::pace::Pace;
 use super::seal::{Holds, Promise, Sealer};
 
 /// Chunks of one file that are being sealed while the next ones are read.
@@ -79,7 +78,7 @@ pub(super) struct Reading<'a> {
     pub(super) sealer: Sealer,
     pub(super) stop: &'a Stop,
     pub(super) progress: &'a Progress,
-    pub(super) pace: &'a Pace<'a>,
+    pub(super) pace: &'a ReadRate<'a>,
     /// Memory for cutting, kept from file to file.
     pub(super) buffer: RefCell<Vec<u8>>,
 }

@@ -8,12 +8,11 @@ use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::events::{Progress, Watch};
 use crate::path::TreePath;
 use crate::repo::{BlobKind, BlobWriter, Repository, Session, Status, Summary};
-use crate::volume::OwnerNames;
+use crate::volume::{OwnerNames, ReadRate};
 
 use super::assemble::Outcome;
 use super::finish::{self, Saved};
 use super::options::{BackupOptions, BackupReport};
-use super::pace::Pace;
 use super::parent::Parent;
 use super::read::Reading;
 use super::seal::{self, Sealer};
@@ -73,7 +72,7 @@ fn save(session: &Session<'_>, writer: &BlobWriter<'_>, stream: Stream<'_>, watc
             sealer,
             stop: watch.stop,
             progress: watch.progress,
-            pace: &Pace::new(repo, watch.stop, None),
+            pace: &ReadRate::new(repo.clock().clone(), watch.stop, None),
             buffer: std::cell::RefCell::default(),
         };
         reading.stream(&mut |buffer| loop {

@@ -78,6 +78,8 @@ pub(super) struct Job {
     pub(super) max_delete: Option<u64>,
     pub(super) transfers: usize,
     pub(super) checkers: Option<usize>,
+    /// Bytes read from the volume per second at most.
+    pub(super) read_rate: Option<ByteSize>,
     pub(super) means: Means,
     /// Where something may be remembered.
     pub(super) state: Option<PathBuf>,
@@ -144,6 +146,7 @@ impl Job {
             max_delete: number_of("RCLONE_MAX_DELETE")?.and_then(|count| u64::try_from(count).ok()),
             transfers: count("RCLONE_TRANSFERS")?.unwrap_or(TRANSFERS),
             checkers: count("RCLONE_CHECKERS")?,
+            read_rate: job::parsed(environment, READ_RATE)?,
             means,
             state: environment.raw(STATE).map(PathBuf::from),
         })
@@ -175,15 +178,8 @@ fn place(
     Ok((remote.location, remote.options, remote.ignored))
 }
 
-/// rclone's limit, or ours: what is read from the volume is what is sent, and what is received is not read.
+/// rclone's limit on what is sent and received.
 fn bandwidth(environment: &Environment, (clock, runtime): (&SharedClock, &Handle)) -> Result<Option<Bandwidth>> {
-    if let Some(rate) = job::parsed::<ByteSize>(environment, READ_RATE)? {
-        if environment.raw("RCLONE_BWLIMIT").is_some() {
-            return Err(Error::invalid(format!("{READ_RATE} and RCLONE_BWLIMIT are both set"))
-                .with_hint("RCLONE_BWLIMIT can say all: UP:DOWN, or a timetable"));
-        }
-        return Ok(Some(Bandwidth::new(Some(rate), None)));
-    }
     let text = environment.text("RCLONE_BWLIMIT")?;
     text.map(|text| bwlimit::follow(text, clock.clone(), runtime)).transpose()
 }

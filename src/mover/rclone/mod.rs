@@ -197,6 +197,7 @@ impl Run<'_> {
             allow_empty: job.allow_empty,
             delete_excluded: job.delete_excluded,
             facl: true,
+            read_rate: job.read_rate,
             ..defaults
         }
     }

@@ -154,7 +154,7 @@ impl Sender<'_> {
             }
             if failed.is_some() { Err(Error::bug("a pass that was ended")) } else { Ok(()) }
         };
-        let mut reader = self.shared.together.reader(&wanted.found.path, file, &self.wants);
+        let mut reader = self.shared.together.reader(&wanted.found.path, file, &self.wants).at_rate(&self.shared.rate);
         let size = file.stat().size;
         let mut holes = Holes::new(file.extents().ok().flatten());
         let passed = match average_for(size) {
@@ -222,7 +222,7 @@ impl Sender<'_> {
                 Some(Err(error)) => return Err(Failed::Store(error)),
                 None => {
                     let blocks = passed.list.as_ref().map(BlockList::blocks).unwrap_or_default();
-                    if !send_piece(file, piece, blocks, &mut out)? {
+                    if !self.send_piece(file, piece, blocks, &mut out)? {
                         return Ok(Attempt::Changed);
                     }
                 }
@@ -273,6 +273,34 @@ impl Sender<'_> {
         let link = wanted.link.map(|link| link.group);
         Entry { path: found.path.clone(), meta, node: Node::File(node), link }
     }
+
+    /// Sends the bytes of a piece as one part. `false` if they are not those that were hashed: a writer need not leave a trace in the time of the file.
+    fn send_piece(
+        &self,
+        file: &SourceFile,
+        piece: &Piece,
+        blocks: &[Block],
+        out: &mut Outgoing<'_>,
+    ) -> Result<bool, Failed> {
+        let mut again = Again::of(piece, blocks);
+        let mut buffer = vec![0; READ];
+        let mut left = piece.len;
+        while left > 0 {
+            let most = usize::try_from(left).unwrap_or(READ).min(READ);
+            let read = file
+                .read_at(buffer.get_mut(..most).unwrap_or_default(), piece.at + (piece.len - left))
+                .map_err(Failed::Source)?;
+            let bytes = buffer.get(..read).unwrap_or_default();
+            self.shared.rate.read(read as u64);
+            if bytes.is_empty() || !again.see(bytes) {
+                return Ok(false);
+            }
+            out.add(bytes).map_err(Failed::Store)?;
+            left -= read as u64;
+        }
+        out.end_part().map_err(Failed::Store)?;
+        Ok(true)
+    }
 }
 
 /// Whose fault it is: the source's costs a file, the store's the push.
@@ -283,27 +311,6 @@ enum Failed {
 
 fn is_steady(file: &SourceFile, before: &Stat) -> Result<bool, Failed> {
     file.stat_now().map(|now| before.same_content(&now)).map_err(Failed::Source)
-}
-
-/// Sends the bytes of a piece as one part. `false` if they are not those that were hashed: a writer need not leave a trace in the time of the file.
-fn send_piece(file: &SourceFile, piece: &Piece, blocks: &[Block], out: &mut Outgoing<'_>) -> Result<bool, Failed> {
-    let mut again = Again::of(piece, blocks);
-    let mut buffer = vec![0; READ];
-    let mut left = piece.len;
-    while left > 0 {
-        let most = usize::try_from(left).unwrap_or(READ).min(READ);
-        let read = file
-            .read_at(buffer.get_mut(..most).unwrap_or_default(), piece.at + (piece.len - left))
-            .map_err(Failed::Source)?;
-        let bytes = buffer.get(..read).unwrap_or_default();
-        if bytes.is_empty() || !again.see(bytes) {
-            return Ok(false);
-        }
-        out.add(bytes).map_err(Failed::Store)?;
-        left -= read as u64;
-    }
-    out.end_part().map_err(Failed::Store)?;
-    Ok(true)
 }
 
 /// A file that is too big for a block list.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::super::claim::Pace;
 use super::super::destination::Means;
 use super::super::includes::{Everything, Includes};
+use crate::size::ByteSize;
 
 /// What is kept in the control area of earlier generations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,8 @@ pub struct PushOptions {
     pub pack_small: Option<u64>,
     /// What of earlier generations is kept.
     pub keep: Keep,
+    /// Bytes read from the source in a second at most, for all destinations together.
+    pub read_rate: Option<ByteSize>,
     /// How long faster destinations wait at once for slower ones, in all, so that big files are read once. Beside it they may do so for a fifth of the run.
     pub together: Duration,
     /// How fast the claim is kept and given up.
@@ -89,6 +92,7 @@ impl PushOptions {
             relist: false,
             pack_small: None,
             keep: Keep::default(),
+            read_rate: None,
             together: Duration::from_secs(10),
             pace: Pace::default(),
         }

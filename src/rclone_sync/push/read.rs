@@ -65,6 +65,7 @@ fn read_small(shared: &Shared<'_>, found: &Found) -> Result<FileRead> {
     let mut buffer = Vec::new();
     let read = found.read_small(most, &mut buffer)?;
     shared.read.fetch_add(buffer.len() as u64, Ordering::Relaxed);
+    shared.rate.read(buffer.len() as u64);
     if read.stat.size >= BIG_FROM {
         return Ok(FileRead::Big);
     }

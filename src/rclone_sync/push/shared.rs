@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Watch;
 use crate::path::TreePath;
-use crate::volume::{Found, OwnerNames, TargetLock};
+use crate::volume::{Found, OwnerNames, ReadRate, TargetLock};
 
 use super::super::destination::Destination;
 use super::options::PushOptions;
@@ -42,6 +42,7 @@ pub(super) struct Shared<'a> {
     /// Bytes of small files that were read.
     pub(super) read: AtomicU64,
     pub(super) together: Together,
+    pub(super) rate: ReadRate<'a>,
     told: Mutex<HashSet<String>>,
     reads: Mutex<Reads>,
 }
@@ -72,6 +73,7 @@ impl<'a> Shared<'a> {
             problems: AtomicU64::new(0),
             read: AtomicU64::new(0),
             together: Together::new(options.means.clock.clone(), options.together, several),
+            rate: ReadRate::new(options.means.clock.clone(), watch.stop, options.read_rate),
             told: Mutex::default(),
             reads: Mutex::default(),
         }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use crate::clock::SharedClock;
 use crate::error::Result;
 use crate::path::TreePath;
-use crate::volume::{SourceFile, Stat};
+use crate::volume::{ReadRate, SourceFile, Stat};
 
 use super::shared::lock;
 
@@ -78,6 +78,7 @@ pub(super) struct Reader<'a> {
     number: Option<u64>,
     at: u64,
     piece: Bytes,
+    rate: Option<&'a ReadRate<'a>>,
 }
 
 impl Together {
@@ -130,7 +131,7 @@ impl Together {
             }
         }
         self.moved.notify_all();
-        Reader { together: self, own, path, number, at: 0, piece: Bytes::new() }
+        Reader { together: self, own, path, number, at: 0, piece: Bytes::new(), rate: None }
     }
 
     /// Waits until somebody has moved, or a moment.
@@ -235,7 +236,13 @@ impl File {
     }
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    /// What it takes from the disk keeps this rate.
+    pub(super) fn at_rate(mut self, rate: &'a ReadRate<'a>) -> Self {
+        self.rate = Some(rate);
+        self
+    }
+
     /// The next bytes; none at the end of the file.
     fn next(&mut self) -> Result<Bytes> {
         let Some(number) = self.number else { return self.take() };
@@ -305,6 +312,9 @@ impl Reader<'_> {
         buffer.truncate(read);
         self.at += read as u64;
         lock(&self.together.inner).read += read as u64;
+        if let Some(rate) = self.rate {
+            rate.read(read as u64);
+        }
         Ok(buffer.into())
     }
 

@@ -94,6 +94,21 @@ fn files_that_cannot_be_read_are_named_and_fail_the_job_after_the_rest_was_pushe
     assert!(pod.at("mnt/mirror/open").exists());
 }
 
+/// Nothing is sent, so that no limit on sending would be felt.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "how long reading takes is what is measured")]
+fn the_read_rate_slows_down_reading() {
+    let mut pod = Pod::new();
+    write(&pod.data().join("small"), &noise(1_000_000, 1));
+    write(&pod.data().join("big"), &noise(9 << 20, 2));
+    pod.done();
+    pod.set("RCLONE_CHECKSUM", "1");
+    pod.set("RCLONE_VOLVAULT_READ_RATE", "5M");
+    let start = Instant::now();
+    pod.done().assert_says("unchanged, generation 1");
+    assert!(start.elapsed() >= Duration::from_millis(1800), "{:?}", start.elapsed());
+}
+
 #[test]
 fn wrong_keys_and_long_reasons_are_said_in_what_is_kept() {
     let s3 = in_memory();

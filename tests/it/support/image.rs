@@ -4,7 +4,7 @@
 //! | variable | |
 //! |---|---|
 //! | `VOLVAULT_TEST_IMAGE` | the root of the image |
-//! | `VOLVAULT_TEST_POD_USER` | user and group of a mover that is not privileged, `1000660000:0` if it is not said: a user without a name, as OpenShift gives them |
+//! | `VOLVAULT_TEST_POD_USER` | user and group of a mover that is not privileged, `1000660000:0` if it is not said: a user without a name, as `OpenShift` gives them |
 //!
 //! In the image the volume is at `/data`, and read-only for whoever only reads it; other directories are at places of their own. A privileged mover is
 //! root with the three capabilities that `VolSync` gives it. As `fsGroup` does, what the test has written is given to the user first; the
