@@ -1,11 +1,16 @@
 #!/usr/bin/env python3
 """Checks the manifests of deploy/: Kubernetes' own kinds against their published schemas, strictly; VolSync's against the fields of its API (0.16); and,
-given the program, runs each container as its manifest says, with the Secret beside it: first what saves, then what restores.
+given the program, runs each container as its manifest says, with the Secret beside it: first what saves, then what restores. The examples of
+docs/scheduler.md (documents, unit, compose file) and minio-compose.yaml are looked at, too, the unit by systemd-analyze where that is installed.
 
     deploy/check.py [BINARY]        needs: pip install -r deploy/requirements.txt
 """
+import configparser
 import os
 import pathlib
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -138,6 +143,60 @@ def edge(binary, job, secret, found):
             found.append("app-pull: the file is not as it was pushed")
 
 
+def tried(binary, command, where, found):
+    """Whether the program knows the options of a command of `run`; nothing is run."""
+    ran = subprocess.run([binary, *command, "--help"], capture_output=True, text=True, check=False)
+    if command[0] != "run" or ran.returncode != 0:
+        found.append(f"{where}: {shlex.join(command)}: {ran.stderr}")
+
+
+def compose(document, where, found):
+    """Whether a compose file uses only volumes that it declares."""
+    for name, service in document["services"].items():
+        if "image" not in service:
+            found.append(f"{where}: {name} has no image")
+        for mount in service.get("volumes", []):
+            volume = mount.split(":")[0]
+            if volume[0] not in "./" and volume not in document["volumes"]:
+                found.append(f"{where}: {name}: volume {volume} is not declared")
+
+
+def examples(binary, found):
+    """What docs/scheduler.md shows, as it stands there."""
+    where = "docs/scheduler.md"
+    text = (HERE.parent / where).read_text()
+    blocks = {kind: re.findall(rf"```{kind}\n(.*?)```", text, re.S) for kind in ("yaml", "ini")}
+    (documents_, composed), (unit,) = blocks["yaml"], blocks["ini"]
+    with tempfile.TemporaryDirectory() as work:
+        path = pathlib.Path(work, "backup.yaml")
+        path.write_text(documents_)
+        ran = subprocess.run([binary, "validate", "--offline", "-f", path, "--volume", f"app-data={work}"], capture_output=True, text=True, check=False)
+        if ran.returncode != 0:
+            found.append(f"{where}: {ran.stdout}{ran.stderr}")
+
+        parsed = configparser.ConfigParser(interpolation=None)
+        parsed.optionxform = str
+        parsed.read_string(unit)
+        program, *command = shlex.split(parsed["Service"]["ExecStart"])
+        tried(binary, command, f"{where}: unit", found)
+        if not shutil.which("systemd-analyze"):
+            print("systemd-analyze is not installed: the unit was read, and its command tried")
+        else:
+            path = pathlib.Path(work, "volvault.service")
+            path.write_text(unit.replace(program, binary))
+            ran = subprocess.run(["systemd-analyze", "verify", path], capture_output=True, text=True, check=False)
+            if ran.returncode != 0 or ran.stderr:
+                found.append(f"{where}: unit: {ran.stdout}{ran.stderr}")
+
+    composed = yaml.safe_load(composed)
+    compose(composed, where, found)
+    service = composed["services"]["volvault"]
+    tried(binary, service["command"], f"{where}: compose", found)
+    # Jobs get 20 seconds to stop in good order.
+    if int(service["stop_grace_period"].rstrip("s")) <= 20:
+        found.append(f"{where}: compose: stop_grace_period is too short")
+
+
 def refuses_what_is_wrong():
     """The check itself: a mistyped field of each sort is found."""
     source = {"apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationSource", "metadata": {}, "spec": {"restic": {"retian": {}}}}
@@ -155,6 +214,8 @@ def main():
         found.append(f"only {count} documents were found")
     if len(sys.argv) > 1:
         run(os.path.abspath(sys.argv[1]), found)
+        examples(os.path.abspath(sys.argv[1]), found)
+    compose(yaml.safe_load((HERE.parent / "minio-compose.yaml").read_text()), "minio-compose.yaml", found)
     for line in found:
         print(line)
     print(f"{count} documents, {len(found)} mistakes")

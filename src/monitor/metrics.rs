@@ -94,7 +94,7 @@ fn volumes(text: &mut Text<'_>, now: DateTime<Utc>) {
         Some(numbers.deleted.into())
     });
     latest("volvault_snapshots", "Snapshots of the volume.", &|numbers| numbers.snapshots.map(Into::into));
-    let newest = "Time of the newest complete snapshot of the volume, or of the mirror's generation.";
+    let newest = "Time of the newest complete snapshot of the volume.";
     latest("volvault_newest_snapshot_timestamp_seconds", newest, &|numbers| {
         numbers.newest.map(|time| time.timestamp().into())
     });

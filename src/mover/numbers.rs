@@ -23,7 +23,7 @@ pub struct Numbers {
     pub requests: RequestCounts,
     /// Snapshots of this source after the job.
     pub snapshots: Option<u64>,
-    /// When the newest complete snapshot of this source, or the mirror's generation, was made.
+    /// When the newest complete snapshot of this source was made. Mirrors have none: their generation stays for as long as nothing changes.
     pub newest: Option<DateTime<Utc>>,
     /// When a check last read a part of the repository's data, and noted it.
     pub verified: Option<DateTime<Utc>>,
