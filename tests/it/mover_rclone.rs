@@ -3,7 +3,7 @@
 
 mod mishaps;
 mod mixed;
-mod pod;
+pub(crate) mod pod;
 
 use crate::support::memory_s3::Habits;
 use crate::support::nobody::NOBODY;
@@ -244,6 +244,19 @@ fn an_empty_volume_is_passed_over_and_said_or_refused_when_strict() {
     destination.set("RCLONE_VOLVAULT_ALLOW_EMPTY", "true");
     destination.done();
     assert_eq!(destination.read("a"), None);
+}
+
+/// CSI drivers that clone by copying give every file a new inode and a new ctime.
+#[test]
+fn a_copied_volume_is_not_pushed_again() {
+    let pod = filled();
+    pod.done();
+    let copied = pod.at("copied");
+    let status = std::process::Command::new("cp").arg("-a").arg(pod.data()).arg(&copied).status().unwrap();
+    assert!(status.success());
+    std::fs::remove_dir_all(pod.data()).unwrap();
+    std::process::Command::new("mv").arg(&copied).arg(pod.data()).status().unwrap();
+    pod.done().assert_says(r"^Elapsed time:\s+\S+s, unchanged, generation 1, ");
 }
 
 #[test]

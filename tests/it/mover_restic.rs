@@ -1,6 +1,7 @@
 //! The contract of VolSync's restic mover, driven as its operator drives it: by the name of the script, arguments and environment.
 //! Each part of VolSync's end-to-end tests for restic has a test of the same purpose here.
 
+mod identities;
 mod mishaps;
 pub(crate) mod pod;
 mod restores;

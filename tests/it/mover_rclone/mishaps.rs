@@ -57,6 +57,55 @@ fn a_pod_that_is_told_to_stop_ends_in_time_and_the_next_one_goes_on() {
     same(&source, &destination);
 }
 
+/// What was sent of a file in parts costs money, and no listing shows it.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "how long a process takes to end is what is measured")]
+fn a_pod_that_is_told_to_stop_leaves_no_upload_unfinished() {
+    let s3 = in_memory();
+    let mut pod = Pod::on(&s3.server, "bucket/app");
+    write(&pod.data().join("big"), &noise(40 << 20, 3));
+    pod.set("RCLONE_VOLVAULT_READ_RATE", "2M");
+    let log = pod.at("log");
+    let mut child = pod.start(&log);
+    let said = || std::fs::read_to_string(&log).unwrap();
+    let start = Instant::now();
+    while s3.server.unfinished() == 0 {
+        assert!(start.elapsed() < Duration::from_mins(1), "{}", said());
+        pause(Duration::from_millis(20));
+    }
+    let asked = Instant::now();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{}", said());
+    assert!(asked.elapsed() < Duration::from_secs(20), "it took {:?}", asked.elapsed());
+    assert_eq!(s3.server.unfinished(), 0, "{}", said());
+}
+
+/// A node that is lost still runs its pod while the operator starts another.
+#[test]
+fn two_pods_at_once_leave_one_state() {
+    let s3 = in_memory();
+    let mut pod = Pod::on(&s3.server, "bucket/app");
+    crate::command::fill(&pod.data(), 100, 5000);
+    let mut pods = ["one", "two"].map(|name| {
+        let tmp = pod.at(name);
+        std::fs::create_dir(&tmp).unwrap();
+        pod.set("TMPDIR", &tmp.display().to_string());
+        let log = pod.at(&format!("{name}.log"));
+        (pod.start(&log), log)
+    });
+    let codes = pods.each_mut().map(|(child, log)| {
+        let code = child.wait().unwrap().code();
+        let said = std::fs::read_to_string(log).unwrap();
+        assert!(matches!(code, Some(0 | 5)), "{code:?}: {said}");
+        code
+    });
+    assert!(codes.contains(&Some(0)), "{codes:?}");
+    pod.done().assert_says("unchanged, generation");
+    let destination = pod.destination();
+    destination.done();
+    same(&pod, &destination);
+}
+
 /// A node is lost, a pod is killed for its memory: there is no last word, and a claim stays until it is dead.
 #[test]
 fn after_a_pod_was_killed_the_next_one_needs_nothing() {

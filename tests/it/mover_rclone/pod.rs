@@ -76,7 +76,8 @@ impl Pod {
         pod
     }
 
-    fn configure(&self, text: &str) {
+    /// What its `rclone.conf` says.
+    pub(crate) fn configure(&self, text: &str) {
         write(&self.at("rclone.conf"), text.as_bytes());
     }
 

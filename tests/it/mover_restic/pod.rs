@@ -191,6 +191,8 @@ impl Ran {
     pub(crate) fn new(output: &Output, patterns: &[&str]) -> Self {
         let code = output.status.code().expect("it was not killed");
         let log = String::from_utf8([output.stdout.as_slice(), &output.stderr].concat()).expect("the log is text");
+        assert!(log.is_empty() || log.ends_with('\n'), "a line without an end: {log}");
+        assert!(!log.contains('\r'), "a line that is written over");
         for line in log.lines() {
             assert!(line.len() < LINE_MAX, "a line of {} bytes", line.len());
         }

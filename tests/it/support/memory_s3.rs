@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -164,6 +165,10 @@ impl Memory {
     pub(super) fn new(habits: Habits, bucket: &str, control: Arc<Control>) -> Self {
         let state = State { buckets: [(bucket.to_owned(), BTreeMap::new())].into(), ..State::default() };
         Self { state: Mutex::new(state), habits, control }
+    }
+
+    fn count(&self, state: &State) {
+        self.control.unfinished.store(state.uploads.len() as u64, Ordering::SeqCst);
     }
 
     fn enter<T>(&self, request: &S3Request<T>) -> S3Result<MutexGuard<'_, State>> {
@@ -461,6 +466,7 @@ impl S3 for Memory {
             Facts { metadata: input.metadata, content_type: input.content_type, cache_control: input.cache_control };
         let upload = Upload { bucket: input.bucket, key: input.key, facts, parts: BTreeMap::new() };
         state.uploads.insert(id.clone(), upload);
+        self.count(&state);
         Ok(S3Response::new(dto::CreateMultipartUploadOutput { upload_id: Some(id), ..Default::default() }))
     }
 
@@ -530,6 +536,7 @@ impl S3 for Memory {
         let e_tag = Some(ETag::Strong(stored.tag.clone()));
         let version_id = state.put(&input.bucket, &input.key, stored, self.habits.versions)?;
         state.uploads.remove(&input.upload_id);
+        self.count(&state);
         Ok(S3Response::new(dto::CompleteMultipartUploadOutput {
             e_tag,
             version_id,
@@ -547,6 +554,7 @@ impl S3 for Memory {
         let input = request.input;
         upload(&mut state, &input.upload_id, (&input.bucket, &input.key))?;
         state.uploads.remove(&input.upload_id);
+        self.count(&state);
         Ok(S3Response::new(dto::AbortMultipartUploadOutput::default()))
     }
 

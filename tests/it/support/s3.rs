@@ -81,6 +81,8 @@ pub(crate) struct S3Server {
 #[derive(Debug, Default)]
 pub(super) struct Control {
     requests: AtomicU64,
+    /// Uploads in parts that were begun and not ended.
+    pub(super) unfinished: AtomicU64,
     /// Requests that will still be answered with `SlowDown`.
     slow_downs: AtomicU64,
     /// Every so many requests are answered so; 0 is none.
@@ -251,6 +253,11 @@ impl S3Server {
     /// Requests that reached the server with a good signature.
     pub(crate) fn requests(&self) -> u64 {
         self.control.requests.load(Ordering::SeqCst)
+    }
+
+    /// Uploads in parts that were begun and not ended, at a server in memory: they cost money, and nobody sees them.
+    pub(crate) fn unfinished(&self) -> u64 {
+        self.control.unfinished.load(Ordering::SeqCst)
     }
 
     /// The next requests are answered with 503 `SlowDown`, without effect.
