@@ -26,7 +26,7 @@ pub const BUNDLED_BELOW: u64 = 64 << 10;
 /// Bounds that a run may set.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Size at which a pack is closed. Five packs are in memory at once, and now and then one more that the store still holds on to: 12 MiB keep
+    /// Size at which a pack is closed. Four packs and a third are in memory at once, and now and then one more that the store still holds on to: 12 MiB keep
     /// a backup below its 128 MiB, 16 MiB did not always.
     pub pack_size: ByteSize,
     /// Packs on their way to the store while others are filled; with 0 each is waited for.
