@@ -32,6 +32,10 @@ const SECOND_PACK_AFTER: usize = 4 << 20;
 /// The open packs of data have no more than this many thirds of a full one together: the largest goes off early. Memory is why.
 const OPEN_THIRDS: u64 = 4;
 
+/// An open pack of data goes off when so many have been begun after it: what a run can save that is stopped ends where the first blob is that was
+/// not stored, and a few bundles among large files would wait for their pack to fill until the end.
+const BEGUN_SINCE: u64 = 4;
+
 /// How often a run that waits for the store looks whether it was told to stop.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -170,9 +174,26 @@ impl<'s> Packer<'s> {
             let full = late || open.pack.len() as u64 >= self.limits.pack_size.bytes();
             (open.number, if full { self.take(&mut slot) } else { None })
         };
-        full.map_or(Ok(()), |open| self.send(open))?;
-        self.take_largest_of_too_much().map_or(Ok(()), |open| self.send(open))?;
+        let due = full.or_else(|| self.take_largest_of_too_much());
+        if let Some(open) = due {
+            self.send(open)?;
+            self.send_overdue()?;
+        }
         Ok(number)
+    }
+
+    /// Sends off the open packs that were begun long ago.
+    fn send_overdue(&self) -> Result<()> {
+        let begun = lock(&self.stored).begun;
+        for slot in self.chunks.iter().chain([&self.bundles]) {
+            let overdue = {
+                let mut slot = lock(slot);
+                let is_overdue = slot.as_ref().is_some_and(|open| open.number + BEGUN_SINCE < begun);
+                if is_overdue { self.take(&mut slot) } else { None }
+            };
+            overdue.map_or(Ok(()), |open| self.send(open))?;
+        }
+        Ok(())
     }
 
     /// Empties a slot.
