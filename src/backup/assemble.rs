@@ -192,8 +192,8 @@ impl<'a> Assembler<'a> {
             pack = in_pack;
         }
         let context = self.context;
-        let stored_below = || context.writer.stored_below();
-        self.steps.before(pack, stored_below, || (self.tree.clone(), self.summary.clone()));
+        let is_stored = |pack: u64| context.writer.is_stored(pack);
+        self.steps.before(pack, is_stored, || (self.tree.clone(), self.summary.clone()));
         self.count(&entry, change);
         self.tree.push(&entry, &mut |page| store_page(context, page))
     }

@@ -1,7 +1,7 @@
 //! What a stopped run keeps when it cannot send in time all that it has read: the entries up to the first whose content is not stored.
 //!
-//! Each time an entry needs a later pack than those before it, the catalogue is remembered as it was. Only the few packs that are not stored
-//! yet matter for that, so a few states are kept, of some 100 KiB each.
+//! Each time an entry needs a pack that is not stored yet and that no entry before it needed, the catalogue is remembered as it was. Only the few
+//! packs that are open or on their way matter for that, so a few states are kept, of some 100 KiB each.
 
 use std::collections::VecDeque;
 
@@ -15,7 +15,7 @@ use super::pipeline::Context;
 
 /// The catalogue as it was once.
 struct Step {
-    /// The latest pack that its entries need; 0 for none.
+    /// The pack that its last entries need, and none of the states before; 0 for none.
     pack: u64,
     tree: TreeWriter,
     summary: Summary,
@@ -24,8 +24,9 @@ struct Step {
 /// The states of a catalogue that may turn out to be the last one that is stored whole.
 #[derive(Default)]
 pub(super) struct Steps {
+    /// Of the first of them everything is stored.
     past: VecDeque<Step>,
-    /// The latest pack that an entry needs so far.
+    /// The pack that the entries since the last state need beside those of the states.
     pack: u64,
 }
 
@@ -34,14 +35,13 @@ impl Steps {
     pub(super) fn before(
         &mut self,
         pack: u64,
-        stored_below: impl FnOnce() -> u64,
+        is_stored: impl Fn(u64) -> bool,
         state: impl FnOnce() -> (TreeWriter, Summary),
     ) {
-        if pack <= self.pack {
+        if pack == self.pack || self.past.iter().any(|step| step.pack == pack) || is_stored(pack) {
             return;
         }
-        let stored_below = stored_below();
-        while self.past.get(1).is_some_and(|next| next.pack < stored_below) {
+        while self.past.get(1).is_some_and(|next| is_stored(next.pack)) {
             self.past.pop_front();
         }
         let (tree, summary) = state();
@@ -62,8 +62,7 @@ impl Steps {
     pub(super) fn keep_what_is_stored(self, context: &Context<'_>, problems: u64) -> Result<(Outcome, WriterReport)> {
         let writer = context.writer;
         writer.let_go()?;
-        let stored_below = writer.stored_below();
-        let step = self.past.into_iter().rfind(|step| step.pack < stored_below);
+        let step = self.past.into_iter().take_while(|step| writer.is_stored(step.pack)).last();
         let Some(step) = step.filter(|step| step.summary.total_files_processed > 0) else {
             // What is stored is indexed all the same, so that the next run need not send it again.
             writer.finish()?;

@@ -75,6 +75,8 @@ pub(super) struct Packer<'s> {
     stop: Option<&'s Stop>,
     /// Whether it stopped waiting for data packs.
     gave_up: AtomicBool,
+    /// Whether the run knows that it did, and needs nothing of what is not stored.
+    accepted: AtomicBool,
     chunks: [Mutex<Option<Open>>; 2],
     bundles: Mutex<Option<Open>>,
     /// Bytes in these three.
@@ -137,6 +139,7 @@ impl<'s> Packer<'s> {
             clock,
             stop: None,
             gave_up: AtomicBool::new(false),
+            accepted: AtomicBool::new(false),
             chunks: [Mutex::default(), Mutex::default()],
             bundles: Mutex::default(),
             open_data: AtomicU64::new(0),
@@ -391,9 +394,19 @@ impl<'s> Packer<'s> {
         self.gave_up.load(Ordering::SeqCst)
     }
 
-    /// All data packs with lower numbers are stored.
-    pub(super) fn stored_below(&self) -> u64 {
-        lock(&self.stored).unstored.first().copied().unwrap_or(u64::MAX)
+    /// The run accepts that data was given up: [`Packer::finish`] makes the rest durable from now on.
+    pub(super) fn accept(&self) {
+        self.accepted.store(true, Ordering::SeqCst);
+    }
+
+    /// Nobody else may have heard that data was given up: a catalogue pack is sent all the same, and may be what was waiting then.
+    fn check_given_up(&self) -> Result<()> {
+        if self.gave_up() && !self.accepted.load(Ordering::SeqCst) { Err(out_of_time()) } else { Ok(()) }
+    }
+
+    /// Whether the store has acknowledged this pack.
+    pub(super) fn is_stored(&self, number: u64) -> bool {
+        !lock(&self.stored).unstored.contains(&number)
     }
 
     /// What the store has acknowledged.
@@ -425,6 +438,9 @@ impl<'s> Packer<'s> {
     }
 
     /// Sends off what is open, waits for everything, writes the last segment: packs before index. Data that was given up is left out.
+    ///
+    /// # Errors
+    /// Those of the store; `Interrupted` when data was given up and nobody accepted that.
     pub(super) fn finish(&self) -> Result<Vec<(ObjectHash, u64)>> {
         for slot in self.chunks.iter().chain([&self.bundles, &self.tree]) {
             let open = self.take(&mut lock(slot));
@@ -438,6 +454,7 @@ impl<'s> Packer<'s> {
         while !stored.uploads.is_empty() {
             self.collect_one(&mut stored)?;
         }
+        self.check_given_up()?;
         if !stored.index.is_empty() {
             self.write_segment(&mut stored)?;
         }

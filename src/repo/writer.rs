@@ -146,20 +146,22 @@ impl<'s> BlobWriter<'s> {
         self.packer.gave_up()
     }
 
-    /// Accepts that data was given up: from now on nothing is to be referred to that lies in a pack from [`BlobWriter::stored_below`] on.
+    /// Accepts that data was given up: from now on nothing is to be referred to that lies in a pack of which [`BlobWriter::is_stored`] says no.
     ///
     /// # Errors
     /// An earlier failure that has another reason.
     pub fn let_go(&self) -> Result<()> {
         match lock(&self.failed).take() {
-            Some(error) if error.kind() != ErrorKind::Interrupted => Err(error),
-            Some(_) | None => Ok(()),
+            Some(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
+            Some(_) | None => {}
         }
+        self.packer.accept();
+        Ok(())
     }
 
-    /// The packs with lower numbers ([`Stored::pack`]) are stored.
-    pub fn stored_below(&self) -> u64 {
-        self.packer.stored_below()
+    /// Whether a pack of this writer ([`Stored::pack`]) is stored.
+    pub fn is_stored(&self, pack: u64) -> bool {
+        pack == 0 || self.packer.is_stored(pack)
     }
 
     /// Stores `raw` unless it is there already. Returns before the store has it: [`BlobWriter::finish`] waits.

@@ -18,19 +18,19 @@ use crate::support::faults::{At, Fault, FaultPlan, FaultStore, Op, When};
 use crate::support::repo::check;
 use crate::support::vault::{Ear, Vault, assert_same, backup, contents, latest, noise, on_disk, options_for};
 
-/// Small files that make some four bundles, files of several chunks, files that others are copies of, and empty ones.
+/// Small files that make some ten bundles, files of several chunks, one of which is a copy, and empty ones.
 fn fill(root: &Path) {
     for n in 0..120u64 {
-        let len = match n % 20 {
+        let len = match n % 30 {
             3 => 100_000,
             7 => 0,
-            _ => 12_000,
+            _ => 30_000,
         };
         let dir = root.join(format!("{:02}", n / 20));
         std::fs::create_dir_all(&dir).unwrap();
         std::io::Write::write_all(
             &mut std::fs::File::create(dir.join(format!("{n:03}"))).unwrap(),
-            &noise(len, if n % 20 == 3 { n % 60 } else { n }),
+            &noise(len, if n % 30 == 3 { n % 90 } else { n }),
         )
         .unwrap();
     }
