@@ -10,6 +10,8 @@ use crate::chunker::{Chunker, Params};
 use crate::error::{Error, Result};
 use crate::id::ObjectHash;
 
+use super::memory::zeros;
+
 /// Files from this size on have a block list: below it, a transfer of the whole costs about as much as finding out what changed.
 pub const FILE_MIN: u64 = 8 << 20;
 /// Most blocks of a list, 20 bytes each in memory.
@@ -18,8 +20,6 @@ const BLOCKS_MAX: usize = 1 << 20;
 const FILE_MAX: u64 = 512 << 30;
 /// Sizes of files up to which blocks have this average. Lists of 4 MiB at most but for the largest files.
 const AVERAGES: [(u64, u32); 3] = [(64 << 30, 256 << 10), (128 << 30, 512 << 10), (FILE_MAX, 1 << 20)];
-/// Bytes of the stream in memory: room for some of the longest blocks.
-const BUFFER: usize = 8 << 20;
 
 /// First bytes of a block list.
 const MAGIC: &[u8; 8] = b"vvblks1\n";
@@ -104,7 +104,7 @@ pub fn average_for(size: u64) -> Option<u32> {
 pub fn cut(read: &mut dyn Read, average: u32, each: &mut EachBlock<'_>) -> Result<Cut> {
     let chunker = Chunker::new(&Params::around(average)?, gear())?;
     let (mut hasher, mut blocks, mut size) = (blake3::Hasher::new(), Vec::new(), 0u64);
-    let mut buffer = vec![0; BUFFER];
+    let mut buffer = zeros(2 * chunker.max());
     let (mut start, mut end, mut is_over) = (0, 0, false);
     loop {
         if !is_over && end - start < chunker.max() {
@@ -133,6 +133,11 @@ pub fn cut(read: &mut dyn Read, average: u32, each: &mut EachBlock<'_>) -> Resul
     }
     let hash = ObjectHash::new(*hasher.finalize().as_bytes());
     Ok(Cut { list: BlockList { average, blocks }, hash, size })
+}
+
+/// Bytes that are in memory while a file is cut: two of the longest blocks.
+pub fn cut_from(average: u32) -> u64 {
+    2 * 4 * u64::from(average)
 }
 
 fn read_some(read: &mut dyn Read, into: &mut [u8]) -> Result<usize> {

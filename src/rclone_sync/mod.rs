@@ -18,6 +18,7 @@ pub mod key;
 pub mod layout;
 pub mod look;
 pub mod manifest;
+mod memory;
 mod merge;
 mod plain;
 mod proof;
@@ -29,6 +30,7 @@ pub mod segment;
 pub mod state;
 mod tally;
 pub mod verify;
+mod waiting;
 pub mod words;
 
 pub use author::Author;

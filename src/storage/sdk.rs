@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_s3::config::{HttpClient as SdkClient, RuntimeComponents, SharedHttpClient};
-use aws_sdk_s3::primitives::SdkBody;
+use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use aws_smithy_runtime_api::client::http::{
     HttpConnector as SdkConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
@@ -13,7 +13,7 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest as SdkRequest, Ht
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use bytes::Bytes;
 use object_store::ClientOptions;
-use object_store::client::{HttpClient, HttpError, HttpErrorKind, HttpRequestBody};
+use object_store::client::{HttpClient, HttpError, HttpErrorKind, HttpRequest};
 
 use super::failure::is_untrusted;
 use super::wire::Late;
@@ -66,10 +66,9 @@ impl SdkConnector for Line {
 
 async fn send(client: &HttpClient, request: SdkRequest) -> Result<SdkResponse, ConnectorError> {
     let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
-    let Some(body) = request.body().bytes().map(Bytes::copy_from_slice) else {
-        return Err(ConnectorError::user("a body that comes in pieces".into()));
-    };
-    let answer = client.execute(request.map(|_| HttpRequestBody::from(body))).await.map_err(failed)?;
+    let (head, body) = request.into_parts();
+    let body = whole(body).await?;
+    let answer = client.execute(HttpRequest::from_parts(head, body.into())).await.map_err(failed)?;
     let (head, body) = answer.into_parts();
     let body = body.bytes().await.map_err(failed)?;
     let mut response = SdkResponse::new(head.status.into(), SdkBody::from(body));
@@ -80,6 +79,15 @@ async fn send(client: &HttpClient, request: SdkRequest) -> Result<SdkResponse, C
         }
     }
     Ok(response)
+}
+
+/// A body that is in memory: its own bytes, and no copy of them, which for the parts of big files would be as much memory again.
+async fn whole(body: SdkBody) -> Result<Bytes, ConnectorError> {
+    if body.bytes().is_none() {
+        return Err(ConnectorError::user("a body that comes in pieces".into()));
+    }
+    let bytes = ByteStream::new(body).next().await.transpose();
+    Ok(bytes.map_err(|error| ConnectorError::user(error.into()))?.unwrap_or_default())
 }
 
 fn failed(error: HttpError) -> ConnectorError {
@@ -101,6 +109,14 @@ fn is_link_local(uri: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_body_is_not_copied() {
+        let bytes = Bytes::from(vec![7; 100]);
+        let taken = whole(SdkBody::from(bytes.clone())).await.unwrap();
+        assert_eq!((taken.as_ptr(), taken.len()), (bytes.as_ptr(), 100));
+        assert!(whole(SdkBody::empty()).await.unwrap().is_empty());
+    }
 
     #[test]
     fn metadata_services_are_told_from_other_hosts() {

@@ -547,6 +547,29 @@ fn big_files_are_read_once_for_all_destinations() {
 }
 
 #[test]
+fn a_push_holds_no_more_bytes_than_its_budget_says() {
+    let field = Field::new();
+    // All of them together are more than may be in memory, and so are the small ones and the big ones each.
+    for file in 0..14 {
+        field.write(&format!("small/{file:02}"), &noise(5 << 20, file));
+    }
+    for file in 0..7 {
+        field.write(&format!("big/{file}"), &noise(10 << 20, 100 + file));
+    }
+    for (count, share) in [(1, 64), (3, 22), (5, 16)] {
+        let all: Vec<_> = (0..count).map(|_| Two::new()).collect();
+        let places = all.iter().enumerate();
+        let destinations: Vec<_> =
+            places.map(|(n, two)| field.at(field.places(two), &format!("{count}-{n}"))).collect();
+        let (report, _) = field.push_all(&destinations, &field.options());
+        for one in &report.destinations {
+            assert_eq!(published(one), 1);
+            assert!((10 << 20..=share << 20).contains(&one.held), "{count}: {}", one.held);
+        }
+    }
+}
+
+#[test]
 fn a_destination_that_is_slower_or_dead_holds_nobody_up_for_long() {
     let field = Field::new();
     for name in ["a", "b"] {

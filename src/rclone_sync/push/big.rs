@@ -11,21 +11,22 @@ use crate::id::ObjectHash;
 use crate::storage::{Condition, Pin};
 use crate::volume::{SourceFile, Stat};
 
-use super::super::blocks::{BLOCKS_OBJECT_MAX, Block, BlockList, Known, average_for, cut};
+use super::super::blocks::{BLOCKS_OBJECT_MAX, Block, BlockList, Known, average_for, cut, cut_from};
 use super::super::key::key_of;
 use super::super::layout::blocks_key;
+use super::super::memory::zeros;
 use super::super::proof::Proof;
-use super::delta::{Again, PART, Piece, part_size, pieces};
+use super::delta::{Again, PIECE_MAX, Piece, part_size, pieces};
 use super::holes::Holes;
 use super::parts::Outgoing;
 use super::read::{changed, steady};
-use super::send::{Expected, Sender, Wanted, attributes, pin_of, stored};
+use super::send::{Expected, Sender, Wanted, attributes, interrupted, pin_of, stored};
 use super::together::Reader;
 
 /// Attempts for a file that changes while it is read, and for an object that is another one each time.
 const TRIES: u32 = 2;
 /// Bytes read at once of a file that has no block list, or of a piece of one.
-const READ: usize = 1 << 20;
+const READ: usize = 256 << 10;
 
 /// What one pass over a file found.
 struct Passed {
@@ -64,8 +65,14 @@ impl Sender<'_> {
                 Ok(Attempt::Changed) if was_changed => return Ok(self.unreadable(wanted, &changed(wanted.found))),
                 Ok(Attempt::Changed) => was_changed = true,
                 Ok(Attempt::Replaced) => expected = self.look_at(&key_of(&wanted.found.path))?,
-                Err(Failed::Source(error)) => return Ok(self.unreadable(wanted, &error)),
-                Err(Failed::Store(error)) => return Err(error),
+                Err(failed) => {
+                    // It may not have come to reading it.
+                    self.wants.pass_over(&wanted.found.path);
+                    return match failed {
+                        Failed::Source(error) => Ok(self.unreadable(wanted, &error)),
+                        Failed::Store(error) => Err(error),
+                    };
+                }
             }
         }
         let text = format!("store {} in {}", key_of(&wanted.found.path), self.destination.places.data.location());
@@ -147,15 +154,16 @@ impl Sender<'_> {
         let mut failed = None;
         let mut hear = |bytes: &[u8]| {
             if self.shared.watch.stop.requested() {
-                let text = "interrupted before the end; the mirror is as it was";
-                failed = Some(Failed::Store(Error::new(ErrorKind::Interrupted, text)));
+                failed = Some(Failed::Store(interrupted()));
             } else if let Err(error) = each(bytes) {
                 failed = Some(error);
             }
             if failed.is_some() { Err(Error::bug("a pass that was ended")) } else { Ok(()) }
         };
-        let mut reader = self.shared.together.reader(&wanted.found.path, file, &self.wants).at_rate(&self.shared.rate);
         let size = file.stat().size;
+        let taken = average_for(size).map_or(READ as u64, cut_from);
+        let _reading = self.budget.read(&wanted.found.path, taken, &self.wants).map_err(Failed::Store)?;
+        let mut reader = self.shared.together.reader(&wanted.found.path, file, &self.wants).at_rate(&self.shared.rate);
         let mut holes = Holes::new(file.extents().ok().flatten());
         let passed = match average_for(size) {
             Some(average) => cut(&mut reader, average, &mut |_, _, bytes| {
@@ -182,7 +190,7 @@ impl Sender<'_> {
         let attributes = attributes(before.mtime);
         let sizes = (before.size, part_size(before.size));
         let places = &self.destination.places;
-        let mut out = Outgoing::begin(places, &self.room, (&key, &attributes), sizes).map_err(Failed::Store)?;
+        let mut out = Outgoing::begin(places, &self.budget, (&key, &attributes), sizes).map_err(Failed::Store)?;
         let mut read = 0;
         let passed = self.pass(wanted, file, &mut |bytes| {
             read += bytes.len() as u64;
@@ -206,8 +214,8 @@ impl Sender<'_> {
         self.hold.ensure().map_err(Failed::Store)?;
         let attributes = attributes(before.mtime);
         let places = &self.destination.places;
-        let sizes = (before.size, PART);
-        let mut out = Outgoing::begin(places, &self.room, (&key, &attributes), sizes).map_err(Failed::Store)?;
+        let sizes = (before.size, PIECE_MAX);
+        let mut out = Outgoing::begin(places, &self.budget, (&key, &attributes), sizes).map_err(Failed::Store)?;
         let pin = pin_of(object);
         for piece in plan {
             let copied = piece.old.map(|old| out.copy(&key, old..old + piece.len, &pin));
@@ -283,7 +291,7 @@ impl Sender<'_> {
         out: &mut Outgoing<'_>,
     ) -> Result<bool, Failed> {
         let mut again = Again::of(piece, blocks);
-        let mut buffer = vec![0; READ];
+        let mut buffer = zeros(READ);
         let mut left = piece.len;
         while left > 0 {
             let most = usize::try_from(left).unwrap_or(READ).min(READ);
@@ -315,7 +323,7 @@ fn is_steady(file: &SourceFile, before: &Stat) -> Result<bool, Failed> {
 
 /// A file that is too big for a block list.
 fn read_all(file: &mut Reader<'_>, hear: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<ObjectHash> {
-    let (mut buffer, mut hasher) = (vec![0; READ], blake3::Hasher::new());
+    let (mut buffer, mut hasher) = (zeros(READ), blake3::Hasher::new());
     loop {
         let read =
             file.read(&mut buffer).map_err(|cause| Error::new(ErrorKind::Local, "read it").with_source(cause))?;

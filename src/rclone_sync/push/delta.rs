@@ -4,8 +4,10 @@ use super::super::blocks::{Block, Run};
 
 /// S3 takes no smaller part but the last.
 const PART_MIN: u64 = 5 << 20;
-/// Bytes of a part that is sent: a part in flight is in memory.
-pub(super) const PART: u64 = 16 << 20;
+/// Bytes of a part that is sent, for files up to 70 GiB: a part in flight is in memory, and the smallest share of a destination has room for two.
+pub(super) const PART: u64 = 8 << 20;
+/// Bytes of a part between copies: half of one that is longer is still a part.
+pub(super) const PIECE_MAX: u64 = 2 * PART_MIN;
 /// Largest part that is copied; S3 copies 5 GiB.
 const COPY_MAX: u64 = 4 << 30;
 /// S3 takes no more parts.
@@ -74,7 +76,7 @@ fn add(joined: &mut Vec<Piece>, mut next: Piece) {
 /// Parts of about the same length, none of them too long.
 fn split(piece: &Piece) -> impl Iterator<Item = Piece> + use<> {
     let piece = *piece;
-    let most = if piece.old.is_some() { COPY_MAX } else { PART };
+    let most = if piece.old.is_some() { COPY_MAX } else { PIECE_MAX };
     let count = piece.len.div_ceil(most).max(1);
     let each = piece.len.div_ceil(count);
     (0..count).map(move |number| {
@@ -167,7 +169,7 @@ mod tests {
             assert_eq!(part.at, at);
             at += part.len;
             assert!(number + 1 == parts.len() || part.len >= PART_MIN, "{parts:?}");
-            assert!(part.len <= if part.old.is_some() { COPY_MAX } else { PART });
+            assert!(part.len <= if part.old.is_some() { COPY_MAX } else { PIECE_MAX });
             if let Some(old) = part.old {
                 // What is copied is what the runs say, byte by byte at both ends.
                 for place in [part.at, part.at + part.len - 1] {

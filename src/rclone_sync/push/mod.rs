@@ -71,6 +71,7 @@ pub fn push(
                 result: Err(Error::bug("the thread of this destination panicked")),
                 tally: super::tally::Tally::default(),
                 requests: crate::storage::RequestCounts::default(),
+                held: 0,
             })
         };
         threads.into_iter().map(join).collect()

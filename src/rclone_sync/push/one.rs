@@ -9,6 +9,7 @@ use super::super::destination::Destination;
 use super::super::merge::Merge;
 use super::super::segment::{SegmentReader, SegmentWriter};
 use super::super::tally::Tally;
+use super::budget::Budget;
 use super::hold::{Anew, Hold};
 use super::last::{Last, Look, Memory};
 use super::packs::{PackRule, Packer};
@@ -33,17 +34,20 @@ pub(super) fn push_to(shared: &Shared<'_>, destination: &Destination) -> Destina
     let places = &destination.places;
     let counts = || (places.data.requests(), places.control.requests());
     let (data, control) = counts();
-    let mut one = One { shared, destination, before: None, has_planned: false, tally: Tally::default() };
+    let budget = Budget::of(shared.destinations.len(), shared.watch.stop);
+    let mut one = One { shared, destination, budget, before: None, has_planned: false, tally: Tally::default() };
     let result = one.run();
     one.has_planned();
     let (data_now, control_now) = counts();
     let requests = data_now.since(&data).plus(&control_now.since(&control));
-    DestinationReport { name: destination.name.clone(), before: one.before, result, tally: one.tally, requests }
+    let (name, held) = (destination.name.clone(), one.budget.peak());
+    DestinationReport { name, before: one.before, result, tally: one.tally, requests, held }
 }
 
 struct One<'a> {
     shared: &'a Shared<'a>,
     destination: &'a Destination,
+    budget: Budget<'a>,
     before: Option<u64>,
     /// The others know what this one needs.
     has_planned: bool,
@@ -111,7 +115,8 @@ impl<'a> One<'a> {
         self.has_planned();
         plan.judge(shared, &plan.seen)?;
         self.expect(&plan);
-        let publishing = Publishing { destination, options: shared.options, hold, base: &look.base, begin };
+        let budget = self.budget.clone();
+        let publishing = Publishing { destination, options: shared.options, hold, base: &look.base, begin, budget };
         // The root is to say that there is a file of permissions, even if nothing else is new.
         let is_new_flag = shared.options.facl && last.is_some_and(|last| !last.root.flags.facl);
         if plan.is_empty()
@@ -162,7 +167,8 @@ impl<'a> One<'a> {
         let sparse = plan.seen.packs.sparse();
         let packing = PackRule { most: shared.options.pack_small, sparse: &sparse };
         let packer = packing.most.map(|most| (Packer::new(&self.destination.places, hold), most));
-        let sender = Sender::new((shared, wants), self.destination, hold, (&moved, packing));
+        let here = (self.destination, self.budget.clone());
+        let sender = Sender::new((shared, wants), here, hold, (&moved, packing));
         let (mut old, racy_from) = (Some(entries(last)?), racy_from(last));
         let mut feed = |hear: &mut dyn FnMut(_) -> Result<bool>| {
             let old = old.take().ok_or_else(|| Error::bug("the source is surveyed once"))?;

@@ -1,62 +1,30 @@
-//! Sends a file in parts, several of which are on their way while the next is read.
+//! Sends a file in parts, several of which are on their way while the next is read: as many as the budget has room for.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender as Giver, bounded};
 use tokio::task::JoinHandle;
 
 use crate::error::{Error, Result};
 use crate::storage::{Attributes, Condition, PartUpload, Pin};
 
 use super::super::layout::Places;
+use super::super::memory::buffer;
+use super::budget::{Budget, Held};
 
-/// Parts in memory for one destination, whatever the number of big files on their way: 64 MiB with parts of 16 MiB.
-const IN_MEMORY: usize = 4;
-/// Parts of one file on their way.
-const AHEAD: usize = 4;
-
-/// The right to have one part in memory.
-#[derive(Debug)]
-pub(super) struct Room {
-    take: Receiver<()>,
-    give: Giver<()>,
-}
-
-/// Given back when it is dropped.
-#[derive(Debug)]
-struct Place(Giver<()>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = self.0.try_send(());
-    }
-}
-
-impl Room {
-    pub(super) fn new() -> Self {
-        let (give, take) = bounded(IN_MEMORY);
-        for _ in 0..IN_MEMORY {
-            let _ = give.try_send(());
-        }
-        Self { take, give }
-    }
-
-    /// Waits until a part may be had in memory. Whoever has one needs no second to get rid of it.
-    fn take(&self) -> Result<Place> {
-        self.take.recv().map_err(|_| Error::bug("the room for parts"))?;
-        Ok(Place(self.give.clone()))
-    }
-}
+/// Parts of one file on their way: as many as the budget of a single destination has room for.
+const AHEAD: usize = 8;
 
 /// An upload under way. Parts go out in order; dropping it without [`Outgoing::finish`] gives it up.
 pub(super) struct Outgoing<'a> {
     places: &'a Places,
-    room: &'a Room,
+    budget: &'a Budget<'a>,
     upload: Option<Arc<PartUpload>>,
     part_size: usize,
-    filling: Option<(Vec<u8>, Place)>,
+    /// Bytes that are still to be a part.
+    left: u64,
+    filling: Option<(Vec<u8>, Held)>,
     number: u32,
     coming: VecDeque<JoinHandle<Result<()>>>,
     sent: u64,
@@ -65,22 +33,23 @@ pub(super) struct Outgoing<'a> {
 impl<'a> Outgoing<'a> {
     pub(super) fn begin(
         places: &'a Places,
-        room: &'a Room,
+        budget: &'a Budget<'a>,
         (key, attributes): (&str, &Attributes),
         (size, part_size): (u64, u64),
     ) -> Result<Self> {
         let upload = places.block(places.data.upload(key, attributes, size))?;
         let part_size = usize::try_from(part_size).map_err(|_| Error::bug("the size of a part"))?;
         let (upload, coming) = (Some(Arc::new(upload)), VecDeque::new());
-        Ok(Self { places, room, upload, part_size, filling: None, number: 0, coming, sent: 0 })
+        Ok(Self { places, budget, upload, part_size, left: size, filling: None, number: 0, coming, sent: 0 })
     }
 
     /// Adds bytes of the file, in order; waits while there is no room for another part.
     pub(super) fn add(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
             if self.filling.is_none() {
-                let place = self.room.take()?;
-                self.filling = Some((Vec::with_capacity(self.part_size), place));
+                let len = usize::try_from(self.left).unwrap_or(usize::MAX).clamp(1, self.part_size);
+                let held = self.budget.hold(len as u64)?;
+                self.filling = Some((buffer(len), held));
             }
             let Some((buffer, _)) = &mut self.filling else { return Ok(()) };
             let (head, rest) = bytes.split_at(bytes.len().min(self.part_size - buffer.len()));
@@ -95,14 +64,15 @@ impl<'a> Outgoing<'a> {
 
     /// Ends the part that is being filled, however short it is.
     pub(super) fn end_part(&mut self) -> Result<()> {
-        let Some((buffer, place)) = self.filling.take() else { return Ok(()) };
+        let Some((buffer, held)) = self.filling.take() else { return Ok(()) };
         let upload = Arc::clone(self.upload()?);
         self.number += 1;
         self.sent += buffer.len() as u64;
+        self.left = self.left.saturating_sub(buffer.len() as u64);
         let (number, bytes) = (self.number, Bytes::from(buffer));
         self.coming.push_back(self.places.runtime().spawn(async move {
             let sent = upload.part(number, bytes).await;
-            drop(place);
+            drop(held);
             sent
         }));
         while self.coming.len() > AHEAD {
@@ -114,8 +84,9 @@ impl<'a> Outgoing<'a> {
     /// Makes the next part of bytes that the store has. The error leaves the number free for the same bytes, sent.
     pub(super) fn copy(&mut self, source: &str, range: std::ops::Range<u64>, pin: &Pin) -> Result<()> {
         let upload = Arc::clone(self.upload()?);
-        self.places.block(upload.copy(self.number + 1, source, range, pin))?;
+        self.places.block(upload.copy(self.number + 1, source, range.clone(), pin))?;
         self.number += 1;
+        self.left = self.left.saturating_sub(range.end.saturating_sub(range.start));
         Ok(())
     }
 
@@ -134,8 +105,11 @@ impl<'a> Outgoing<'a> {
     }
 
     fn settle_one(&mut self) -> Result<()> {
-        let Some(oldest) = self.coming.pop_front() else { return Ok(()) };
-        self.places.block(oldest).map_err(|cause| Error::bug("a part was abandoned").with_source(cause))?
+        // It stays among those that are given up when the run is to stop meanwhile.
+        let Some(oldest) = self.coming.front_mut() else { return Ok(()) };
+        let sent = self.places.block(self.budget.unless_stopped(oldest))?;
+        self.coming.pop_front();
+        sent.map_err(|cause| Error::bug("a part was abandoned").with_source(cause))?
     }
 }
 

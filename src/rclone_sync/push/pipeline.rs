@@ -1,8 +1,8 @@
 //! The second pass: what differs is read and sent by several threads, and put into order again for the delta.
 //!
 //! One thread surveys, `transfers` threads do the jobs, the caller's thread writes the delta. A fixed number of jobs is under way: the survey takes
-//! a ticket for each, and gets it back when the job's turn in the delta has come. In memory are a file of less than 8 MiB for each thread, or the
-//! parts of a big one, and about 500 bytes for each job under way.
+//! a ticket for each, and gets it back when the job's turn in the delta has come. In memory are about 500
+//! bytes for each job under way, and of contents what the budget allows.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
@@ -23,7 +23,7 @@ use super::survey::{Difference, Seen};
 /// Jobs under way for each thread: while one sends a big file, the others go on.
 const JOBS_PER_THREAD: usize = 64;
 /// Bytes of files that wait for their turn to be packed; where they are larger, fewer jobs are under way.
-const BODIES_MAX: u64 = 32 << 20;
+const BODIES_MAX: u64 = 16 << 20;
 
 /// One difference on its way.
 pub(super) struct Job {
@@ -77,8 +77,7 @@ pub(super) struct Out<'a> {
 /// See the module.
 pub(super) fn run(feed: &mut Feed<'_>, work: &Work<'_>, threads: usize, out: Out<'_>) -> Result<Delta> {
     let bodies = out.packer.as_ref().map_or(u64::MAX, |(_, most)| BODIES_MAX / most.max(&1));
-    let under_way =
-        usize::try_from(bodies).unwrap_or(usize::MAX).clamp(threads.max(1), JOBS_PER_THREAD * threads.max(1));
+    let under_way = usize::try_from(bodies).unwrap_or(usize::MAX).clamp(1, JOBS_PER_THREAD * threads.max(1));
     let (jobs_in, jobs) = bounded::<Job>(under_way);
     let (results_in, results) = bounded::<Result<Done>>(under_way);
     let (tickets_in, tickets) = bounded::<()>(under_way);

@@ -1,6 +1,6 @@
 //! The first pass: what a push would do, and whether it may. Writes nothing.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use crate::catalog::{Content, Node, Pathed as _, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
@@ -34,7 +34,7 @@ pub(super) struct Plan {
     /// Bytes of files that go into packs.
     packed: u64,
     /// Big files that are read, where there are several destinations.
-    pub(super) big: HashSet<TreePath>,
+    pub(super) big: BTreeSet<TreePath>,
     /// Objects to be deleted.
     pub(super) deletes: u64,
     /// Files among the removed: what they hold need not be sent if it stands elsewhere now.

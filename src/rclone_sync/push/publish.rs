@@ -22,11 +22,12 @@ use super::super::manifest::store_segment;
 use super::super::merge::{Entries, Merge};
 use super::super::root::{Flags, ROOT_MAX, Root};
 use super::super::segment::{SegmentReader, SegmentRef, SegmentWriter, Written};
+use super::budget::Budget;
 use super::delta::part_size;
 use super::hold::Hold;
 use super::last::{Base, Last};
 use super::options::PushOptions;
-use super::parts::{Outgoing, Room};
+use super::parts::Outgoing;
 use super::pipeline::Delta;
 use super::shared::Shared;
 
@@ -56,6 +57,7 @@ pub(super) struct Publishing<'a> {
     pub(super) base: &'a Base,
     /// When the source was begun to be read.
     pub(super) begin: DateTime<Utc>,
+    pub(super) budget: Budget<'a>,
 }
 
 impl Publishing<'_> {
@@ -161,13 +163,13 @@ impl Publishing<'_> {
         let size =
             file.into_inner().map_err(std::io::IntoInnerError::into_error).attempt(said)?.metadata().attempt(said)?;
         self.hold.ensure()?;
-        let (places, room) = (&self.destination.places, Room::new());
+        let places = &self.destination.places;
         let more = vec![(MARK.to_owned(), generation.to_string())];
         let attributes = Attributes { more, ..Attributes::default() };
         let mut file = File::open(&path).attempt(said)?;
         let mut buffer = vec![0; COPY];
         let sizes = (size.len(), part_size(size.len()));
-        let mut out = Outgoing::begin(places, &room, (FACL, &attributes), sizes)?;
+        let mut out = Outgoing::begin(places, &self.budget, (FACL, &attributes), sizes)?;
         loop {
             let read = file.read(&mut buffer).attempt(said)?;
             match buffer.get(..read) {

@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::ObjectHash;
 use crate::volume::{EntryKind, Found, OwnerNames, Stat};
 
+use super::super::memory::buffer;
 use super::holes::Holes;
 use super::shared::Shared;
 
@@ -62,7 +63,8 @@ pub(super) fn read_file(shared: &Shared<'_>, found: &Found) -> FileRead {
 
 fn read_small(shared: &Shared<'_>, found: &Found) -> Result<FileRead> {
     let most = usize::try_from(BIG_FROM - 1).unwrap_or(usize::MAX);
-    let mut buffer = Vec::new();
+    // One byte more shows the end of the file.
+    let mut buffer = buffer(usize::try_from(found.stat.size).unwrap_or(most).min(most) + 1);
     let read = found.read_small(most, &mut buffer)?;
     shared.read.fetch_add(buffer.len() as u64, Ordering::Relaxed);
     shared.rate.read(buffer.len() as u64);

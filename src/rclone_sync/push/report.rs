@@ -29,6 +29,8 @@ pub struct DestinationReport {
     pub tally: Tally,
     /// Requests sent to it by this run.
     pub requests: RequestCounts,
+    /// Bytes of files that were in memory at once on their way to it, at most.
+    pub held: u64,
 }
 
 /// How a push to one destination ended.

@@ -24,7 +24,6 @@ use super::copies::Linked;
 use super::hold::Hold;
 use super::moved::Moved;
 use super::packs::PackRule;
-use super::parts::Room;
 use super::pipeline::Done;
 use super::read::{BIG_FROM, FileRead, SmallFile, describe, metadata, mtime_header};
 use super::shared::Shared;
@@ -44,8 +43,7 @@ pub(super) struct Sender<'a> {
     packing: PackRule<'a>,
     pub(super) wants: Wants<'a>,
     pub(super) sent: Sent,
-    pub(super) room: Room,
-    budget: Budget,
+    pub(super) budget: Budget<'a>,
     /// First names of files that have several, as they were pushed.
     pub(super) linked: Mutex<HashMap<LinkGroup, Linked>>,
     /// Whether the tags of this store have proved to be MD5 sums.
@@ -87,11 +85,10 @@ pub(super) struct Wanted<'a> {
 impl<'a> Sender<'a> {
     pub(super) fn new(
         (shared, wants): (&'a Shared<'a>, Wants<'a>),
-        destination: &'a Destination,
+        (destination, budget): (&'a Destination, Budget<'a>),
         hold: &'a Hold<'a>,
         (moved, packing): (&'a Moved, PackRule<'a>),
     ) -> Self {
-        let (sent, room) = (Sent::default(), Room::new());
         Self {
             shared,
             destination,
@@ -99,9 +96,8 @@ impl<'a> Sender<'a> {
             moved,
             packing,
             wants,
-            sent,
-            room,
-            budget: Budget::default(),
+            sent: Sent::default(),
+            budget,
             linked: Mutex::default(),
             md5_tags: AtomicBool::new(false),
         }
@@ -110,7 +106,7 @@ impl<'a> Sender<'a> {
     /// Does a job. Fails only when the destination does.
     pub(super) fn work(&self, difference: Difference) -> Result<Done> {
         if self.shared.watch.stop.requested() {
-            return Err(Error::new(ErrorKind::Interrupted, "interrupted before the end; nothing was published"));
+            return Err(interrupted());
         }
         let Difference { what, old, gone, there, displaced } = difference;
         let mut body = None;
@@ -229,14 +225,18 @@ impl<'a> Sender<'a> {
         if wanted.found.stat.size >= BIG_FROM {
             return self.big(wanted);
         }
-        let _held = self.budget.hold(wanted.found.stat.size);
+        let held = self.budget.hold(wanted.found.stat.size)?;
         match self.shared.read(wanted.found) {
             FileRead::Small(small) => {
                 let entry = self.small(wanted, &small)?;
                 *body = self.packing.wants(&entry.node, wanted.link).then(|| small.bytes.clone());
                 Ok(Some(entry))
             }
-            FileRead::Big => self.big(wanted),
+            FileRead::Big => {
+                // Whoever waits for room must have none.
+                drop(held);
+                self.big(wanted)
+            }
             FileRead::Failed => Ok(None),
         }
     }
@@ -381,6 +381,11 @@ impl Expected {
             Self::Anything => Condition::Any,
         }
     }
+}
+
+/// The user asked to stop.
+pub(super) fn interrupted() -> Error {
+    Error::new(ErrorKind::Interrupted, "interrupted before the end; nothing was published")
 }
 
 /// The object that a file had in the last generation.

@@ -21,8 +21,8 @@ use super::options::PushOptions;
 use super::read::{FileRead, read_file};
 use super::together::Together;
 
-/// Bytes of files kept for the other destinations: a second of a link of 500 Mbit/s.
-const WINDOW: usize = 64 << 20;
+/// Bytes of small files kept for the other destinations: one that is behind by a second reads them again at 16 MiB a second and more.
+const WINDOW: usize = 16 << 20;
 /// What a file kept counts for beside its bytes.
 const SLOT: usize = 512;
 /// Problems and notes that are remembered, so that each is told once; about 200 bytes each.

@@ -3,7 +3,7 @@
 //! Each destination reads at its own pace. One that is ahead waits for those that are behind, within [`Together::may_wait`]; one that falls behind
 //! nevertheless reads the file itself, which costs time of the disk and nothing else. Bound: [`WINDOW`] bytes for a file, [`TOTAL`] for all.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io::Read;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,12 +15,15 @@ use crate::error::Result;
 use crate::path::TreePath;
 use crate::volume::{ReadRate, SourceFile, Stat};
 
+use super::super::memory::zeros;
 use super::shared::lock;
 
-/// Bytes kept of one file for those that are behind.
-const WINDOW: usize = 16 << 20;
+/// Bytes kept of one file for those that are behind: a part.
+const WINDOW: usize = 8 << 20;
 /// Bytes kept of all files.
-const TOTAL: usize = 48 << 20;
+const TOTAL: usize = 16 << 20;
+/// Files that are counted before one: more than are read at once.
+const BEFORE_MAX: usize = 64;
 /// Bytes read at once.
 const PIECE: usize = 1 << 20;
 /// Between two looks whether the others have come on.
@@ -67,7 +70,7 @@ struct File {
 /// The big files that one destination needs and has not begun to read.
 pub(super) struct Wants<'a> {
     together: &'a Together,
-    paths: Mutex<HashSet<TreePath>>,
+    paths: Mutex<BTreeSet<TreePath>>,
 }
 
 /// A file as one destination reads it.
@@ -96,7 +99,7 @@ impl Together {
     }
 
     /// A destination will read these.
-    pub(super) fn want(&self, paths: HashSet<TreePath>) -> Wants<'_> {
+    pub(super) fn want(&self, paths: BTreeSet<TreePath>) -> Wants<'_> {
         let mut inner = lock(&self.inner);
         for path in &paths {
             *inner.wanted.entry(path.clone()).or_default() += 1;
@@ -307,15 +310,20 @@ impl<'a> Reader<'a> {
 
     /// Reads from the disk.
     fn take(&mut self) -> Result<Bytes> {
-        let mut buffer = vec![0; PIECE];
-        let read = self.own.read_at(&mut buffer, self.at)?;
+        let mut buffer = zeros(PIECE);
+        let read = self.take_into(&mut buffer)?;
         buffer.truncate(read);
+        Ok(buffer.into())
+    }
+
+    fn take_into(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let read = self.own.read_at(buffer, self.at)?;
         self.at += read as u64;
         lock(&self.together.inner).read += read as u64;
         if let Some(rate) = self.rate {
             rate.read(read as u64);
         }
-        Ok(buffer.into())
+        Ok(read)
     }
 
     fn leave(&mut self) {
@@ -336,6 +344,9 @@ impl<'a> Reader<'a> {
 
 impl Read for Reader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.piece.is_empty() && self.number.is_none() {
+            return self.take_into(buffer).map_err(std::io::Error::other);
+        }
         if self.piece.is_empty() {
             self.piece = self.next().map_err(std::io::Error::other)?;
         }
@@ -354,6 +365,13 @@ impl Drop for Reader<'_> {
 }
 
 impl Wants<'_> {
+    /// How many files before this one are still to be read, beside `reading`.
+    pub(super) fn before(&self, path: &TreePath, reading: &[TreePath]) -> usize {
+        let paths = lock(&self.paths);
+        // More than a few make no difference.
+        paths.range(..path).filter(|path| !reading.contains(path)).take(BEFORE_MAX).count()
+    }
+
     /// This destination will not read the file after all.
     pub(super) fn pass_over(&self, path: &TreePath) {
         if lock(&self.paths).remove(path) {

@@ -101,6 +101,7 @@ fn destinations(reach: &Reach<'_>, args: &PushArgs) -> Result<(Vec<Destination>,
                 result: Err(error),
                 tally: Tally::default(),
                 requests: RequestCounts::default(),
+                held: 0,
             }),
         }
     }
