@@ -24,6 +24,7 @@ mod mirror_edges;
 mod mirror_golden;
 mod mirror_options;
 mod mirror_packs;
+mod mirror_process;
 mod mirror_pull;
 mod mirror_push;
 mod mirror_push_faults;

@@ -432,6 +432,28 @@ fn of_a_big_file_only_the_blocks_that_changed_are_fetched() {
 }
 
 #[test]
+fn a_renamed_file_moves_no_data_and_keeps_its_holes() {
+    let mirror = Mirror::new();
+    write(&mirror.source(), "plain", &noise(9 << 20, 1));
+    write(&mirror.source(), "sparse", &noise(3 << 20, 2));
+    let sparse = std::fs::File::options().write(true).open(mirror.source().join("sparse")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&sparse, b"between holes", 12 << 20).unwrap();
+    sparse.set_len(20 << 20).unwrap();
+    mirror.publish();
+    mirror.pull().unwrap();
+    for name in ["plain", "sparse"] {
+        let path = mirror.source().join(name);
+        rustix::fs::rename(&path, path.with_extension("renamed")).unwrap();
+    }
+    mirror.publish();
+    let report = mirror.pull().unwrap();
+    assert_alike(&mirror.source(), &mirror.target(), "after two renames");
+    assert_eq!((report.tally.renamed, report.tally.transfers, report.tally.bytes), (2, 0, 0));
+    let blocks = |path: &Path| std::os::unix::fs::MetadataExt::blocks(&path.metadata().unwrap());
+    assert!(blocks(&mirror.target().join("sparse.renamed")) < (8 << 20) / 512, "the holes are still there");
+}
+
+#[test]
 fn packed_files_come_many_at_once() {
     let mirror = Mirror::new();
     for number in 0..3000 {

@@ -144,7 +144,7 @@ pub struct TransferArgs {
     /// Move so many files at once [default: 32 for a push, 64 for a pull]
     #[arg(long, value_name = "N", help_heading = SPEED)]
     pub transfers: Option<usize>,
-    /// Walk and compare with so many threads [default: 8]
+    /// Walk and compare with so many threads [default: 4]
     #[arg(long, value_name = "N", help_heading = SPEED)]
     pub checkers: Option<usize>,
     /// Move at most so much a second: KiB, or with suffix B|K|M|G, UP:DOWN, or a timetable such as `08:00,512k 18:00,off`

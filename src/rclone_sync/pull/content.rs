@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::catalog::{Content, Entry, FileNode, Node, ObjectAt, StoredObject};
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::events::{Action, Progress};
-use crate::volume::{EntryKind, Replace, TargetFile};
+use crate::volume::{EntryKind, Replace, TargetFile, TargetReader};
 
 use super::super::layout::pack_key;
 use super::super::proof::Proof;
@@ -67,8 +67,16 @@ fn take_local(fetch: &Fetch<'_, '_>, entry: &Entry, file: &TargetFile) -> Result
         return Ok(false);
     }
     let local = fetch.pull.target()?.read_file(&entry.path)?;
-    file.copy_from(&local, 0, 0, node.size)?;
+    copy(node, &local, file)?;
     Ok(true)
+}
+
+/// Copies the data of a local file of the same content; its holes are holes in the copy.
+fn copy(node: &FileNode, local: &TargetReader, file: &TargetFile) -> Result<()> {
+    for piece in whole_file(node) {
+        file.copy_from(local, piece.offset, piece.offset, piece.len)?;
+    }
+    file.set_len(node.size)
 }
 
 /// Copies a local file of another name that goes away, if it has the content. It is the copy that is compared: the file may be written to.
@@ -76,13 +84,10 @@ fn take_renamed(fetch: &Fetch<'_, '_>, entry: &Entry, file: &TargetFile) -> Resu
     let (Node::File(node), Some(object)) = (&entry.node, object_of(entry)) else { return Ok(false) };
     for path in fetch.leaving.like(entry) {
         let Ok(local) = fetch.pull.target()?.read_file(path) else { continue };
-        // With holes it is put together hole by hole, from the store.
-        if node.extents.is_some() || local.stat().size != node.size {
+        if local.stat().size != node.size {
             continue;
         }
-        if file.copy_from(&local, 0, 0, node.size).is_ok()
-            && holds(fetch.pull, &Stage::content(entry, object)?, object)?
-        {
+        if copy(node, &local, file).is_ok() && holds(fetch.pull, &Stage::content(entry, object)?, object)? {
             fetch.pull.tally(|tally| {
                 tally.renamed += 1;
                 tally.transfers_total = tally.transfers_total.saturating_sub(1);
@@ -179,11 +184,12 @@ fn bring_from_pack(fetch: &Fetch<'_, '_>, entries: &[Entry]) -> Result<()> {
     let (key, from) = (pack_key(&first.pack), first.start);
     let (places, room) = (fetch.pull.places, Arc::clone(&fetch.room));
     let permits = u32::try_from(end.saturating_sub(from)).unwrap_or(u32::MAX).min(IN_FLIGHT);
-    let (bytes, _permit) = places.block(async {
+    let asked = Box::pin(async {
         let permit = room.acquire_many_owned(permits).await;
         let permit = permit.map_err(|cause| Error::bug("no room for a read").with_source(cause))?;
         Ok((places.control.get_range(&key, from..end).await.map_err(gone)?, permit))
-    })?;
+    });
+    let (bytes, _permit) = places.block(fetch.pull.unless_stopped(asked))??;
     for packed in wanted {
         let at = |offset: u64| usize::try_from(offset.saturating_sub(from)).unwrap_or(usize::MAX);
         let content =

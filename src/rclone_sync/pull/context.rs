@@ -12,6 +12,7 @@ use crate::volume::{
     is_hopeless,
 };
 
+use super::super::waiting::unless_stopped;
 use super::super::{Places, Tally};
 use super::options::{Attributes, PullOptions};
 use super::report::Counts;
@@ -66,6 +67,11 @@ impl<'a> Pull<'a> {
     /// `Interrupted` when the user asked to stop.
     pub(super) fn check(&self) -> Result<()> {
         check(self.watch.stop)
+    }
+
+    /// Waits for an answer, unless the user asks to stop.
+    pub(super) async fn unless_stopped<T>(&self, future: impl Future<Output = T> + Unpin) -> Result<T> {
+        unless_stopped(self.watch.stop, future).await.ok_or_else(interrupted)
     }
 
     /// One entry failed. The run goes on, unless no other entry could fare better.
@@ -229,11 +235,12 @@ fn owner_of_new() -> (u32, u32) {
 /// # Errors
 /// `Interrupted` when the user asked to stop.
 pub(super) fn check(stop: &Stop) -> Result<()> {
-    if stop.requested() {
-        return Err(Error::new(ErrorKind::Interrupted, "the pull was interrupted")
-            .with_hint("run it again: what it had fetched is not fetched again"));
-    }
-    Ok(())
+    if stop.requested() { Err(interrupted()) } else { Ok(()) }
+}
+
+fn interrupted() -> Error {
+    Error::new(ErrorKind::Interrupted, "the pull was interrupted")
+        .with_hint("run it again: what it had fetched is not fetched again")
 }
 
 /// Whether one path is the other or lies within it. Links are followed as far as the paths exist.

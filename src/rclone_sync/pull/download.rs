@@ -61,10 +61,17 @@ impl Download<'_, '_, '_> {
     ) -> Result<()> {
         let mut spans = spans(pieces);
         let mut coming = spans.next().map(|span| self.ask(span)).transpose()?;
-        while let Some((span, handle)) = coming.take() {
+        while let Some((span, mut handle)) = coming.take() {
             self.fetch.pull.check()?;
             coming = spans.next().map(|span| self.ask(span)).transpose()?;
-            let answer = self.fetch.pull.places.block(handle);
+            let answer = self.fetch.pull.places.block(self.fetch.pull.unless_stopped(&mut handle));
+            let answer = answer.inspect_err(|_| {
+                // What nobody waits for any more need not come.
+                handle.abort();
+                if let Some((_, next)) = &coming {
+                    next.abort();
+                }
+            })?;
             let answer = answer.map_err(|cause| Error::bug("a read was abandoned").with_source(cause));
             let (bytes, permit) = answer.and_then(|answer| answer)?;
             each(&span, &bytes)?;

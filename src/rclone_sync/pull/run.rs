@@ -308,10 +308,15 @@ impl<'r, 'a> Run<'r, 'a> {
                 ));
             }
             let pause = self.pause.min(options.wait.saturating_sub(self.waited));
-            self.pull.places.block(async { tokio::time::sleep(pause).await });
+            self.rest(pause)?;
             self.waited += pause;
             self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// Nothing happens for a while, unless the user asks to stop.
+    fn rest(&self, pause: Duration) -> Result<()> {
+        self.pull.places.block(async { self.pull.unless_stopped(Box::pin(tokio::time::sleep(pause))).await })
     }
 
     fn report(&self, before: Option<u64>, outcome: Pulled, finished_first: bool) -> Result<PullReport> {

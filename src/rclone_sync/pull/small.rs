@@ -52,8 +52,13 @@ impl<'s, 'f, 'a> Small<'s, 'f, 'a> {
                 {
                     under_way.push(self.bring(entry));
                 }
-                if self.fetch.is_over() || under_way.next().await.is_none() {
+                if self.fetch.is_over() {
                     return;
+                }
+                match self.fetch.pull.unless_stopped(under_way.next()).await {
+                    Ok(None) => return,
+                    Ok(Some(())) => {}
+                    Err(error) => self.fetch.halt(error),
                 }
             }
         });
