@@ -20,10 +20,10 @@ use super::small::{Small, is_small};
 use super::stage::{FETCH, Plan, Stage};
 
 /// Bytes on their way or being written, of all files together.
-pub(super) const IN_FLIGHT: u32 = 64 << 20;
+pub(super) const IN_FLIGHT: u32 = 48 << 20;
 /// Large files at once. Each asks for the range behind the one that it waits for: [`IN_FLIGHT`] has room for one more than all of these, or all of
 /// it could be taken by ranges whose predecessors wait for room.
-const THREADS_MAX: usize = 7;
+const THREADS_MAX: usize = 5;
 /// Objects found to be of another generation after which no more are asked for: a push is under way.
 const CHANGED_MAX: u64 = 8;
 

@@ -82,7 +82,7 @@ impl PushOptions {
             update: false,
             ignore_existing: false,
             max_delete: None,
-            transfers: 32,
+            transfers: 64,
             checkers: 4,
             dry_run: false,
             one_file_system: false,
