@@ -38,16 +38,29 @@ pub(super) fn plans(setup: &Setup, state: &State, prune: &Prune) -> Vec<Prune> {
         if victims == 0 || copies & !readable != 0 || copies != 0 && !setup.repack {
             continue;
         }
-        let mut relied = [0; 2];
-        for blob in bits(inside & !copies) {
-            relied[blob] = lowest(packs_of(outside & of_blobs(bit(blob))));
-        }
         let late_copies = setup.takes(Shortcut::OldDroppedBeforeNewStored);
         let step = if copies == 0 || late_copies { Step::Condemn } else { Step::StorePacks };
-        // What is not looked at again is not kept, or states would differ by it.
-        plans.push(Prune { step, victims, relied, copies, whole, listed: 0, others: 0, ..*prune });
+        for relied in relied(inside & !copies, outside) {
+            // What is not looked at again is not kept, or states would differ by it.
+            plans.push(Prune { step, victims, relied, copies, whole, listed: 0, others: 0, ..*prune });
+        }
     }
     plans
+}
+
+/// For each of these blobs, a place outside that it may be relied on for: any one.
+fn relied(needless: Blobs, outside: Places) -> Vec<[Packs; 2]> {
+    let mut choices = vec![[0; 2]];
+    for blob in bits(needless) {
+        let packs = packs_of(outside & of_blobs(bit(blob)));
+        let with = |choice: [Packs; 2], pack| {
+            let mut choice = choice;
+            choice[blob] = bit(pack);
+            choice
+        };
+        choices = choices.into_iter().flat_map(|choice| bits(packs).map(move |pack| with(choice, pack))).collect();
+    }
+    choices
 }
 
 /// Sets of packs that a prune may choose to remove or rewrite.
@@ -126,8 +139,4 @@ pub(super) fn spared_for_new(setup: &Setup, state: &State, prune: &Prune, new: u
         return None;
     }
     Some(prune.doomed & !packs_of(prune.index & of_blobs(fresh)))
-}
-
-const fn lowest(packs: Packs) -> Packs {
-    packs & packs.wrapping_neg()
 }

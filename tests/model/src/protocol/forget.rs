@@ -18,7 +18,7 @@ pub(super) enum Step {
 /// A forget.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Forget {
-    step: Step,
+    pub(super) step: Step,
     /// What it removes.
     pub(super) snapshot: u8,
 }

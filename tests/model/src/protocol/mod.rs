@@ -1,22 +1,26 @@
 //! The prune protocol as a state machine: one store, writers, prunes and forgets that act on it step by step, in any order.
 //!
-//! The steps carry the names that the code and `docs/durability.md` use. Nothing here depends on anything: `tests/model` explores it with stateright,
-//! `tests/it/protocol.rs` explores small worlds on every `cargo test`.
+//! The steps carry the names that the code and `docs/durability.md` use. Nothing here depends on anything: `tests/model` explores it, the small worlds with stateright;
+//! `tests/it/protocol.rs` explores the smallest on every `cargo test`.
 //!
 //! What can go wrong, and where it is:
 //! * *Crash* of anybody at any step: an actor that takes no further step. Each state in which somebody stopped for ever is a state in
 //!   which they have not gone on yet, so that a crash needs no move of its own.
 //! * *Clock*: a prune may take any session for stale at any time.
 //! * *Late writes*: a snapshot that was sent lands at any time, also again after it was removed; writers give up on packs, segments and merged
-//!   segments that land later; with [`Setup::again`] everything that was ever stored may land once more.
+//!   segments that land later; with [`Setup::again`] everything that was ever stored may land once more. A write that lands after its actor stopped for ever is one that
+//!   the actor made last, and needs no move of its own either: a prune goes on after none whose outcome it does not know.
 //! * *Stale views*: what an actor read, it keeps, however the store changes.
 
 mod decide;
+mod fingerprint;
 mod forget;
+mod normal;
 mod prune;
 mod setup;
 mod state;
 mod symmetry;
+mod witness;
 mod worlds;
 mod writer;
 

@@ -321,13 +321,16 @@ fn tidy(setup: &Setup, state: &State, number: usize, moves: &mut Vec<Move>) {
             });
         }
         _ => {
-            let marked = bits(prune.whole).find(|snapshot| state.suspect[*snapshot] != 0);
-            match marked {
-                Some(snapshot) => go(state, number, moves, ("clear_suspect", Step::ClearSuspect), |next, prune| {
+            // In any order, or it would matter which snapshot is which.
+            let marked: Vec<usize> = bits(prune.whole).filter(|snapshot| state.suspect[*snapshot] != 0).collect();
+            if marked.is_empty() {
+                go(state, number, moves, ("end", Step::Done), |_, _| {});
+            }
+            for snapshot in marked {
+                go(state, number, moves, ("clear_suspect", Step::ClearSuspect), |next, prune| {
                     next.suspect[snapshot] = 0;
                     prune.whole &= !bit(snapshot);
-                }),
-                None => go(state, number, moves, ("end", Step::Done), |_, _| {}),
+                });
             }
         }
     }

@@ -169,8 +169,20 @@ impl Setup {
     }
 
     /// Whether two writers are alike, so that states that differ only in which is which are one.
-    pub(crate) fn writers_alike(&self) -> bool {
+    pub(super) fn writers_alike(&self) -> bool {
         matches!(self.writers.as_slice(), [one, two] if one == two)
+    }
+
+    /// Whether x and y are alike, and whether the two packs of the beginning change their places with them.
+    pub(super) fn blobs_alike(&self) -> Option<bool> {
+        let both = |blobs: &Blobs| *blobs == X | Y;
+        let alike = self.writers.iter().chain(&self.snapshots).all(both);
+        match self.packs.as_slice() {
+            _ if !alike => None,
+            [X, Y] => Some(true),
+            packs if packs.iter().all(both) => Some(false),
+            _ => None,
+        }
     }
 
     pub(super) const fn own_pack(number: usize) -> usize {

@@ -65,7 +65,7 @@ pub(super) struct Merged {
 }
 
 /// A backup.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[expect(clippy::struct_excessive_bools, reason = "each is true or not, whatever the others are")]
 pub(super) struct Writer {
     pub(super) step: super::writer::Step,
@@ -86,7 +86,7 @@ pub(super) struct Writer {
 }
 
 /// A prune.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Prune {
     pub(super) step: super::prune::Step,
     /// Snapshots that were listed before it began.

@@ -1,6 +1,7 @@
 //! The worlds that are explored: small ones in which each shortcut loses data, and ones in which the whole protocol must not.
 
 use super::setup::{Setup, Shortcut, X, Y};
+use super::state::Blobs;
 
 /// How long exploring a world takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -9,7 +10,7 @@ pub(crate) enum Size {
     Tiny,
     /// Up to some millions: in CI.
     Small,
-    /// Ten millions, some minutes each: as far as the time goes, which is to the end with `-- 1800`.
+    /// Up to a hundred millions, some minutes each: as far as the time goes, which is to the end with `-- 3600`.
     Large,
     /// More than anybody waits for: as far as the time goes.
     Endless,
@@ -72,7 +73,7 @@ pub(crate) fn lossy() -> Vec<World> {
 
 /// Worlds with the whole protocol.
 pub(crate) fn safe() -> Vec<World> {
-    small().into_iter().chain(large()).collect()
+    one_blob().into_iter().chain(two_blobs()).chain(large()).collect()
 }
 
 fn everything(setup: &mut Setup) {
@@ -81,7 +82,15 @@ fn everything(setup: &mut Setup) {
     (setup.parent, setup.sweeping, setup.late, setup.sensible) = (true, true, true, true);
 }
 
-fn small() -> Vec<World> {
+/// Backups, prunes, a forget, repacking, two blobs, each in a pack, and late writes.
+fn forget_repack_late(writers: &[Blobs], prunes: usize, snapshots: &[Blobs]) -> Setup {
+    Setup::new(writers, prunes).with(&[X, Y], snapshots).but(|setup| {
+        setup.forgets = 1;
+        (setup.repack, setup.late, setup.sensible) = (true, true, true);
+    })
+}
+
+fn one_blob() -> Vec<World> {
     let mut worlds = Vec::new();
     let mut add = |name: &str, size, setup| worlds.push(World { name: name.to_owned(), setup, size });
     add("1B1Q", Size::Tiny, Setup::new(&[X], 1).with(&[X], &[]));
@@ -132,18 +141,17 @@ fn small() -> Vec<World> {
         Size::Small,
         Setup::new(&[X], 2).with(&[X, X], &[X]).but(|setup| setup.repack = true),
     );
-    add("1B1Q, two blobs, everything", Size::Small, Setup::new(&[X | Y], 1).with(&[X, X | Y], &[Y]).but(everything));
-    add(
-        "2B1Q, two blobs, forget, late writes",
-        Size::Small,
-        Setup::new(&[X, X | Y], 1).with(&[X, Y], &[X]).but(|setup| {
-            setup.forgets = 1;
-            (setup.repack, setup.late, setup.sensible) = (true, true, true);
-        }),
-    );
+    worlds
+}
+
+fn two_blobs() -> Vec<World> {
+    let mut worlds = Vec::new();
+    let mut add = |name: &str, setup| worlds.push(World { name: name.to_owned(), setup, size: Size::Small });
+    add("1B1Q, two blobs, everything", Setup::new(&[X | Y], 1).with(&[X, X | Y], &[Y]).but(everything));
+    add("2B1Q, two blobs, forget, late writes", forget_repack_late(&[X, X | Y], 1, &[X]));
+    add("2B1Q, two blobs that are alike, forget, late writes", forget_repack_late(&[X | Y, X | Y], 1, &[X | Y]));
     add(
         "1B2Q, two blobs, repack, sweeping, taking over",
-        Size::Small,
         Setup::new(&[X | Y], 2).with(&[X, Y], &[]).but(|setup| {
             (setup.repack, setup.adopt, setup.sweeping, setup.sensible) = (true, true, true, true);
         }),
@@ -154,35 +162,29 @@ fn small() -> Vec<World> {
 fn large() -> Vec<World> {
     let mut worlds = Vec::new();
     let mut add = |name: &str, size, setup| worlds.push(World { name: name.to_owned(), setup, size });
+    let x = || Setup::new(&[X, X], 2).with(&[X], &[X]).but(|setup| (setup.repack, setup.sensible) = (true, true));
+    add("2B2Q, one blob, repack", Size::Large, x());
+    add("2B2Q, one blob, repack, late writes", Size::Large, x().but(|setup| setup.late = true));
+    add("2B2Q, one blob, repack, forget", Size::Large, x().but(|setup| setup.forgets = 1));
+    add(
+        "1B2Q, two blobs, everything but merges",
+        Size::Large,
+        Setup::new(&[X | Y], 2).with(&[X, Y], &[X]).but(everything).but(|setup| setup.merge = false),
+    );
+    // All at once; and that anybody may stop at any step needs no saying.
+    for (what, writers, snapshots) in [
+        ("no snapshot yet", [X | Y, X | Y], [].as_slice()),
+        ("a snapshot of x and y", [X | Y, X | Y], &[X | Y]),
+        ("a snapshot of x", [X | Y, X | Y], &[X]),
+        ("a backup of x", [X | Y, X], &[X]),
+    ] {
+        let name = format!("2B2Q, two blobs, forget, repack, late writes; {what}");
+        add(&name, Size::Large, forget_repack_late(&writers, 2, snapshots));
+    }
     add(
         "2B1Q, two blobs, everything",
         Size::Endless,
         Setup::new(&[X | Y, X | Y], 1).with(&[X, Y], &[X]).but(everything),
-    );
-    add(
-        "1B2Q, two blobs, everything",
-        Size::Endless,
-        Setup::new(&[X | Y], 2).with(&[X, Y], &[X]).but(everything).but(|setup| setup.merge = false),
-    );
-    add(
-        "2B2Q, one blob, repack",
-        Size::Large,
-        Setup::new(&[X, X], 2).with(&[X], &[X]).but(|setup| (setup.repack, setup.sensible) = (true, true)),
-    );
-    add(
-        "2B2Q, one blob, repack, late writes",
-        Size::Large,
-        Setup::new(&[X, X], 2).with(&[X], &[X]).but(|setup| {
-            (setup.repack, setup.sensible, setup.late) = (true, true, true);
-        }),
-    );
-    add(
-        "2B2Q, one blob, repack, forget",
-        Size::Endless,
-        Setup::new(&[X, X], 2).with(&[X], &[X]).but(|setup| {
-            setup.forgets = 1;
-            (setup.repack, setup.sensible) = (true, true);
-        }),
     );
     add("2B2Q, two blobs, everything", Size::Endless, Setup::new(&[X | Y, X], 2).with(&[X, Y], &[X]).but(everything));
     worlds

@@ -311,24 +311,19 @@ fn take_back(setup: &Setup, state: &State, number: usize, moves: &mut Vec<Move>)
 fn merges(setup: &Setup, state: &State, segments: u16) -> Vec<Merged> {
     let all = state.places_in(segments) & !in_packs(state.dropped);
     let lossy = setup.takes(Shortcut::MergeKeepsOnePlace) || setup.takes(Shortcut::MergeKeepsOnePlaceUncondemned);
-    // The first place of each blob, or the last.
-    let choices = [all & all.wrapping_neg() | first(all, 1) | first(all, 2), last(all, 1) | last(all, 2)];
-    let mut results: Vec<Merged> = Vec::with_capacity(2);
-    for kept in choices {
-        let result = Merged { places: kept, rest: if lossy { 0 } else { all & !kept }, supersedes: segments };
-        if !results.contains(&result) {
-            results.push(result);
+    let mut results: Vec<Merged> = Vec::with_capacity(4);
+    for x in any_place(all, 1) {
+        for y in any_place(all, 2) {
+            let kept = x | y;
+            results.push(Merged { places: kept, rest: if lossy { 0 } else { all & !kept }, supersedes: segments });
         }
     }
     results
 }
 
-fn first(places: Places, blob: u8) -> Places {
+/// Each place of a blob; none, if it has none.
+fn any_place(places: Places, blob: u8) -> Vec<Places> {
     let places = places & of_blobs(blob);
-    places & places.wrapping_neg()
-}
-
-fn last(places: Places, blob: u8) -> Places {
-    let places = places & of_blobs(blob);
-    places.checked_ilog2().map_or(0, |highest| 1 << highest)
+    let each = (0..Places::BITS).map(|number| 1 << number).filter(|place| places & place != 0);
+    if places == 0 { vec![0] } else { each.collect() }
 }
