@@ -156,13 +156,13 @@ impl<'s> Packer<'s> {
     }
 
     /// Seals a blob into an open pack, whose number it returns; a pack that is full is sent off.
-    pub(super) fn add(&self, lane: Lane, blob: BlobRef, codec: Codec, bytes: &[u8]) -> Result<u64> {
-        let kind = lane.kind();
+    pub(super) fn add(&self, to: Lane, blob: BlobRef, codec: Codec, bytes: &[u8]) -> Result<u64> {
+        let kind = to.kind();
         if kind == BlobKind::Data && self.gave_up() {
             return Err(out_of_time());
         }
         let (number, full) = {
-            let mut slot = self.slot(lane, blob.id);
+            let mut slot = self.slot(to, blob.id);
             if slot.is_none() {
                 *slot = Some(self.begin(kind)?);
             }
@@ -172,9 +172,9 @@ impl<'s> Packer<'s> {
             if kind == BlobKind::Data {
                 self.open_data.fetch_add((open.pack.len() - before) as u64, Ordering::Relaxed);
             }
-            let late = kind == BlobKind::Tree
+            let is_late = kind == BlobKind::Tree
                 && self.clock.elapsed().saturating_sub(open.since) >= self.limits.pages_flush_after;
-            let full = late || open.pack.len() as u64 >= self.limits.pack_size.bytes();
+            let full = is_late || open.pack.len() as u64 >= self.limits.pack_size.bytes();
             (open.number, if full { self.take(&mut slot) } else { None })
         };
         let due = full.or_else(|| self.take_largest_of_too_much());

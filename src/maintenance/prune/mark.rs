@@ -85,11 +85,11 @@ impl<'m> Marker<'m> {
     /// When a snapshot cannot be read, so that nobody knows what it needs; `Unavailable` when the index shows less than a moment before.
     pub(super) fn look(mut self, snapshots: &[&SnapshotName]) -> Result<Looked> {
         let is_suspect = |name: &&&SnapshotName| self.session.listing().suspect.contains(&name.id);
-        let (marked, sound): (Vec<&SnapshotName>, Vec<&SnapshotName>) = snapshots.iter().partition(is_suspect);
+        let (suspects, sound): (Vec<&SnapshotName>, Vec<&SnapshotName>) = snapshots.iter().partition(is_suspect);
         let lost = self.mark(&sound)?;
         let Self { session, usage, watch, seen, mut vanished, fresh } = self;
         let mut suspect = Vec::new();
-        for name in marked {
+        for name in suspects {
             let mut marker = Marker::new(session, usage, watch, fresh).knowing(seen.clone());
             suspect.push((name.id, marker.mark(&[name])?.is_empty()));
             vanished.extend(marker.vanished);
