@@ -556,7 +556,7 @@ fn a_segment_that_is_merged_away_while_the_next_listing_lies_costs_no_snapshot()
     let (_, trace) = prune_over(&bench, Vec::new(), &kept);
     let reads = trace.iter().filter(|(op, key)| *op == Op::Get && key.starts_with("state/index/")).count() as u64;
     let segments = bench.keys("state/index/").len();
-    assert!(reads as usize >= 2 * segments, "{trace:#?}");
+    assert!(reads > segments as u64, "{trace:#?}");
     for from in 0..reads {
         for number in 0..segments {
             let gone = At::Matching { op: Op::Get, prefix: "state/index/", from, times: 1 };
