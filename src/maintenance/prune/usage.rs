@@ -38,8 +38,9 @@ pub(super) enum Marked {
 }
 
 impl Usage {
-    pub(super) fn with_capacity(rows: u64) -> Self {
-        Self { rows: Vec::with_capacity(usize::try_from(rows).unwrap_or(0)), ..Self::default() }
+    pub(super) fn with_capacity(rows: u64, packs: usize) -> Self {
+        let rows = Vec::with_capacity(usize::try_from(rows).unwrap_or(0));
+        Self { rows, packs: Vec::with_capacity(packs), numbers: HashMap::with_capacity(packs), ..Self::default() }
     }
 
     /// The number of a pack; the same pack has one number whoever names it.
@@ -218,7 +219,7 @@ mod tests {
     #[test]
     fn a_place_that_another_table_has_and_this_one_lacks_is_named() {
         let table = |rows: &[(u64, u8)]| {
-            let mut usage = Usage::with_capacity(0);
+            let mut usage = Usage::with_capacity(0, 0);
             for (n, pack) in rows {
                 let number = usage.add_pack(&info(*pack, BlobKind::Data)).unwrap();
                 usage.add(number, &row(&id(*n), 1));
@@ -240,7 +241,7 @@ mod tests {
             rows in prop::collection::vec((0u64..300, 0u8..5, 1u32..1 << 24), 0..600),
             marks in prop::collection::vec(0u64..400, 0..300),
         ) {
-            let mut usage = Usage::with_capacity(0);
+            let mut usage = Usage::with_capacity(0, 0);
             let mut map: HashMap<u64, std::collections::BTreeMap<u32, u32>> = HashMap::new();
             for (n, pack, len) in rows {
                 let number = usage.add_pack(&info(pack, BlobKind::Data)).unwrap();

@@ -20,7 +20,7 @@ use object_store::{
     ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
     coalesce_ranges,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedMutexGuard, oneshot};
 
 use super::trees::Dice;
 
@@ -59,6 +59,8 @@ struct State {
     paused: BTreeMap<usize, u64>,
     /// Operations that wait for their turn, by actor and in the order in which they came.
     waiting: BTreeMap<(usize, u64), (String, oneshot::Sender<Turn>)>,
+    /// Held while an operation of an actor is asked for and carried out.
+    alone: HashMap<usize, Arc<tokio::sync::Mutex<()>>>,
     /// How many came so far.
     asked: u64,
     /// Whose operation is being carried out.
@@ -98,6 +100,7 @@ impl Stage {
             killed: BTreeSet::new(),
             paused: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            alone: HashMap::new(),
             asked: 0,
             running: false,
             steps: 0,
@@ -170,13 +173,16 @@ impl Stage {
 
     /// Waits for the turn of an operation, which lasts until what is returned is dropped.
     async fn turn(self: &Arc<Self>, actor: usize, operation: String) -> Result<Turn> {
+        // One operation of an actor after the other: two answers at once would leave it to chance which of them it goes on with first.
+        let alone = Arc::clone(self.lock().alone.entry(actor).or_default());
+        let alone = alone.lock_owned().await;
         let waits = {
             let mut state = self.lock();
             if state.killed.contains(&actor) {
                 return Err(dead());
             }
             if !state.actors.contains_key(&actor) {
-                return Ok(Turn { stage: Arc::clone(self), fate: Fate::Done, counts: false });
+                return Ok(Turn { stage: Arc::clone(self), fate: Fate::Done, counts: false, alone: Some(alone) });
             }
             let (tell, waits) = oneshot::channel();
             state.asked += 1;
@@ -187,7 +193,8 @@ impl Stage {
         };
         // What else this thread asks for now comes first, however soon the answer is there.
         tokio::task::yield_now().await;
-        let turn = waits.await.map_err(|_| dead())?;
+        let mut turn = waits.await.map_err(|_| dead())?;
+        turn.alone = Some(alone);
         let due = self.lock().take_due();
         for write in due {
             self.land(write).await;
@@ -201,6 +208,8 @@ struct Turn {
     stage: Arc<Stage>,
     fate: Fate,
     counts: bool,
+    /// Given back when it is over.
+    alone: Option<OwnedMutexGuard<()>>,
 }
 
 impl Drop for Turn {
@@ -266,7 +275,7 @@ impl State {
         let fate = self.fate(chosen, &operation);
         self.trace.push(format!("{:>5} actor {chosen} {operation} {fate:?}", self.steps));
         let Some(stage) = self.stage.upgrade() else { return false };
-        let refused = tell.send(Turn { stage, fate, counts: true }).err();
+        let refused = tell.send(Turn { stage, fate, counts: true, alone: None }).err();
         self.running = refused.is_none();
         if let Some(mut turn) = refused {
             turn.counts = false;
