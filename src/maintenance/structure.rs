@@ -34,7 +34,7 @@ pub(super) fn records(context: &Context<'_>) -> Result<()> {
 /// Reads every index segment to its last byte. The live ones make the table of blobs.
 pub(super) fn index(context: &Context<'_>) -> Result<Blobs> {
     let mut segments = Vec::new();
-    for (name, segment) in context.session.open_segments()? {
+    for (name, segment) in context.session.open_segments(false)? {
         match segment {
             Ok(segment) => segments.push(segment),
             Err(error) => damaged_segment(context, &name, error)?,

@@ -324,16 +324,22 @@ impl Store {
     /// All objects below a folder (`packs/`; empty for all), sorted by key: the whole listing or an error, never a
     /// part.
     pub async fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
-        let path = self.path(prefix.trim_end_matches('/'))?;
-        let mut stream = self.objects.list(Some(&path).filter(|path| !path.as_ref().is_empty()));
         let mut listed = Vec::new();
-        while let Some(entry) = stream.next().await {
-            let meta = entry.map_err(|error| self.failed("list", prefix, error))?;
-            listed.push(Listed { key: meta.location.into(), size: meta.size, modified: meta.last_modified });
-        }
+        self.list_each(prefix, &mut |object| listed.push(object)).await?;
         listed.sort_unstable();
         listed.dedup_by(|later, earlier| later.key == earlier.key);
         Ok(listed)
+    }
+
+    /// As [`Store::list`], for many: `each` hears of every object as it comes, in any order, and perhaps of one twice.
+    pub async fn list_each(&self, prefix: &str, each: &mut (dyn FnMut(Listed) + Send)) -> Result<()> {
+        let path = self.path(prefix.trim_end_matches('/'))?;
+        let mut stream = self.objects.list(Some(&path).filter(|path| !path.as_ref().is_empty()));
+        while let Some(entry) = stream.next().await {
+            let meta = entry.map_err(|error| self.failed("list", prefix, error))?;
+            each(Listed { key: meta.location.into(), size: meta.size, modified: meta.last_modified });
+        }
+        Ok(())
     }
 
     /// Deletes an object; a missing one is a success.

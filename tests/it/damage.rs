@@ -173,7 +173,7 @@ fn no_damage_to_a_snapshot_goes_unnoticed() {
 
 fn look_at_segments(session: &Session<'_>) -> String {
     let rows = |segment: volvault::repo::OpenSegment<'_>| segment.rows(&mut |_| ());
-    joined(session.open_segments().unwrap().into_iter().map(|(_, segment)| segment.and_then(rows)))
+    joined(session.open_segments(false).unwrap().into_iter().map(|(_, segment)| segment.and_then(rows)))
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn no_damage_to_an_index_segment_goes_unnoticed() {
 
 /// All packs as the index describes them.
 fn packs(session: &Session<'_>) -> BTreeMap<String, PackInfo> {
-    let segments = session.open_segments().unwrap().into_iter().map(|(_, segment)| segment.unwrap());
+    let segments = session.open_segments(false).unwrap().into_iter().map(|(_, segment)| segment.unwrap());
     let infos = segments.flat_map(|segment| segment.packs().to_vec()).collect::<Vec<_>>();
     infos.into_iter().map(|info| (info.pack.name.to_hex(), info)).collect()
 }
@@ -352,7 +352,7 @@ fn blobs_of_equal_length_that_change_places_are_refused() {
     let repo = case.bench.open();
     let session = repo.observe().unwrap();
     let mut spans: Vec<(String, Range<usize>)> = Vec::new();
-    for (_, segment) in session.open_segments().unwrap() {
+    for (_, segment) in session.open_segments(false).unwrap() {
         let segment = segment.unwrap();
         segment
             .rows(&mut |row| {

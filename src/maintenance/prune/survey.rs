@@ -13,9 +13,9 @@ use super::options::PruneOptions;
 use super::report::PrunePlan;
 use super::usage::Usage;
 
-/// Up to so many entries the segments stay open for looking blobs up: one request less, for 3 bytes an entry. Where there are more, only what has to be
-/// looked up opens them again, for most pages are found by the hints of those above them.
-const SHARED_MAX: u64 = 1 << 20;
+/// An index of up to so many bytes (a million entries) stays open for looking blobs up: one request less, for 3 bytes an entry. A larger one is opened again
+/// by what has to be looked up; most pages are found by the hints of those above them.
+const SHARED_MAX: u64 = 32 << 20;
 
 /// What was listed before the session of the prune began: packs before the index, so that a pack which no index names is none that has been
 /// indexed meanwhile; snapshots before the index, so that what they need is in it.
@@ -27,10 +27,7 @@ pub(super) struct Before {
 
 impl Before {
     pub(super) fn look(repo: &Repository) -> Result<Self> {
-        let mut packs = repo.stored_packs()?.packs;
-        packs.sort_unstable_by_key(|pack| pack.name);
-        packs.shrink_to_fit();
-        Ok(Self { packs, snapshots: repo.listing()?.snapshots })
+        Ok(Self { packs: repo.stored_packs()?.packs, snapshots: repo.listing()?.snapshots })
     }
 
     fn pack(&self, name: &ObjectHash) -> Option<&StoredPack> {
@@ -174,8 +171,9 @@ fn nothing_vanished(
 
 /// Reads all segments of the index but those in `known`.
 pub(super) fn table(session: &Session<'_>, before: &Before, known: &HashSet<ObjectHash>) -> Result<Table> {
+    let is_small = session.listing().segments.iter().map(|(_, size)| size).sum::<u64>() <= SHARED_MAX;
     let mut segments = Vec::new();
-    for (name, segment) in session.open_segments()? {
+    for (name, segment) in session.open_segments(is_small)? {
         let segment = segment.map_err(|error| {
             error.within("read the index").with_hint("nothing was removed; run `volvault repair index` first")
         })?;
@@ -183,7 +181,7 @@ pub(super) fn table(session: &Session<'_>, before: &Before, known: &HashSet<Obje
             segments.push(segment);
         }
     }
-    if known.is_empty() && segments.iter().map(OpenSegment::entries).sum::<u64>() <= SHARED_MAX {
+    if known.is_empty() && is_small {
         session.look_up_in(&segments);
     }
     let mut is_untidy = segments.len() >= MERGED_FROM;

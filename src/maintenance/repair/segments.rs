@@ -35,7 +35,7 @@ impl<'s> Segments<'s> {
     /// Reads every segment to its last byte.
     pub(super) fn read(session: &'s Session<'s>, watch: &Watch<'_>) -> Result<Self> {
         let (mut sound, mut damaged) = (Vec::new(), Vec::new());
-        for (name, segment) in session.open_segments()? {
+        for (name, segment) in session.open_segments(false)? {
             go_on(watch)?;
             let rows = |segment: OpenSegment<'s>| {
                 let mut rows = vec![0u32; segment.packs().len()];

@@ -65,6 +65,11 @@ impl Filter {
         })
     }
 
+    /// Gives its memory back. From now on every id may be in the segment.
+    pub(super) fn forget(&mut self) {
+        self.fingerprints = Vec::new();
+    }
+
     /// Whether the id may be in the segment. A slot outside the fingerprints can only come from damage; then "maybe", and the block decides.
     #[expect(clippy::cast_possible_truncation, reason = "the format takes the low bits here")]
     pub(super) fn may_hold(&self, id: &BlobId) -> bool {

@@ -76,7 +76,7 @@ impl Bench {
     pub(crate) fn kinds_of_packs(&self) -> BTreeMap<String, BlobKind> {
         let repo = self.open();
         let session = repo.observe().unwrap();
-        let segments = session.open_segments().unwrap().into_iter().map(|(_, segment)| segment.unwrap());
+        let segments = session.open_segments(false).unwrap().into_iter().map(|(_, segment)| segment.unwrap());
         let infos = segments.flat_map(|segment| segment.packs().to_vec()).collect::<Vec<_>>();
         infos.into_iter().map(|info| (pack_key(&info.pack.name), info.kind)).collect()
     }
