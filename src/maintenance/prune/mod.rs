@@ -5,7 +5,7 @@
 //! `open_index`, `decide`); `drop`; `delete_packs`; the index without what was dropped; `uncondemn`. Stopped anywhere, it has lost nothing, and
 //! the next prune goes on from there.
 //!
-//! Memory: 12 bytes and a bit for each place of a blob, the filters of the index while they are open (2 bytes each), 34 for each catalogue page, 200 for
+//! Memory: 12 bytes and a bit for each place of a blob, the filters of the index where blobs are looked up (2 bytes each), 34 for each catalogue page, 300 for
 //! each pack, and up to 90 MiB for packs that are being written.
 
 mod choose;

@@ -11,7 +11,7 @@ use super::segment::{Fields, Segment, segment_key};
 use super::{ENTRY_LEN, PREFIX_LEN, codec_of, filter};
 
 /// Bytes of a large segment that one request reads here.
-const PIECE: usize = 8 << 20;
+const PIECE: usize = 4 << 20;
 
 /// One entry of a segment as it stands there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct IndexRow {
 }
 
 impl Segment {
-    /// Hands every entry to `each`, in order. A segment that is not in memory is read in pieces of 8 MiB, and its name is compared with
+    /// Hands every entry to `each`, in order. A segment that is not in memory is read in pieces of 4 MiB, and its name is compared with
     /// the hash of all that was read; that of one in memory was compared when it was opened.
     ///
     /// # Errors
