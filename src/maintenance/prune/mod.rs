@@ -31,6 +31,7 @@ use crate::repo::{Gone, Listing, Other, Repository, SeenByPrunes, Session, Sessi
 use mark::Marker;
 use repack::{Relied, repack};
 use survey::{Before, Survey, survey};
+use usage::Usage;
 
 /// Forgotten snapshots (35 bytes each) that one prune adds to a dropped record beside its packs; more are for the next.
 const FORGOTTEN_AT_ONCE: usize = 5000;
@@ -150,6 +151,8 @@ impl Removal<'_> {
         if !dropped.is_empty() || self.settled_losses(&waiting).next().is_some() {
             self.drop_packs(&dropped, &now, &waiting)?;
         }
+        // The table of places is the largest part of our memory, and the index is to be opened below.
+        self.survey.usage = Usage::default();
         // delete_packs
         self.delete_packs(&dropped, report)?;
         let gone: HashSet<ObjectHash> = now.gone().packs.iter().chain(&dropped).copied().collect();
