@@ -5,6 +5,7 @@ mod mishaps;
 mod mixed;
 pub(crate) mod pod;
 
+use crate::support::image::InPod;
 use crate::support::memory_s3::Habits;
 use crate::support::nobody::NOBODY;
 use crate::support::s3::{CA_FILE, S3Server, S3ServerThread};

@@ -9,6 +9,7 @@ mod sharing;
 
 use std::collections::BTreeSet;
 
+use crate::support::image::InPod;
 use crate::support::nobody::NOBODY;
 use crate::support::s3::{CA_FILE, S3Server, S3ServerThread};
 use crate::support::vault::on_disk;

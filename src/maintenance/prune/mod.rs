@@ -6,7 +6,7 @@
 //! the next prune goes on from there.
 //!
 //! Memory: 12 bytes and a bit for each place of a blob, the filters of the index where blobs are looked up (2 bytes each), 34 for each catalogue page, 300 for
-//! each pack, and up to 90 MiB for packs that are being written.
+//! each pack and 300 more for one that goes, and up to 90 MiB for packs that are being written.
 
 mod choose;
 mod mark;

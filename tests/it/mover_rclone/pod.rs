@@ -11,7 +11,7 @@ use volvault::storage::{Attributes, Condition, Location, Store, StoreOptions};
 
 use crate::command::write;
 use crate::mover_restic::pod::Ran;
-use crate::support::image::{self, DATA, Surroundings};
+use crate::support::image::{self, DATA, InPod, Surroundings};
 use crate::support::s3::{ACCESS_KEY, S3Server, SECRET_KEY};
 
 /// What VolSync 0.16 keeps of the log of a rclone mover that succeeded (`internal/controller/mover/rclone/logfilter.go`).
@@ -33,6 +33,18 @@ pub(crate) struct Pod {
     mirrors: PathBuf,
     variables: BTreeMap<String, String>,
     user: Option<u32>,
+}
+
+impl InPod for Pod {
+    fn surroundings(&self) -> Surroundings<'_> {
+        let mounts = vec![
+            (self.data(), DATA),
+            (self.at("tmp"), "/tmp"),
+            (self.mirrors.clone(), "/mnt/mirrors"),
+            (self.dir.path().to_owned(), "/mnt/pod"),
+        ];
+        Surroundings { mounts, variables: &self.variables, user: self.user }
+    }
 }
 
 impl Pod {
@@ -134,29 +146,9 @@ impl Pod {
         self.program(SCRIPT, &[])
     }
 
-    /// What the image has at `program`, with the pod's environment and no other.
-    pub(crate) fn program(&self, program: &str, arguments: &[&str]) -> Command {
-        self.surroundings().command(program, arguments)
-    }
-
-    /// Gives what the test has written to the user of the pod, as starting it does.
-    pub(crate) fn hand_over(&self) {
-        self.surroundings().hand_over();
-    }
-
     /// Where something finds the script.
     pub(crate) fn script(&self) -> String {
         image::script(SCRIPT, self.dir.path())
-    }
-
-    fn surroundings(&self) -> Surroundings<'_> {
-        let mounts = vec![
-            (self.data(), DATA),
-            (self.at("tmp"), "/tmp"),
-            (self.mirrors.clone(), "/mnt/mirrors"),
-            (self.dir.path().to_owned(), "/mnt/pod"),
-        ];
-        Surroundings { mounts, variables: &self.variables, user: self.user }
     }
 
     pub(crate) fn start(&self, log: &Path) -> Child {

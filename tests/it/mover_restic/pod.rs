@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output};
 use regex::Regex;
 
 use crate::command::write;
-use crate::support::image::{self, DATA, Surroundings};
+use crate::support::image::{self, DATA, InPod, Surroundings};
 use crate::support::s3::{ACCESS_KEY, S3Server, SECRET_KEY};
 
 /// What VolSync 0.16 keeps of the log of a restic mover that succeeded (`internal/controller/mover/restic/builder.go`).
@@ -57,6 +57,13 @@ pub(crate) struct Ran {
     pub(crate) log: String,
     /// What stands in `status.latestMoverStatus.logs` afterwards.
     pub(crate) kept: String,
+}
+
+impl InPod for Pod {
+    fn surroundings(&self) -> Surroundings<'_> {
+        let mounts = vec![(self.data(), DATA), (self.dir.path().to_owned(), "/mnt/pod")];
+        Surroundings { mounts, variables: &self.variables, user: self.user }
+    }
 }
 
 impl Pod {
@@ -136,24 +143,9 @@ impl Pod {
         self.program(SCRIPT, actions)
     }
 
-    /// What the image has at `program`, with the pod's environment and no other.
-    pub(crate) fn program(&self, program: &str, arguments: &[&str]) -> Command {
-        self.surroundings().command(program, arguments)
-    }
-
-    /// Gives what the test has written to the user of the pod, as starting it does.
-    pub(crate) fn hand_over(&self) {
-        self.surroundings().hand_over();
-    }
-
     /// Where something finds the script.
     pub(crate) fn script(&self) -> String {
         image::script(SCRIPT, self.dir.path())
-    }
-
-    fn surroundings(&self) -> Surroundings<'_> {
-        let mounts = vec![(self.data(), DATA), (self.dir.path().to_owned(), "/mnt/pod")];
-        Surroundings { mounts, variables: &self.variables, user: self.user }
     }
 
     pub(crate) fn start(&self, actions: &[&str], log: &Path) -> Child {

@@ -35,6 +35,21 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) user: Option<u32>,
 }
 
+/// A pod: what surrounds it says how its programs are started.
+pub(crate) trait InPod {
+    fn surroundings(&self) -> Surroundings<'_>;
+
+    /// What the image has at `program`, with the pod's environment and no other.
+    fn program(&self, program: &str, arguments: &[&str]) -> Command {
+        self.surroundings().command(program, arguments)
+    }
+
+    /// Gives what the test has written to the user of the pod, as starting it does.
+    fn hand_over(&self) {
+        self.surroundings().hand_over();
+    }
+}
+
 impl Surroundings<'_> {
     /// `program` as it is called in the image.
     pub(crate) fn command(&self, program: &str, arguments: &[&str]) -> Command {
