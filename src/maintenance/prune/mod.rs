@@ -5,14 +5,15 @@
 //! `open_index`, `decide`); `drop`; `delete_packs`; the index without what was dropped; `uncondemn`. Stopped anywhere, it has lost nothing, and
 //! the next prune goes on from there.
 //!
-//! Memory: 12 bytes and a bit for each place of a blob, the filters of the index where blobs are looked up (2 bytes each), 34 for each catalogue page, 300 for
-//! each pack and 300 more for one that goes, and up to 90 MiB for packs that are being written.
+//! Memory: 10 bytes and a bit for each place of a blob (12 while the table is made), the filters of the index where blobs are looked up (2 bytes each), 34 for
+//! each catalogue page, 300 for each pack and 300 more for one that goes, and up to 90 MiB for packs that are being written.
 
 mod choose;
 mod mark;
 mod options;
 mod repack;
 mod report;
+mod rows;
 mod survey;
 mod usage;
 
@@ -145,21 +146,23 @@ impl Removal<'_> {
         let now = self.session.repo().observe()?;
         // decide
         let spared = self.decide(&now)?;
-        let dropped: HashSet<ObjectHash> = ripe.iter().filter(|name| !spared.contains(*name)).copied().collect();
+        let pending = packs.len() - ripe.len();
+        let mut dropped = ripe;
+        dropped.retain(|name| !spared.contains(name));
+        // The table of places is the largest part of our memory. It has been asked for the last time.
+        self.survey.usage = Usage::default();
         // drop
         self.still_condemned(&now, &packs)?;
         if !dropped.is_empty() || self.settled_losses(&waiting).next().is_some() {
             self.drop_packs(&dropped, &now, &waiting)?;
         }
-        // The table of places is the largest part of our memory, and the index is to be opened below.
-        self.survey.usage = Usage::default();
         // delete_packs
         self.delete_packs(&dropped, report)?;
         let gone: HashSet<ObjectHash> = now.gone().packs.iter().chain(&dropped).copied().collect();
         report.index_segments = self.session.rewrite_index(&gone)? as u64;
         // uncondemn
         report.spared_packs = spared.len() as u64;
-        report.pending_packs = (packs.len() - ripe.len()) as u64;
+        report.pending_packs = pending as u64;
         report.waits_for = if report.pending_packs > 0 { waiting.left.len() as u64 } else { 0 };
         if report.pending_packs > 0 {
             own.clear();

@@ -283,38 +283,38 @@ fn weigh(survey: &mut Survey, forced: &HashSet<ObjectHash>) -> Vec<PackUse> {
     let mut rows = vec![(0u64, 0u64); packs.len()];
     let mut several = Vec::new();
     for (places, used) in usage.groups() {
-        for (number, len) in &places {
-            if let Some((count, bytes)) = rows.get_mut(*number as usize) {
+        for place in &places {
+            if let Some((count, bytes)) = rows.get_mut(place.pack as usize) {
                 *count += 1;
-                *bytes += u64::from(*len);
+                *bytes += u64::from(place.len);
             }
         }
         match places.as_slice() {
-            [(number, len)] if used => {
-                if let Some(pack) = packs.get_mut(*number as usize) {
+            [place] if used => {
+                if let Some(pack) = packs.get_mut(place.pack as usize) {
                     pack.used_blobs += 1;
-                    pack.used += u64::from(*len);
-                    plan.used.add(u64::from(*len));
+                    pack.used += u64::from(place.len);
+                    plan.used.add(u64::from(place.len));
                 }
             }
             _ if used => several.push(places),
-            _ => places.iter().for_each(|(_, len)| plan.unused.add(u64::from(*len))),
+            _ => places.iter().for_each(|place| plan.unused.add(u64::from(place.len))),
         }
     }
     for places in several {
         let worth = |number: u32| packs.get(number as usize).map(|pack| (!pack.taken, !pack.forced, pack.used));
-        let keeper =
-            places.iter().map(|(number, _)| *number).max_by_key(|number| (worth(*number), std::cmp::Reverse(*number)));
-        for (number, len) in places {
-            let Some(pack) = packs.get_mut(number as usize) else { continue };
-            if Some(number) == keeper {
+        let numbers = places.iter().map(|place| place.pack);
+        let keeper = numbers.max_by_key(|number| (worth(*number), std::cmp::Reverse(*number)));
+        for place in places {
+            let Some(pack) = packs.get_mut(place.pack as usize) else { continue };
+            if Some(place.pack) == keeper {
                 pack.used_blobs += 1;
-                pack.used += u64::from(len);
-                plan.used.add(u64::from(len));
+                pack.used += u64::from(place.len);
+                plan.used.add(u64::from(place.len));
             } else {
                 pack.surplus_blobs += 1;
-                pack.surplus += u64::from(len);
-                plan.duplicate.add(u64::from(len));
+                pack.surplus += u64::from(place.len);
+                plan.duplicate.add(u64::from(place.len));
             }
         }
     }

@@ -1,7 +1,4 @@
 //! Which blobs are used: a sorted table with a row for each place of a blob, and a mark for each row.
-//!
-//! A row has 12 bytes: 6 of the id, 3 for the pack, 3 for the length. Two blobs of ten million share 6 bytes about once; then both count as
-//! used when one is, and as copies of each other until the whole ids, which stand in the packs, have been compared.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,17 +7,15 @@ use crate::error::{Error, Result};
 use crate::id::{BlobId, ObjectHash};
 use crate::repo::{BlobKind, IndexRow, PackInfo};
 
-const KEY: usize = 6;
-const ROW: usize = 12;
-
-type Row = [u8; ROW];
+use super::rows::{Key, Place, Rows, Unsorted};
 
 /// The places of all blobs.
 #[derive(Debug, Default)]
 pub(super) struct Usage {
     packs: Vec<PackInfo>,
     numbers: HashMap<ObjectHash, u32>,
-    rows: Vec<Row>,
+    unsorted: Unsorted,
+    rows: Rows,
     used: Vec<AtomicU64>,
     /// Blobs that have been stored since.
     newer: Option<Box<Self>>,
@@ -39,8 +34,8 @@ pub(super) enum Marked {
 
 impl Usage {
     pub(super) fn with_capacity(rows: u64, packs: usize) -> Self {
-        let rows = Vec::with_capacity(usize::try_from(rows).unwrap_or(0));
-        Self { rows, packs: Vec::with_capacity(packs), numbers: HashMap::with_capacity(packs), ..Self::default() }
+        let unsorted = Unsorted::with_capacity(usize::try_from(rows).unwrap_or(0));
+        Self { unsorted, packs: Vec::with_capacity(packs), numbers: HashMap::with_capacity(packs), ..Self::default() }
     }
 
     /// The number of a pack; the same pack has one number whoever names it.
@@ -62,32 +57,27 @@ impl Usage {
     }
 
     pub(super) fn add(&mut self, pack: u32, row: &IndexRow) {
-        let mut bytes = [0u8; ROW];
-        let key = row.prefix.iter().take(KEY);
-        let pack = pack.to_be_bytes();
-        let len = row.stored_len.to_be_bytes();
-        let rest = pack.iter().skip(1).chain(len.iter().skip(1));
-        bytes.iter_mut().zip(key.chain(rest)).for_each(|(to, from)| *to = *from);
-        self.rows.push(bytes);
+        let key = row.prefix.first_chunk().copied().unwrap_or_default();
+        self.unsorted.push(key, Place { pack, len: row.stored_len });
     }
 
     /// To be called after the last row. Segments repeat each other after a merge that was stopped; then so do rows.
     pub(super) fn sort(&mut self) {
-        self.rows.sort_unstable();
-        self.rows.dedup();
+        self.rows = std::mem::take(&mut self.unsorted).sort();
         self.used = (0..self.rows.len().div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
     }
 
     /// Packs in which `newer` has a place of a blob that this table does not have there.
     pub(super) fn not_known_from(&self, newer: &Self) -> HashSet<ObjectHash> {
         let mut packs = HashSet::new();
-        for row in &newer.rows {
-            let Some(name) = newer.packs.get(pack_of(row) as usize).map(|info| info.pack.name) else { continue };
-            let key = key_of(row);
-            let mut places = self.rows.iter().skip(self.first(key)).take_while(|known| key_of(known) == key);
-            let number = self.number(&name);
-            if !packs.contains(&name) && !places.any(|known| Some(pack_of(known)) == number) {
-                packs.insert(name);
+        for (key, _, places) in newer.rows.groups() {
+            for place in places {
+                let Some(name) = newer.packs.get(place.pack as usize).map(|info| info.pack.name) else { continue };
+                let number = self.number(&name);
+                let is_known = packs.contains(&name) || self.rows.of(key).any(|(_, own)| Some(own.pack) == number);
+                if !is_known {
+                    packs.insert(name);
+                }
             }
         }
         packs
@@ -121,8 +111,8 @@ impl Usage {
 
     /// Whether the blob may lie among catalogue pages: what an entry names there is a chunk list.
     pub(super) fn may_be_list(&self, id: &BlobId) -> bool {
-        let kind = |(_, row): (usize, &Row)| self.packs.get(pack_of(row) as usize).map(|info| info.kind);
-        self.group(id).any(|row| kind(row) == Some(BlobKind::Tree))
+        let kind = |place: Place| self.packs.get(place.pack as usize).map(|info| info.kind);
+        self.group(id).any(|(_, place)| kind(place) == Some(BlobKind::Tree))
             || self.newer.as_ref().is_some_and(|newer| newer.may_be_list(id))
     }
 
@@ -133,65 +123,25 @@ impl Usage {
 
     /// The numbers of the packs that may hold a blob.
     pub(super) fn places(&self, id: &BlobId) -> impl Iterator<Item = u32> {
-        self.group(id).map(|(_, row)| pack_of(row))
+        self.group(id).map(|(_, place)| place.pack)
     }
 
-    /// Every blob with all its places: the numbers of the packs, the length there, and whether it is used.
-    pub(super) fn groups(&self) -> impl Iterator<Item = (Vec<(u32, u32)>, bool)> {
-        let mut at = 0;
-        std::iter::from_fn(move || {
-            let key = self.rows.get(at).map(key_of)?;
-            let group = self.rows.iter().skip(at).take_while(|row| key_of(row) == key);
-            let places: Vec<(u32, u32)> = group.map(|row| (pack_of(row), len_of(row))).collect();
-            let used = self.is_marked(at);
-            at += places.len();
-            Some((places, used))
-        })
+    /// Every blob with all its places, and whether it is used.
+    pub(super) fn groups(&self) -> impl Iterator<Item = (Vec<Place>, bool)> {
+        self.rows.groups().map(|(_, first, places)| (places, self.is_marked(first)))
     }
 
     fn is_marked(&self, at: usize) -> bool {
         self.used.get(at / 64).is_some_and(|word| word.load(Ordering::Relaxed) & 1 << (at % 64) != 0)
     }
 
-    fn group(&self, id: &BlobId) -> impl Iterator<Item = (usize, &Row)> {
-        let key: [u8; KEY] = id.as_bytes().first_chunk().copied().unwrap_or_default();
-        let first = self.first(key);
-        self.rows.iter().enumerate().skip(first).take_while(move |(_, row)| key_of(row) == key)
-    }
-
-    /// Where rows of `key` would begin. Ids are evenly spread, so the search begins where it should be, and widens from there.
-    fn first(&self, key: [u8; KEY]) -> usize {
-        let len = self.rows.len();
-        let share = key.iter().fold(0u128, |share, byte| share << 8 | u128::from(*byte));
-        let guess = usize::try_from((share * len as u128) >> (8 * KEY)).unwrap_or(0).min(len);
-        let below = |at: usize| self.rows.get(at).is_some_and(|row| key_of(row) < key);
-        let (mut from, mut to, mut step) = (guess, guess, 16);
-        while from > 0 && !below(from - 1) {
-            to = from;
-            from = from.saturating_sub(step);
-            step *= 2;
-        }
-        while to < len && below(to) {
-            from = to;
-            to = (to + step).min(len);
-            step *= 2;
-        }
-        from + self.rows.get(from..to).unwrap_or_default().partition_point(|row| key_of(row) < key)
+    fn group(&self, id: &BlobId) -> impl Iterator<Item = (usize, Place)> {
+        self.rows.of(key_of(id))
     }
 }
 
-fn key_of(row: &Row) -> [u8; KEY] {
-    row.first_chunk().copied().unwrap_or_default()
-}
-
-fn pack_of(row: &Row) -> u32 {
-    let [_, _, _, _, _, _, a, b, c, ..] = *row;
-    u32::from_be_bytes([0, a, b, c])
-}
-
-fn len_of(row: &Row) -> u32 {
-    let [.., a, b, c] = *row;
-    u32::from_be_bytes([0, a, b, c])
+fn key_of(id: &BlobId) -> Key {
+    id.as_bytes().first_chunk().copied().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -245,11 +195,9 @@ mod tests {
             let mut map: HashMap<u64, std::collections::BTreeMap<u32, u32>> = HashMap::new();
             for (n, pack, len) in rows {
                 let number = usage.add_pack(&info(pack, BlobKind::Data)).unwrap();
-                if map.entry(n).or_default().insert(number, len).is_none() {
-                    usage.add(number, &row(&id(n), len));
-                } else {
-                    let old = usage.rows.iter().position(|row| key_of(row)[..] == id(n).as_bytes()[..KEY] && pack_of(row) == number);
-                    usage.rows.remove(old.unwrap());
+                // Every place is named once: what is in a pack twice has one length there.
+                if let std::collections::btree_map::Entry::Vacant(place) = map.entry(n).or_default().entry(number) {
+                    place.insert(len);
                     usage.add(number, &row(&id(n), len));
                 }
             }
