@@ -3,7 +3,7 @@
 use chrono::{DateTime, FixedOffset};
 
 use crate::catalog::InnerPage;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::repo::{BlobWriter, Session, Snapshot, Status, Summary, WriterReport};
 
 use super::assemble::Outcome;
@@ -42,6 +42,10 @@ pub(super) fn finish(
         problems: outcome.problems,
         parent: parent.id(),
     };
+    if root.entries() == 0 && status == Status::Partial {
+        session.end("stopped");
+        return Err(Error::new(ErrorKind::Interrupted, "stopped before anything was saved"));
+    }
     if root.entries() == 0 {
         session.end("empty");
         return Err(Error::invalid("there is nothing to save: the snapshot would be empty"));

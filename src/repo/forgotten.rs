@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use chrono::{DateTime, Utc};
 use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +38,19 @@ struct Record {
     reason: String,
     time: String,
     host: String,
+    /// When the newest of these snapshots was stored, by the store's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stored: Option<DateTime<Utc>>,
+}
+
+/// What the forgotten records say.
+#[derive(Clone, Debug, Default)]
+pub struct Forgotten {
+    /// The snapshots that were removed on purpose.
+    pub ids: BTreeSet<SessionId>,
+    /// When the newest of them was stored, by the store's clock: what was stored later was not needed by any of them. `None` when a record does
+    /// not say.
+    pub stored: Option<DateTime<Utc>>,
 }
 
 /// A snapshot that could not be removed, and why.
@@ -56,7 +70,9 @@ impl Repository {
         }
         let io = self.io();
         let named: BTreeSet<SessionId> = going.iter().map(|name| name.id).collect();
-        self.store_records(&named, reason).map_err(|error| error.within("record which snapshots are removed"))?;
+        let stored = named.iter().filter_map(|id| listing.stored.get(id)).max().copied();
+        self.store_records(&Forgotten { ids: named.clone(), stored }, reason)
+            .map_err(|error| error.within("record which snapshots are removed"))?;
         let sessions = listing.sessions.iter().filter(|(id, _)| named.contains(*id));
         let sessions: Vec<String> = sessions.flat_map(|(_, session)| session.keys.iter().cloned()).collect();
         if !sessions.is_empty() {
@@ -73,7 +89,7 @@ impl Repository {
 
     /// The snapshots that were removed on purpose, as far as records still say so. A listing of snapshots that was made before this call
     /// lacks no other ones that a run has removed since records began.
-    pub fn forgotten(&self) -> Result<BTreeSet<SessionId>> {
+    pub fn forgotten(&self) -> Result<Forgotten> {
         let io = self.io();
         for _ in 0..LISTED_AGAIN {
             match read(io, &self.forgotten_keys()?, self.limits().reads_in_flight) {
@@ -86,9 +102,9 @@ impl Repository {
             .with_hint("run the command again"))
     }
 
-    fn store_records(&self, ids: &BTreeSet<SessionId>, reason: &str) -> Result<()> {
+    fn store_records(&self, forgotten: &Forgotten, reason: &str) -> Result<()> {
         let (io, options) = (self.io(), self.options());
-        let hex: Vec<String> = ids.iter().map(SessionId::to_hex).collect();
+        let hex: Vec<String> = forgotten.ids.iter().map(SessionId::to_hex).collect();
         for snapshots in hex.chunks(IDS_PER_RECORD) {
             let key = format!("{FORGOTTEN}{}", hex::encode(io.keys.random::<16>()?));
             let record = Record {
@@ -96,6 +112,7 @@ impl Repository {
                 reason: reason.to_owned(),
                 time: options.clock.now().to_rfc3339(),
                 host: options.host.clone(),
+                stored: forgotten.stored,
             };
             let sealed = small::seal(&io.keys, ObjectKind::Forgotten, &key, &record)?;
             io.block(io.store.put(&key, sealed.bytes.into()))?;
@@ -119,14 +136,14 @@ impl Repository {
     /// The new record is stored before the old ones go, so that each name always stands in one of them.
     fn merge_records(&self, keys: &[String], settled: &HashSet<SessionId>) -> Result<()> {
         let io = self.io();
-        let mut ids = read(io, keys, self.limits().reads_in_flight)?;
-        let before = ids.len();
-        ids.retain(|id| !settled.contains(id));
+        let mut all = read(io, keys, self.limits().reads_in_flight)?;
+        let before = all.ids.len();
+        all.ids.retain(|id| !settled.contains(id));
         // Nothing to take out; without anything settled it is the number of records that counts.
-        if !settled.is_empty() && ids.len() == before {
+        if !settled.is_empty() && all.ids.len() == before {
             return Ok(());
         }
-        self.store_records(&ids, "merged")?;
+        self.store_records(&all, "merged")?;
         io.block(io.store.delete_many(keys.to_vec()))
     }
 
@@ -136,22 +153,24 @@ impl Repository {
     }
 }
 
-fn read(io: &Io, keys: &[String], at_once: usize) -> Result<BTreeSet<SessionId>> {
+fn read(io: &Io, keys: &[String], at_once: usize) -> Result<Forgotten> {
     let fetched: Vec<Result<_>> = io.block(
         stream::iter(keys)
             .map(|key| async move { io.store.get(key, OBJECT_MAX).await.map(|bytes| (key, bytes)) })
             .buffered(at_once.max(1))
             .collect(),
     );
-    let mut ids = BTreeSet::new();
+    let (mut ids, mut stored, mut is_silent) = (BTreeSet::new(), None, false);
     for fetched in fetched {
         let (key, bytes) = fetched?;
         let record: Record = small::open(&io.keys, ObjectKind::Forgotten, key, &bytes)?;
+        is_silent |= record.stored.is_none();
+        stored = stored.max(record.stored);
         for id in &record.snapshots {
             ids.insert(id.parse().map_err(|cause: Error| Error::corrupt(format!("open {key}")).with_source(cause))?);
         }
     }
-    Ok(ids)
+    Ok(Forgotten { ids, stored: stored.filter(|_| !is_silent) })
 }
 
 /// All in as few requests as the store allows; one by one where that fails, so that what can go goes and the rest is named.

@@ -17,6 +17,8 @@ use super::snapshot_names::SnapshotName;
 pub struct Listing {
     /// Snapshots, newest first.
     pub snapshots: Vec<SnapshotName>,
+    /// When each of them was stored, by the store's clock.
+    pub stored: BTreeMap<SessionId, DateTime<Utc>>,
     /// Index segments with their sizes.
     pub segments: Vec<(ObjectHash, u64)>,
     /// Sessions that have records.
@@ -29,6 +31,8 @@ pub struct Listing {
     pub forgotten: Vec<String>,
     /// Keys of the records of prunes that ended.
     pub pruned: Vec<String>,
+    /// When the newest of them was stored, by the store's clock.
+    pub last_prune: Option<DateTime<Utc>>,
     /// Keys of the notes on when which packs were read.
     pub verified: Vec<String>,
     /// Sessions that a prune marked.
@@ -88,6 +92,7 @@ impl Listing {
                 true
             }
             (Some("pruned"), Some(_), None) => {
+                self.last_prune = self.last_prune.max(Some(object.modified));
                 self.pruned.push(key.to_owned());
                 true
             }
@@ -100,6 +105,7 @@ impl Listing {
                 is_ours
             }),
             (Some("snapshots"), Some(_), Some(_)) => SnapshotName::parse(key).is_some_and(|name| {
+                self.stored.insert(name.id, object.modified);
                 self.snapshots.push(name);
                 true
             }),

@@ -37,7 +37,7 @@ pub use compact::FANOUT as MERGED_FROM;
 pub use config::{Config, Features};
 pub use copies::{CONFIG, NamedKind, Promise, repo_id};
 pub use fetch::{Deliver, Wanted};
-pub use forgotten::NotRemoved;
+pub use forgotten::{Forgotten, NotRemoved};
 pub use index::{IndexEntry, IndexRow, PREFIX_LEN, PackInfo};
 pub use inspect::{OpenSegment, StoredPack, StoredPacks, intact_blobs, verify_pack};
 pub use listing::{ListedSession, Listing};

@@ -196,6 +196,10 @@ fn lock(directory: &Path) -> Result<File> {
 /// Waits for a job to end, but not for long.
 fn take(receiver: &Receiver<(usize, Ended)>, engine: &mut Engine, world: &ServiceWorld<'_>) {
     let Ok(first) = receiver.recv_timeout(TURN) else { return };
+    // Asked to stop while this waited: then that is why the job has ended.
+    if world.stop.requested() {
+        engine.stop();
+    }
     for (index, ended) in std::iter::once(first).chain(receiver.try_iter()) {
         engine.ended(index, ended, world.clock.now().to_utc());
     }

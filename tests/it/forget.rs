@@ -67,8 +67,8 @@ fn a_forget_killed_at_any_write_names_what_is_gone_and_the_next_one_completes() 
             assert!(faulty.killed());
             let repo = survivor.open().unwrap();
             let (now, forgotten) = (listed(&repo), repo.forgotten().unwrap());
-            assert!(before.difference(&now).all(|gone| forgotten.contains(gone)), "write {number} {when:?}");
-            assert!(left.is_subset(&now) && forgotten.is_disjoint(&left), "write {number} {when:?}");
+            assert!(before.difference(&now).all(|gone| forgotten.ids.contains(gone)), "write {number} {when:?}");
+            assert!(left.is_subset(&now) && forgotten.ids.is_disjoint(&left), "write {number} {when:?}");
             if let Ok(report) = report {
                 assert!(!report.not_removed.is_empty() || now == left, "write {number} {when:?}: {report:?}");
             }
@@ -101,7 +101,7 @@ fn a_snapshot_that_cannot_be_removed_hinders_no_other() {
     let report = keep_last(&repo, 1).unwrap();
     assert_eq!((report.removed, report.not_removed.len()), (4, 1));
     assert_eq!(listed(&repo).len(), 2);
-    assert!(repo.forgotten().unwrap().contains(&report.not_removed[0].0));
+    assert!(repo.forgotten().unwrap().ids.contains(&report.not_removed[0].0));
     assert_eq!(keep_last(&repo, 1).unwrap().removed, 1);
 }
 
@@ -119,7 +119,7 @@ fn records_are_merged_and_no_name_is_lost() {
         names.extend(before.difference(&listed(&repo)).copied());
         most = most.max(records());
     }
-    assert_eq!((repo.forgotten().unwrap(), names.len()), (names, 70));
+    assert_eq!((repo.forgotten().unwrap().ids, names.len()), (names, 70));
     assert!(most <= 32 && records() < 32, "{most} records at most, {} in the end", records());
 }
 
@@ -145,7 +145,7 @@ fn records_of_snapshots_that_prunes_have_settled_are_swept() {
         assert!((1..=2).contains(&records()), "{} records", records());
     }
     prune().unwrap();
-    assert_eq!((records(), repo.forgotten().unwrap().len()), (0, 0));
+    assert_eq!((records(), repo.forgotten().unwrap().ids.len()), (0, 0));
     prune().unwrap();
     bench.delete(&bench.keys("state/snapshots/")[0]);
     let error = prune().unwrap_err();

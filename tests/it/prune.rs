@@ -18,6 +18,8 @@ use crate::support::faults::{At, Fault, FaultPlan, FaultStore, Op, Trouble, When
 use crate::support::repo::{Bench, Layout, Tree, check, entries, write_entries, write_tree};
 use crate::support::vault::{Vault, contents, noise};
 
+mod guards;
+
 /// Everything goes that may go, and nobody is waited for.
 fn thorough() -> PruneOptions {
     PruneOptions {
@@ -365,37 +367,6 @@ fn two_prunes_at_once_never_remove_both_copies() {
         assert_clean(&repo);
         assert_eq!(prune(&repo, &stale_at_once()).unwrap().plan.duplicate.count, 0);
     }
-}
-
-#[test]
-fn snapshots_that_vanish_and_packs_that_would_go_for_no_reason_stop_it() {
-    let (bench, stays, _) = with_rubbish();
-    let repo = bench.open();
-    prune(&repo, &thorough()).unwrap();
-    let packs = bench.keys("packs/");
-    let key = bench.keys("state/snapshots/").into_iter().find(|key| key.contains(&stays.to_hex())).unwrap();
-    let snapshot = bench.get(&key);
-    bench.delete(&key);
-    let stopped = |options: &PruneOptions, words: &str| {
-        let error = prune(&repo, options).unwrap_err();
-        assert!(error.chain().contains(words), "{}", error.chain());
-        assert_eq!(bench.keys("packs/"), packs);
-    };
-    stopped(&thorough(), "nobody forgot");
-    // Without the record of what was seen there is still the number of packs.
-    let seen = bench.keys("state/pruned/");
-    let notes: Vec<_> = seen.iter().map(|key| (key.clone(), bench.get(key))).collect();
-    let forgotten: Vec<_> =
-        bench.keys("state/forgotten/").into_iter().map(|key| (key.clone(), bench.get(&key))).collect();
-    for (key, _) in notes.iter().chain(&forgotten) {
-        bench.delete(key);
-    }
-    stopped(&thorough(), "packs would be removed");
-    bench.put(&key, snapshot);
-    prune(&repo, &thorough()).unwrap();
-    bench.delete(&key);
-    let report = prune(&repo, &PruneOptions { force: true, ..thorough() }).unwrap();
-    assert!(report.deleted_packs.count > 0);
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn a_snapshot_with_other_tags_is_the_same_otherwise_and_takes_the_old_ones_place
     assert!(after.1 == before.1 && after.0.id == report.changed[0].1);
     let times: Vec<_> = repo.observe().unwrap().snapshots().iter().map(|name| name.time).collect();
     assert_eq!(times, names.iter().rev().map(|name| name.time).collect::<Vec<_>>());
-    assert!(repo.forgotten().unwrap().contains(&names[2].id));
+    assert!(repo.forgotten().unwrap().ids.contains(&names[2].id));
     // Once more, and nothing changes; then all of them, and the first id stays known.
     assert_eq!(add(&repo, "x", &[]).unwrap().changed.len(), 2);
     assert_eq!(add(&repo, "x", &[]).unwrap().changed.len(), 0);

@@ -47,6 +47,8 @@ pub(super) struct Looked {
     pub(super) lost: Vec<Lost>,
     /// Snapshots that are marked as suspect, and whether all that they need is there.
     pub(super) suspect: Vec<(SessionId, bool)>,
+    /// Each snapshot, and the one of the same source that was there before it.
+    pub(super) chain: Vec<(SessionId, SessionId)>,
 }
 
 /// What marking is done with.
@@ -58,6 +60,8 @@ pub(super) struct Marker<'m> {
     seen: HashSet<[u8; 16]>,
     /// Snapshots that were listed and are not there.
     vanished: HashSet<SessionId>,
+    /// Each snapshot that was read, and the one before it.
+    chain: Vec<(SessionId, SessionId)>,
     /// Hears of each blob that had not been used before.
     fresh: &'m (dyn Fn(&BlobId) + Sync),
 }
@@ -69,7 +73,7 @@ impl<'m> Marker<'m> {
         watch: &'m Watch<'m>,
         fresh: &'m (dyn Fn(&BlobId) + Sync),
     ) -> Self {
-        Self { session, usage, watch, seen: HashSet::new(), vanished: HashSet::new(), fresh }
+        Self { session, usage, watch, seen: HashSet::new(), vanished: HashSet::new(), chain: Vec::new(), fresh }
     }
 
     /// The same, but pages that were read before are not read again.
@@ -87,14 +91,15 @@ impl<'m> Marker<'m> {
         let is_suspect = |name: &&&SnapshotName| self.session.listing().suspect.contains(&name.id);
         let (suspects, sound): (Vec<&SnapshotName>, Vec<&SnapshotName>) = snapshots.iter().partition(is_suspect);
         let lost = self.mark(&sound)?;
-        let Self { session, usage, watch, seen, mut vanished, fresh } = self;
+        let Self { session, usage, watch, seen, mut vanished, mut chain, fresh } = self;
         let mut suspect = Vec::new();
         for name in suspects {
             let mut marker = Marker::new(session, usage, watch, fresh).knowing(seen.clone());
             suspect.push((name.id, marker.mark(&[name])?.is_empty()));
             vanished.extend(marker.vanished);
+            chain.extend(marker.chain);
         }
-        Ok(Looked { seen, vanished, lost, suspect })
+        Ok(Looked { seen, vanished, lost, suspect, chain })
     }
 
     /// Marks what these snapshots need. Returns what is not there, by snapshot: the first of each batch.
@@ -106,6 +111,7 @@ impl<'m> Marker<'m> {
             for (name, snapshot) in names.iter().zip(self.session.load_each(&names)) {
                 match snapshot {
                     Ok(snapshot) => {
+                        self.chain.extend(snapshot.prev.map(|prev| (name.id, prev)));
                         let pages = children(&snapshot.root, name.id);
                         self.push(pages, &mut stack);
                     }

@@ -9,6 +9,7 @@
 //! each catalogue page, 300 for each pack and 300 more for one that goes, and up to 90 MiB for packs that are being written.
 
 mod choose;
+mod history;
 mod mark;
 mod options;
 mod repack;
@@ -134,25 +135,22 @@ impl Removal<'_> {
                 Waiting { since: self.session.listing().clone(), left: BTreeSet::new(), marked: BTreeSet::new() };
             return self.tidy(self.session, &nobody, &HashSet::new());
         }
-        let mut packs: Vec<ObjectHash> = self.survey.victims.keys().copied().collect();
-        packs.sort_unstable();
         // condemn
-        let mut own = self.session.condemn(&packs)?;
+        let mut own = self.condemn()?;
         // await_sessions
-        let waiting = self.await_sessions(&packs, &mut own)?;
+        let waiting = self.await_sessions(&mut own)?;
         report.given_up = waiting.marked.len() as u64;
-        let ripe = self.ripe(&waiting);
         // list_snapshots, list_condemned, list_dropped, open_index
         let now = self.session.repo().observe()?;
         // decide
         let spared = self.decide(&now)?;
-        let pending = packs.len() - ripe.len();
-        let mut dropped = ripe;
-        dropped.retain(|name| !spared.contains(name));
         // The table of places is the largest part of our memory. It has been asked for the last time.
         self.survey.usage = Usage::default();
+        let mut dropped = self.ripe(&waiting);
+        let pending = self.survey.victims.len() - dropped.len();
+        dropped.retain(|name| !spared.contains(name));
         // drop
-        self.still_condemned(&now, &packs)?;
+        self.still_condemned(&now)?;
         if !dropped.is_empty() || self.settled_losses(&waiting).next().is_some() {
             self.drop_packs(&dropped, &now, &waiting)?;
         }
@@ -176,11 +174,18 @@ impl Removal<'_> {
         self.tidy(&now, &waiting, &dropped)
     }
 
+    /// Returns the keys of the records.
+    fn condemn(&self) -> Result<Vec<String>> {
+        let mut packs: Vec<ObjectHash> = self.survey.victims.keys().copied().collect();
+        packs.sort_unstable();
+        self.session.condemn(&packs)
+    }
+
     /// Looks who is at work, and waits for those who may not know what was condemned.
-    fn await_sessions(&self, packs: &[ObjectHash], own: &mut Vec<String>) -> Result<Waiting> {
+    fn await_sessions(&self, own: &mut Vec<String>) -> Result<Waiting> {
         let since = self.session.repo().listing()?;
         let mut waiting = Waiting { left: self.at_work(&since)?, since, marked: BTreeSet::new() };
-        if packs.is_empty() {
+        if self.survey.victims.is_empty() {
             return Ok(waiting);
         }
         if !waiting.left.is_empty() {
@@ -324,9 +329,9 @@ impl Removal<'_> {
     }
 
     /// Somebody may have taken our record away, and others build on these packs again.
-    fn still_condemned(&self, now: &Session<'_>, packs: &[ObjectHash]) -> Result<()> {
+    fn still_condemned(&self, now: &Session<'_>) -> Result<()> {
         let own = now.condemned().get(&self.session.id());
-        if packs.iter().all(|name| own.is_some_and(|own| own.packs.contains(name))) {
+        if self.survey.victims.keys().all(|name| own.is_some_and(|own| own.packs.contains(name))) {
             return Ok(());
         }
         Err(Error::new(
@@ -357,7 +362,7 @@ impl Removal<'_> {
     fn drop_packs(&self, dropped: &HashSet<ObjectHash>, now: &Session<'_>, waiting: &Waiting) -> Result<()> {
         let packs = dropped.iter().chain(self.settled_losses(waiting)).copied().collect();
         // Read after the snapshots were listed: a forget stores its record first, so what is not listed any more is recorded by now.
-        let forgotten = self.session.repo().forgotten()?;
+        let forgotten = self.session.repo().forgotten()?.ids;
         // Nothing was spared for one that was listed and then gone: should a late write bring it back, the record must say that it is none.
         if let Some(id) = self.gone_since.iter().find(|id| !forgotten.contains(*id)) {
             return Err(Error::new(

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::events::Watch;
 use crate::id::{ObjectHash, SessionId};
 use crate::repo::{MERGED_FROM, OpenSegment, PackInfo, Repository, Session, SnapshotName, StoredPack};
 
 use super::choose::{PackUse, choose};
+use super::history::History;
 use super::mark::Marker;
 use super::options::PruneOptions;
 use super::report::PrunePlan;
@@ -30,7 +31,7 @@ impl Before {
         Ok(Self { packs: repo.stored_packs()?.packs, snapshots: repo.listing()?.snapshots })
     }
 
-    fn pack(&self, name: &ObjectHash) -> Option<&StoredPack> {
+    pub(super) fn pack(&self, name: &ObjectHash) -> Option<&StoredPack> {
         let at = self.packs.binary_search_by_key(name, |pack| pack.name).ok()?;
         self.packs.get(at)
     }
@@ -100,7 +101,8 @@ pub(super) fn survey(
     watch: &Watch<'_>,
 ) -> Result<Survey> {
     let forgotten = session.repo().forgotten()?;
-    let is_explained = nothing_vanished(session, before, &forgotten, options)?;
+    let history = History { session, before, forgotten: &forgotten, seen: session.seen_by_prunes(session.listing())? };
+    history.shows_all_that_was_seen(options)?;
     super::step(watch, "loading indexes")?;
     let Table { usage, lost, read, is_untidy } = table(session, before, &HashSet::new())?;
     let mut survey = Survey {
@@ -116,11 +118,12 @@ pub(super) fn survey(
         adopted: BTreeSet::new(),
         lost,
         suspect: Vec::new(),
-        forgotten,
+        forgotten: forgotten.ids.clone(),
         plan: PrunePlan { snapshots: before.snapshots.len() as u64, ..PrunePlan::default() },
     };
     super::step(watch, "finding data that is still in use")?;
-    mark(session, before, &mut survey, watch)?;
+    let chain = mark(session, before, &mut survey, watch)?;
+    history.shows_all_that_came_before(&chain, options)?;
     super::step(watch, "deciding what to remove")?;
     let forced = adopt(session, &mut survey, options)?;
     let packs = weigh(&mut survey, &forced);
@@ -133,40 +136,10 @@ pub(super) fn survey(
     survey.victims = choice.remove.iter().chain(&choice.repack).filter_map(names).collect();
     survey.repack = choice.repack;
     orphans(session, before, &mut survey, (options, &forced));
-    let packs = survey.usage.packs().len() + survey.orphans.len();
-    let removed = survey.victims.len() - survey.repack.len();
-    if removed * 2 > packs && !is_explained && !options.force {
-        return Err(Error::new(ErrorKind::Refused, format!("{removed} of {packs} packs would be removed, and no record tells of forgotten snapshots"))
-            .with_hint("if that is right (a backup was killed, or its snapshots were removed by hand), run it with --force; else check the store"));
+    if !options.force {
+        history.explains(&survey, &forced)?;
     }
     Ok(survey)
-}
-
-/// A snapshot that the last prune saw, and that is gone although nobody forgot it, says that the listing is not to be trusted, or that somebody
-/// else deletes here. Returns whether snapshots were forgotten since.
-fn nothing_vanished(
-    session: &Session<'_>,
-    before: &Before,
-    forgotten: &BTreeSet<SessionId>,
-    options: &PruneOptions,
-) -> Result<bool> {
-    let listed: HashSet<SessionId> = before.snapshots.iter().chain(session.snapshots()).map(|name| name.id).collect();
-    let seen = session.seen_by_prunes(session.listing())?;
-    let explained =
-        |id: &SessionId| listed.contains(id) || forgotten.contains(id) || session.gone().forgotten.contains(id);
-    let vanished: Vec<SessionId> = seen.snapshots.iter().filter(|id| !explained(id)).copied().collect();
-    if let Some(first) = vanished.first().filter(|_| !options.force) {
-        return Err(Error::new(
-            ErrorKind::Unavailable,
-            format!(
-                "{} snapshots are missing that the last prune saw and that nobody forgot, {} among them; nothing was removed",
-                vanished.len(),
-                first.short()
-            ),
-        )
-        .with_hint("if they were removed by hand, run it with --force; else the store does not list all there is: do not prune it"));
-    }
-    Ok(forgotten.len() as u64 > seen.forgotten)
 }
 
 /// Reads all segments of the index but those in `known`.
@@ -231,7 +204,13 @@ fn is_stored(session: &Session<'_>, info: &PackInfo) -> Result<bool> {
     session.repo().has_pack(&info.pack.name)
 }
 
-fn mark(session: &Session<'_>, before: &Before, survey: &mut Survey, watch: &Watch<'_>) -> Result<()> {
+/// Marks what is used. Returns each snapshot with the one before it.
+fn mark(
+    session: &Session<'_>,
+    before: &Before,
+    survey: &mut Survey,
+    watch: &Watch<'_>,
+) -> Result<Vec<(SessionId, SessionId)>> {
     let is_live = |name: &&SnapshotName| !session.gone().forgotten.contains(&name.id);
     let live: Vec<&SnapshotName> = before.snapshots.iter().filter(is_live).collect();
     let looked = Marker::new(session, &survey.usage, watch, &|_| ()).look(&live)?;
@@ -241,7 +220,7 @@ fn mark(session: &Session<'_>, before: &Before, survey: &mut Survey, watch: &Wat
             .with_hint("run `volvault check`, then `volvault repair`, before pruning"));
     }
     (survey.seen, survey.vanished, survey.suspect) = (looked.seen, looked.vanished, looked.suspect);
-    Ok(())
+    Ok(looked.chain)
 }
 
 /// Packs that prunes condemned which are over: they are ours now. Those of prunes at work are theirs.

@@ -59,6 +59,11 @@ impl Desk {
         self.documents.borrow_mut().insert(key, text);
     }
 
+    /// One whose volume is read at `rate` bytes a second.
+    pub(super) fn slow_secret(&self, name: &str, rate: &str) {
+        self.secret_with(name, &format!("RESTIC_PASSWORD: {KEY}\n  RCLONE_VOLVAULT_READ_RATE: {rate}"), name);
+    }
+
     pub(super) fn secret(&self, name: &str) {
         self.secret_with(name, &format!("RESTIC_PASSWORD: {KEY}"), name);
     }

@@ -73,6 +73,33 @@ fn always_cron_manual_and_on_change_run_beside_each_other_and_go_on_after_a_kill
     assert!(running.log().ends_with("stopped\n"), "{}", running.log());
 }
 
+/// Jobs may end before the loop has seen why: with several at once, some do.
+#[test]
+fn jobs_that_a_signal_ends_have_not_failed_and_are_gone_on_with() {
+    let s3 = S3ServerThread::start();
+    let desk = Desk::new(&s3);
+    let names = ["one", "two", "three", "four"];
+    for name in names {
+        desk.write(name, "file", &"x".repeat(2_000_000));
+        desk.slow_secret(name, "10k");
+        desk.source(name, "trigger: {manual: first}", "");
+    }
+    let mut running = desk.run(&["--jobs", "4"]);
+    running.until("all are at work", |status| {
+        names.iter().all(|name| status.of(name)["status"]["lastSyncStartTime"].is_string())
+    });
+    assert_eq!(running.terminate(), Some(0), "{}", running.log());
+    for name in names {
+        let of = running.status().of(name).clone();
+        assert_eq!(of["volvault"]["history"][0]["outcome"], "stopped", "{of:#}");
+        assert_eq!(of["volvault"]["nextTry"], Value::Null, "{of:#}");
+    }
+    names.iter().for_each(|name| desk.secret(name));
+    let mut running = desk.run(&["--jobs", "4"]);
+    running.until("they are done", |status| names.iter().all(|name| status.runs(name) == 1));
+    assert_eq!(running.terminate(), Some(0));
+}
+
 #[test]
 fn a_failing_resource_says_why_and_is_tried_again() {
     let s3 = S3ServerThread::start();

@@ -211,7 +211,7 @@ fn snapshot(session: &Session<'_>, root: InnerPage) -> Snapshot {
         program: "test".to_owned(),
         summary: Summary::default(),
         seq: 0,
-        prev: None,
+        prev: session.snapshots().first().map(|newest| newest.id),
         sparse: Vec::new(),
         known: Vec::new(),
     }

@@ -1,12 +1,16 @@
 //! `validate`.
 
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
 use serde::Serialize;
 
 use super::read;
 use crate::cli::App;
 use crate::cli::args::ValidateArgs;
 use crate::cli::exit::Outcome;
-use crate::error::Result;
+use crate::error::{Attempt, Result};
 use crate::schedule::{Checked, Reach, check};
 
 /// One document could not run.
@@ -36,8 +40,8 @@ struct Summary<'a> {
 /// Checks documents, and reaches what they name.
 pub(in crate::cli) fn validate(app: &App<'_>, args: &ValidateArgs) -> Result<Outcome> {
     let stop = app.signals.stop_in_good_order();
-    let files = std::env::temp_dir().join(format!("volvault-validate-{}", std::process::id()));
-    let (documents, setup) = read(app, &args.documents, files)?;
+    let files = Private::new(&std::env::temp_dir())?;
+    let (documents, setup) = read(app, &args.documents, files.path.clone())?;
     let reach = (!args.offline).then(|| Reach { clock: app.clock.clone(), runtime: app.runtime.clone(), stop });
     let checked = check(&documents, &setup, app.environment, reach.as_ref());
     let invalid = checked.iter().filter(|checked| checked.outcome.is_err()).count();
@@ -53,6 +57,37 @@ pub(in crate::cli) fn validate(app: &App<'_>, args: &ValidateArgs) -> Result<Out
         app.console.json(&Summary { message_type: "summary", resources, invalid, notes });
     }
     Ok(if invalid > 0 { Outcome::Told(NOT_VALID) } else { Outcome::Complete })
+}
+
+/// A directory for files with secrets: it was not there before, nobody else can look into it, and it goes away at the end.
+struct Private {
+    path: PathBuf,
+}
+
+impl Private {
+    /// Names that are tried: others may have been made by somebody who wants to read along, or be left from a process of the same number.
+    const NAMES: u32 = 100;
+
+    fn new(parent: &Path) -> Result<Self> {
+        let mut number = 0;
+        loop {
+            let path = parent.join(format!("volvault-validate-{}-{number}", std::process::id()));
+            match std::fs::DirBuilder::new().mode(0o700).create(&path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && number < Self::NAMES => number += 1,
+                made => {
+                    made.attempt(|| format!("make {}", path.display()))?;
+                    return Ok(Self { path });
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Private {
+    fn drop(&mut self) {
+        // What is left holds secrets, but only its owner can read them.
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
 }
 
 fn tell(app: &App<'_>, checked: &Checked) {
@@ -78,5 +113,24 @@ fn tell(app: &App<'_>, checked: &Checked) {
     app.console.row(&format!("{id}: {word}: {message}"));
     if let Some(hint) = hint {
         app.console.row(&format!("  hint: {hint}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_that_somebody_made_before_is_not_used() {
+        let parent = tempfile::tempdir().unwrap();
+        let first = Private::new(parent.path()).unwrap();
+        let second = Private::new(parent.path()).unwrap();
+        assert_ne!(first.path, second.path);
+        let mode = std::fs::metadata(&second.path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        drop((first, second));
+        assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
     }
 }
