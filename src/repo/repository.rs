@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 
@@ -20,6 +21,13 @@ use super::listing::Listing;
 use super::session::Session;
 use super::session_record::SessionKind;
 use super::slots;
+
+/// Time between two looks for a repository that somebody else makes at the same time.
+const LOOK: Duration = Duration::from_millis(200);
+/// Two seconds: what comes between the slot and `config` is one request.
+const LOOKS_A_TURN: usize = 10;
+/// More who make one at once wait no longer.
+const RANK_MAX: usize = 20;
 
 /// What a run brings along to open a repository.
 #[derive(Clone, Debug)]
@@ -81,8 +89,8 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// Makes a repository. Of several processes that do it at once, all end with the same one, where the
-    /// store honours create-only writes.
+    /// Makes a repository. Of several processes that do it at once, all end with the same one: always where the store honours create-only
+    /// writes, elsewhere unless one of them stands still for seconds between two requests ([`give_way`]).
     ///
     /// # Errors
     /// `AlreadyExists` when there is one.
@@ -111,6 +119,10 @@ impl Repository {
         // The slot first: whoever sees `config` must be able to open it.
         let slot = slots::seal(&io, &init.credential, init.kdf, &options, &init.label)?;
         let slot = slots::store(&io, &slot)?;
+        if give_way(&io, &slot)? {
+            let _ = io.block(io.store.delete(&slots::key(&slot)));
+            return Err(exists(&io.store));
+        }
         let written = io.block(io.store.put_new(config::KEY, config.seal(&io.keys)?.into()));
         let current = io
             .block(io.store.get(config::KEY, OBJECT_MAX))
@@ -276,6 +288,26 @@ pub(super) fn program() -> String {
 }
 
 /// A repository whose `config` is gone: making a new one in its place would bury the old one.
+/// Waits for others who make a repository here at the same time; whether one of them has. Whoever stores a slot later than another sees that one, so of
+/// several that see each other one goes on at a time, in the order of the names, and who saw nobody need not wait. The slot of a run that was killed costs one wait.
+fn give_way(io: &Io, own: &str) -> Result<bool> {
+    let own = slots::key(own);
+    let listed = io.block(io.store.list(slots::PREFIX))?;
+    if listed.iter().all(|slot| slot.key == own) {
+        return Ok(false);
+    }
+    let rank = listed.iter().filter(|slot| slot.key < own).take(RANK_MAX).count();
+    for _ in 0..(1 + rank) * LOOKS_A_TURN {
+        match io.block(io.store.head(config::KEY)) {
+            Ok(_) => return Ok(true),
+            // The timer is made where the runtime is known.
+            Err(error) if error.kind() == ErrorKind::NotFound => io.block(async { tokio::time::sleep(LOOK).await }),
+            Err(error) => return Err(error.within("look whether somebody else has made a repository")),
+        }
+    }
+    Ok(false)
+}
+
 fn headless(store: &Store) -> Error {
     Error::corrupt(format!("there are snapshots at {} and no config: the repository is damaged", store.location()))
         .with_hint("put `config` back from a copy; a new repository needs another location")
