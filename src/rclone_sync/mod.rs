@@ -26,6 +26,7 @@ pub mod pull;
 pub mod push;
 pub mod rclone_conf;
 pub mod root;
+mod scratch;
 pub mod segment;
 pub mod state;
 mod tally;

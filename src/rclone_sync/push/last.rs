@@ -11,6 +11,7 @@ use super::super::layout::{Places, ROOT, ROOTS};
 use super::super::manifest::{entries, entries_onto};
 use super::super::merge::{Entries, Merge};
 use super::super::root::{ROOT_MAX, Root};
+use super::super::scratch::Scratch;
 use super::super::segment::{SegmentReader, SegmentRef, SegmentWriter, Written};
 use super::super::state::State;
 use super::survey::OldEntries;
@@ -20,8 +21,8 @@ use super::survey::OldEntries;
 pub(super) struct Memory {
     state: Option<State>,
     dir: PathBuf,
-    /// Made for this run, and gone with it.
-    is_ours: bool,
+    /// That directory, if it was made for this run: then it is gone with it.
+    _scratch: Option<Scratch>,
 }
 
 /// The last generation.
@@ -99,12 +100,12 @@ impl Memory {
         if let Some(holder) = &destination.state {
             let state = State::open(holder, &key)?;
             let dir = state.scratch().parent().map(Path::to_owned).unwrap_or_default();
-            return Ok(Self { state: Some(state), dir, is_ours: false });
+            return Ok(Self { state: Some(state), dir, _scratch: None });
         }
         let name = blake3::hash(format!("{}\n{}\n{key}", means.id, destination.name).as_bytes()).to_hex();
-        let dir = means.scratch.join(format!("volvault-push-{}", name.get(..16).unwrap_or_default()));
-        std::fs::create_dir_all(&dir).attempt(|| format!("make {}", dir.display()))?;
-        Ok(Self { state: None, dir, is_ours: true })
+        let label = format!("volvault-push-{}", name.get(..16).unwrap_or_default());
+        let scratch = Scratch::make(&means.scratch, &label)?;
+        Ok(Self { state: None, dir: scratch.path().to_owned(), _scratch: Some(scratch) })
     }
 
     /// The name of a file of this run.
@@ -240,15 +241,6 @@ fn next_free(places: &Places) -> Result<u64> {
     let listed = places.block(places.control.list(ROOTS))?;
     let newest = listed.iter().filter_map(|listed| listed.key.strip_prefix(ROOTS)?.parse::<u64>().ok()).max();
     Ok(newest.unwrap_or(0) + 1)
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        if self.is_ours {
-            // Best effort: it lies where temporary files do.
-            let _ = std::fs::remove_dir_all(&self.dir);
-        }
-    }
 }
 
 impl Last {
