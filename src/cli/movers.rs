@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::exit::{FAILURE, INTERRUPTED};
@@ -25,7 +25,7 @@ pub(super) fn called(called: Called, arguments: &[OsString], environment: &Envir
     let words: Vec<String> = rest.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     match called {
         Called::Restic | Called::Rclone if mover::waits_for_debugging(Path::new(program), environment) => {
-            debug(called, &words)
+            debug(called, &words, mover::debug_directory(environment))
         }
         Called::Restic => restic(&words, Demands::Script, environment, clock),
         Called::Rclone => rclone(Demands::Script, environment, clock),
@@ -67,12 +67,12 @@ fn job(environment: &Environment, clock: SharedClock, work: impl FnOnce(World<'_
     })
 }
 
-fn debug(called: Called, actions: &[String]) -> u8 {
+fn debug(called: Called, actions: &[String], directory: PathBuf) -> u8 {
     let outcome = runtime().and_then(|runtime| {
         let signals = Signals::listen(runtime.handle(), false)?;
         let stop = signals.stop_in_good_order();
         let program = std::env::current_exe().attempt(|| "find this program".to_owned())?;
-        let debug = Debug { directory: "/tmp".into(), program, script: called.script() };
+        let debug = Debug { directory, program, script: called.script() };
         debug.wait(actions, Box::new(std::io::stdout()), (runtime.handle(), stop))?;
         Ok(if stop.requested() { INTERRUPTED } else { 0 })
     });

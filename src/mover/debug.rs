@@ -29,7 +29,13 @@ pub struct Debug {
 
 /// Whether the program that was called as `program` is to wait and not to work.
 pub fn waits_for_debugging(program: &Path, environment: &Environment) -> bool {
-    environment.raw("DEBUG_MOVER").is_some_and(|value| value == "1") && program.parent() != Some(Path::new("/tmp"))
+    let asked = environment.raw("DEBUG_MOVER").is_some_and(|value| value == "1");
+    asked && program.parent() != Some(&debug_directory(environment))
+}
+
+/// Where the two files are: `/tmp` in a pod.
+pub fn debug_directory(environment: &Environment) -> PathBuf {
+    environment.raw("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from)
 }
 
 impl Debug {
@@ -102,5 +108,8 @@ mod tests {
         assert!(waits_for_debugging(Path::new("/mover-restic/entry.sh"), &asked));
         assert!(!waits_for_debugging(Path::new("/tmp/entry.sh"), &asked));
         assert!(!waits_for_debugging(Path::new("/mover-restic/entry.sh"), &Environment::default()));
+        let elsewhere: Environment = [("DEBUG_MOVER", "1"), ("TMPDIR", "/scratch")].into_iter().collect();
+        assert!(!waits_for_debugging(Path::new("/scratch/entry.sh"), &elsewhere));
+        assert!(waits_for_debugging(Path::new("/tmp/entry.sh"), &elsewhere));
     }
 }

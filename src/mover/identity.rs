@@ -8,7 +8,7 @@ const PREFIXES: [&str; 2] = ["volsync-src-", "volsync-dst-"];
 const SUFFIX: &str = "bcdfghjklmnpqrstvwxz2456789";
 const SUFFIX_LEN: usize = 5;
 
-/// Pods whose names would be longer lose the dash before the suffix.
+/// Names of pods are at most so long: of what they are made of as much is kept as has room before the suffix, and the rest is lost without a trace.
 const NAME_MAX: usize = 63;
 
 /// Digits of the time that a `CronJob` puts into the names of its jobs: minutes since 1970.
@@ -36,6 +36,11 @@ pub(super) fn of_pod(pod: &str) -> String {
     }
 }
 
+/// Whether the end may be missing of the name that the pod was called after: then two of them may look like one, or one like many.
+pub(super) fn may_be_cut(pod: &str) -> bool {
+    pod.len() == NAME_MAX && without_suffix(pod).len() < NAME_MAX
+}
+
 fn without_suffix(pod: &str) -> &str {
     let Some((job, suffix)) = pod.len().checked_sub(SUFFIX_LEN).and_then(|at| pod.split_at_checked(at)) else {
         return pod;
@@ -53,6 +58,25 @@ fn without_suffix(pod: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_may_lack_its_end_is_known() {
+        let cut = |job: &str| {
+            let room = NAME_MAX - SUFFIX_LEN;
+            let mut pod = format!("{job}-");
+            pod.truncate(room);
+            may_be_cut(&format!("{pod}x7k2p"))
+        };
+        for (letters, is_cut) in [(1, false), (44, false), (45, true), (46, true), (47, true), (51, true)] {
+            assert_eq!(cut(&format!("volsync-src-{}", "a".repeat(letters))), is_cut, "{letters}");
+        }
+        // A dash where the cut is, and the digits of a time before it.
+        assert!(cut(&format!("volsync-src-{}-0", "a".repeat(45))));
+        for (letters, is_cut) in [(47, false), (48, true), (49, true), (52, true)] {
+            assert_eq!(cut(&format!("{}-29384756", "b".repeat(letters))), is_cut, "{letters}");
+        }
+        assert!(!may_be_cut(&"A".repeat(NAME_MAX)), "the name of no pod");
+    }
 
     #[test]
     fn source_and_destination_of_one_name_are_one() {

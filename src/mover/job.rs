@@ -274,6 +274,12 @@ fn host(environment: &Environment, namespace_file: &Path) -> Result<(String, boo
         return Ok((HOST.to_owned(), false));
     }
     let pod = environment.text("HOSTNAME")?.map_or_else(host_name, str::to_owned);
+    if identity::may_be_cut(&pod) {
+        return Err(Error::invalid(format!(
+            "{SHARED} is set, and the name of this pod is as long as names may be: the end may be missing of what it is called after"
+        ))
+        .with_hint(format!("set {SOURCE_ID} to a name for this volume; another source may be called the same up to there")));
+    }
     match identity::of_pod(&pod) {
         id if id.is_empty() => Err(Error::invalid(format!("{SHARED} is set, and this pod has no name"))
             .with_hint(format!("set {SOURCE_ID} to a name for this volume"))),

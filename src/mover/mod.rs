@@ -33,7 +33,7 @@ use crate::environment::Environment;
 use crate::events::Stop;
 
 pub use called::Called;
-pub use debug::{Debug, waits_for_debugging};
+pub use debug::{Debug, debug_directory, waits_for_debugging};
 pub use numbers::Numbers;
 pub use rclone::{rclone, reach_mirror};
 pub use reach::{Reached, reach_repository};

@@ -287,7 +287,6 @@ pub(super) fn program() -> String {
     concat!("volvault ", env!("CARGO_PKG_VERSION")).to_owned()
 }
 
-/// A repository whose `config` is gone: making a new one in its place would bury the old one.
 /// Waits for others who make a repository here at the same time; whether one of them has. Whoever stores a slot later than another sees that one, so of
 /// several that see each other one goes on at a time, in the order of the names, and who saw nobody need not wait. The slot of a run that was killed costs one wait.
 fn give_way(io: &Io, own: &str) -> Result<bool> {
@@ -308,6 +307,7 @@ fn give_way(io: &Io, own: &str) -> Result<bool> {
     Ok(false)
 }
 
+/// A repository whose `config` is gone: making a new one in its place would bury the old one.
 fn headless(store: &Store) -> Error {
     Error::corrupt(format!("there are snapshots at {} and no config: the repository is damaged", store.location()))
         .with_hint("put `config` back from a copy; a new repository needs another location")

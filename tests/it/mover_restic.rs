@@ -1,6 +1,7 @@
 //! The contract of VolSync's restic mover, driven as its operator drives it: by the name of the script, arguments and environment.
 //! Each part of VolSync's end-to-end tests for restic has a test of the same purpose here.
 
+mod debugging;
 mod identities;
 mod mishaps;
 pub(crate) mod pod;
@@ -11,7 +12,8 @@ use std::collections::BTreeSet;
 
 use crate::support::image::InPod;
 use crate::support::nobody::NOBODY;
-use crate::support::s3::{CA_FILE, S3Server, S3ServerThread};
+use crate::support::peer;
+use crate::support::s3::CA_FILE;
 use crate::support::vault::on_disk;
 use crate::support::web::Proxy;
 use pod::{KEY, Pod, filtered};
@@ -27,6 +29,8 @@ const FIRST: [&str; 8] = [
     "^snapshot [0-9a-f]{8} of volsync saved$",
     r"^Restic completed in \d+s$",
 ];
+
+const NOTHING: [&str; 0] = [];
 
 fn filled() -> Pod {
     let pod = Pod::new();
@@ -115,7 +119,7 @@ fn the_exit_codes_are_the_scripts() {
     let ran = pod.run(&["backup", "dance"]);
     assert_eq!(ran.code, 2);
     ran.assert_says("^ERROR: unknown operation: dance$");
-    assert!(!pod.at("repository").exists(), "nothing was done before all was understood");
+    assert_eq!(pod.store().keys(), NOTHING, "nothing was done before all was understood");
     let ran = pod.run(&["prune"]);
     assert_eq!(ran.code, 10, "{}", ran.log);
     ran.assert_says("^Fatal: .*Is there a repository at the following location");
@@ -174,7 +178,7 @@ fn an_empty_volume_is_passed_over_and_said_or_refused_when_strict() {
         let ran = pod.done(&["backup", "prune"]);
         ran.assert_kept(&["^== Directory is empty skipping backup ===$"]);
     }
-    assert!(!pod.at("repository").exists(), "no repository was made for nothing");
+    assert_eq!(pod.store().keys(), NOTHING, "no repository was made for nothing");
     pod.set("RCLONE_VOLVAULT_STRICT", "true");
     let ran = pod.run(&["backup"]);
     assert_eq!(ran.code, 1);
@@ -261,7 +265,7 @@ fn what_bash_is_asked_to_start_is_started() {
 /// `test_restic_with_customca_*`.
 #[test]
 fn a_custom_authority_is_trusted_beside_the_systems() {
-    let s3 = S3ServerThread::serving(S3Server::start_tls());
+    let s3 = peer::server_behind_tls("bucket");
     let mut pod = Pod::on(&s3.server, "bucket", "app");
     pod.write("a", "first");
     let ran = pod.run(&["backup"]);
@@ -277,7 +281,7 @@ fn a_custom_authority_is_trusted_beside_the_systems() {
 /// The operator hands its own proxy on.
 #[test]
 fn a_proxy_is_used_and_passed_by_for_hosts_that_are_excepted() {
-    let s3 = S3ServerThread::start();
+    let s3 = peer::server("bucket");
     let address = s3.server.endpoint.trim_start_matches("http://").to_owned();
     let proxy = Proxy::start([("s3.volvault.test:80", &*address), ("s3.volvault.test", &*address)]);
     let mut pod = Pod::on(&s3.server, "bucket", "app");
@@ -294,7 +298,7 @@ fn a_proxy_is_used_and_passed_by_for_hosts_that_are_excepted() {
 
 #[test]
 fn wrong_keys_of_the_bucket_are_no_missing_repository() {
-    let s3 = S3ServerThread::start();
+    let s3 = peer::server("bucket");
     let mut pod = Pod::on(&s3.server, "bucket", "app");
     pod.write("a", "first");
     pod.set("AWS_SECRET_ACCESS_KEY", "wrong");
@@ -308,7 +312,7 @@ fn wrong_keys_of_the_bucket_are_no_missing_repository() {
 /// What a pod costs that finds nothing changed: `docs/adr/0007-requests.md` has nine of these, forgetting the one before takes three.
 #[test]
 fn an_unchanged_volume_costs_at_most_twelve_requests_with_forget() {
-    let s3 = S3ServerThread::start();
+    let s3 = peer::server("bucket");
     let pod = Pod::on(&s3.server, "bucket", "app");
     crate::command::fill(&pod.data(), 2000, 100);
     pod.done(&["backup"]);
@@ -324,7 +328,7 @@ fn an_unchanged_volume_costs_at_most_twelve_requests_with_forget() {
 /// A policy that keeps thirty has thirty to decide about, and reads none of them.
 #[test]
 fn thirty_snapshots_that_are_kept_cost_nothing() {
-    let s3 = S3ServerThread::start();
+    let s3 = peer::server("bucket");
     let mut pod = Pod::on(&s3.server, "bucket", "app");
     crate::command::fill(&pod.data(), 100, 100);
     pod.set("FORGET_OPTIONS", "--keep-last 30");
@@ -362,6 +366,7 @@ fn a_copied_volume_is_not_read_again_if_inodes_are_to_be_ignored() {
 #[test]
 fn an_ordinary_user_without_a_home_saves_what_it_may_read() {
     let mut pod = filled();
+    // Of no use to a repository on a server.
     std::fs::create_dir(pod.at("repository")).unwrap();
     std::os::unix::fs::chown(pod.at("repository"), Some(NOBODY), Some(NOBODY)).unwrap();
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);

@@ -391,6 +391,7 @@ fn a_snapshot_that_lacks_something_stops_it_before_anything_is_removed() {
                             ErrorKind::Corrupt,
                             ErrorKind::Unsupported,
                             ErrorKind::Unavailable,
+                            ErrorKind::Changed,
                             ErrorKind::Invalid,
                             ErrorKind::Refused,
                         ];

@@ -21,7 +21,7 @@ pub(super) struct History<'h> {
 
 impl History<'_> {
     /// # Errors
-    /// `Unavailable` when a snapshot is gone that the last prune saw and that nobody forgot.
+    /// `Refused` when a snapshot is gone that the last prune saw and that nobody forgot.
     pub(super) fn shows_all_that_was_seen(&self, options: &PruneOptions) -> Result<()> {
         self.shows(self.seen.snapshots.iter().copied(), "that the last prune saw", options)
     }
@@ -46,7 +46,7 @@ impl History<'_> {
         let vanished: Vec<SessionId> = ids.filter(|id| !explained(id)).collect();
         let Some(first) = vanished.first().filter(|_| !options.force) else { return Ok(()) };
         Err(Error::new(
-            ErrorKind::Unavailable,
+            ErrorKind::Refused,
             format!(
                 "{} snapshots are missing {known} and that nobody forgot, {} among them; nothing was removed",
                 vanished.len(),

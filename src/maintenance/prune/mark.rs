@@ -270,7 +270,7 @@ fn missing(id: &BlobId) -> Error {
 }
 
 fn hidden(page: &Page) -> Error {
-    Error::new(ErrorKind::Unavailable, format!("the index did not show blob {} this time", page.blob.blob.id))
+    Error::new(ErrorKind::Changed, format!("the index did not show blob {} this time", page.blob.blob.id))
         .with_hint("nothing was removed; run it again. If it happens again, the store does not list all there is: run `volvault check`")
 }
 

@@ -45,7 +45,8 @@ const POLL: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// Before anything is removed: when the index or a snapshot cannot be read, when a snapshot needs what is not there, when snapshots vanished that nobody forgot,
-/// when more than half of the packs would go without a reason, or `Interrupted`. Errors of the store at any time; the next prune goes on.
+/// when more than half of the packs would go without a reason, or `Interrupted`. `Changed` when others were at work, or a listing did not show all: another prune may
+/// do it. Errors of the store at any time; the next prune goes on.
 pub fn prune(
     repo: &Repository,
     options: &PruneOptions,
@@ -335,7 +336,7 @@ impl Removal<'_> {
             return Ok(());
         }
         Err(Error::new(
-            ErrorKind::Unavailable,
+            ErrorKind::Changed,
             "what this prune has condemned is not condemned any more; nothing was removed",
         )
         .with_hint("somebody removed its record: run it again"))
@@ -366,7 +367,7 @@ impl Removal<'_> {
         // Nothing was spared for one that was listed and then gone: should a late write bring it back, the record must say that it is none.
         if let Some(id) = self.gone_since.iter().find(|id| !forgotten.contains(*id)) {
             return Err(Error::new(
-                ErrorKind::Unavailable,
+                ErrorKind::Changed,
                 format!(
                     "snapshot {} went away without a record while this prune was at work; nothing was removed",
                     id.short()
@@ -438,7 +439,7 @@ impl Removal<'_> {
 
 fn overtaken() -> Error {
     Error::new(
-        ErrorKind::Unavailable,
+        ErrorKind::Changed,
         "another prune removed packs while this one looked at a snapshot that is marked as suspect",
     )
     .with_hint("nothing was removed; run it again")

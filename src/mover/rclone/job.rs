@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use super::super::failure::Failure;
 use super::super::job::{self, EXCLUDE, Known, READ_RATE, STRICT};
 use super::super::{Demands, identity};
+use super::followed;
 use crate::clock::SharedClock;
 use crate::environment::{Environment, host_name};
 use crate::error::{Attempt, Error, Result};
@@ -62,7 +63,7 @@ pub(super) struct Job {
     pub(super) name: String,
     pub(super) location: Location,
     pub(super) store: StoreOptions,
-    /// Sentences on settings of the remote that are not followed.
+    /// Sentences on variables and settings of the remote that are not followed.
     pub(super) ignored: Vec<String>,
     /// Whether nothing to push and nothing to pull are failures.
     pub(super) strict: bool,
@@ -121,7 +122,9 @@ impl Job {
             Ok(count)
         };
         let name = format!("{}:{}", text(SECTION)?, text(DEST_PATH)?);
-        let (location, store, ignored) = place(environment, &name, (clock, runtime))?;
+        let mut ignored = followed::check(&environment.for_store())?;
+        let (location, store, of_remote) = place(environment, &name, (clock, runtime))?;
+        ignored.extend(of_remote);
         let named = || PathBuf::from(environment.raw(MOUNT_PATH).cloned().unwrap_or_default());
         let data = volume.map_or_else(named, Path::to_owned);
         let (checksum, size_only) = (switch("RCLONE_CHECKSUM")?, switch("RCLONE_SIZE_ONLY")?);

@@ -3,6 +3,7 @@
 //! `VolSync`'s own movers, which know no generations, may be on the other side. A source writes `permissions.facl` for them; a destination that finds a
 //! prefix without a manifest, or one that such a mover has pushed to since, pulls what is listed there.
 
+mod followed;
 mod job;
 
 use std::cell::Cell;

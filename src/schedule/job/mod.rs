@@ -3,6 +3,7 @@
 //! What differs is only what has to: files lie in a directory of ours and not at `/customCA`, and the volume is not at `/data`, though it goes by that
 //! name, so that snapshots made in a cluster are found here and the other way round.
 
+mod name;
 mod rclone;
 mod restic;
 
@@ -15,7 +16,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use super::board::{Method, ResourceId, Role};
+use super::board::{Method, ResourceId};
 use super::document::{CaRef, Documents, Keys, Resource, Task};
 use crate::environment::Environment;
 use crate::error::{Attempt, Error, Result};
@@ -74,7 +75,7 @@ impl Job {
         let privileged = documents.privileged.contains(&id.namespace);
         building.set("PRIVILEGED_MOVER", if privileged { "1" } else { "0" });
         building.set("POD_NAMESPACE", &id.namespace);
-        building.set("HOSTNAME", &pod(id, resource.method()));
+        building.set("HOSTNAME", &name::of_pod(id, resource.method()));
         for name in PROXIES {
             if let Some(value) = world.raw(name) {
                 building.variables.push((name.to_owned(), value.clone()));
@@ -97,18 +98,6 @@ impl Job {
             publish(path, bytes, Publish::Replace)?;
         }
         Ok(())
-    }
-}
-
-/// The name that the pod would have: a source of a shared repository is known by it. The end is five letters that Kubernetes might have chosen.
-fn pod(id: &ResourceId, method: Method) -> String {
-    let end = match id.role {
-        Role::Source => "src",
-        Role::Destination => "dst",
-    };
-    match method {
-        Method::Restic => format!("volsync-{end}-{}-xxxxx", id.name),
-        Method::Rclone => format!("volsync-rclone-{end}-{}-xxxxx", id.name),
     }
 }
 

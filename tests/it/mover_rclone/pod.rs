@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::runtime::Runtime;
 use volvault::clock::SystemClock;
+use volvault::error::ErrorKind;
 use volvault::storage::{Attributes, Condition, Location, Store, StoreOptions};
 
 use crate::command::write;
 use crate::mover_restic::pod::Ran;
 use crate::support::image::{self, DATA, InPod, Surroundings};
-use crate::support::s3::{ACCESS_KEY, S3Server, SECRET_KEY};
+use crate::support::peer;
+use crate::support::s3::{ACCESS_KEY, S3Server, S3ServerThread, SECRET_KEY};
 
 /// What VolSync 0.16 keeps of the log of a rclone mover that succeeded (`internal/controller/mover/rclone/logfilter.go`).
 const KEPT: [&str; 5] = [
@@ -33,6 +36,8 @@ pub(crate) struct Pod {
     mirrors: PathBuf,
     variables: BTreeMap<String, String>,
     user: Option<u32>,
+    /// A server of its own, if that has the mirror.
+    own: Option<Arc<S3ServerThread>>,
 }
 
 impl InPod for Pod {
@@ -48,14 +53,24 @@ impl InPod for Pod {
 }
 
 impl Pod {
-    /// With a mirror on a volume of its own.
+    /// With a mirror on a volume of its own, unless the suite has all of them on a server.
     pub(crate) fn new() -> Self {
+        let mut pod = Self::with_volume();
+        if let Some(own) = peer::in_place_of_a_directory("volumes") {
+            pod.use_bucket(&own.server, "volumes/mirror");
+            pod.own = Some(own);
+        }
+        pod
+    }
+
+    /// With a mirror on a volume of its own.
+    pub(crate) fn with_volume() -> Self {
         let dir = tempfile::tempdir().unwrap();
         for name in ["data", "mnt", "tmp"] {
             std::fs::create_dir(dir.path().join(name)).unwrap();
         }
         let mirrors = dir.path().join("mnt");
-        let mut pod = Self { dir, mirrors, variables: BTreeMap::new(), user: None };
+        let mut pod = Self { dir, mirrors, variables: BTreeMap::new(), user: None, own: None };
         pod.configure("[volume]\ntype = local\n");
         let (data, config) = (pod.data().display().to_string(), pod.at("rclone.conf").display().to_string());
         let (place, tmp) = (pod.at("mnt/mirror").display().to_string(), pod.at("tmp").display().to_string());
@@ -78,14 +93,27 @@ impl Pod {
 
     /// With a mirror in a bucket, by a section of a `rclone.conf`.
     pub(crate) fn on(s3: &S3Server, path: &str) -> Self {
-        let mut pod = Self::new();
-        pod.configure(&format!(
+        let mut pod = Self::with_volume();
+        pod.use_bucket(s3, path);
+        pod
+    }
+
+    fn use_bucket(&mut self, s3: &S3Server, path: &str) {
+        self.configure(&format!(
             "[bucket]\ntype = s3\nprovider = Minio\nenv_auth = false\naccess_key_id = {ACCESS_KEY}\nsecret_access_key = {SECRET_KEY}\nendpoint = {}\nregion = us-east-1\n",
             s3.endpoint
         ));
-        pod.set("RCLONE_CONFIG_SECTION", "bucket");
-        pod.set("RCLONE_DEST_PATH", path);
-        pod
+        self.set("RCLONE_CONFIG_SECTION", "bucket");
+        self.set("RCLONE_DEST_PATH", path);
+    }
+
+    /// What the mirror holds, as its owner sees it.
+    pub(crate) fn mirror(&self) -> Script {
+        let path = &self.variables["RCLONE_DEST_PATH"];
+        match &self.own {
+            Some(own) => Script::on(&own.server, path),
+            None => Script::at(path, &BTreeMap::new()),
+        }
     }
 
     /// What its `rclone.conf` says.
@@ -95,7 +123,8 @@ impl Pod {
 
     /// A destination of the same mirror.
     pub(crate) fn destination(&self) -> Self {
-        let mut pod = Self { mirrors: self.mirrors.clone(), ..Self::new() };
+        let (mirrors, own) = (self.mirrors.clone(), self.own.clone());
+        let mut pod = Self { mirrors, own, ..Self::with_volume() };
         let own = ["RCLONE_CONFIG", "MOUNT_PATH", "TMPDIR"];
         for (name, value) in &self.variables {
             if !own.contains(&name.as_str()) {
@@ -179,11 +208,19 @@ pub(crate) struct Script {
 
 impl Script {
     pub(crate) fn on(s3: &S3Server, path: &str) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (bucket, prefix) = path.split_once('/').unwrap();
-        let location: Location = s3.location(bucket, prefix);
-        let options: StoreOptions = s3.options();
-        let store = runtime.block_on(Store::connect(&location, &options, SystemClock::new())).unwrap();
+        Self::reach(&s3.location(bucket, prefix), &s3.options())
+    }
+
+    /// `location` as a user writes it.
+    pub(crate) fn at(location: &str, variables: &BTreeMap<String, String>) -> Self {
+        let options = StoreOptions { variables: variables.clone(), ..StoreOptions::default() };
+        Self::reach(&location.parse().unwrap(), &options)
+    }
+
+    fn reach(location: &Location, options: &StoreOptions) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let store = runtime.block_on(Store::connect(location, options, SystemClock::new())).unwrap();
         Self { runtime, store }
     }
 
@@ -220,11 +257,12 @@ impl Script {
     }
 
     pub(crate) fn keys(&self) -> Vec<String> {
-        let mut pages = self.store.list_objects("").unwrap();
-        let mut keys = Vec::new();
-        while let Some(page) = self.runtime.block_on(pages.next()).unwrap() {
-            keys.extend(page.into_iter().map(|object| object.key));
-        }
+        // A directory, or a bucket, that nobody has made yet.
+        let listed = match self.runtime.block_on(self.store.list("")) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            listed => listed.unwrap(),
+        };
+        let mut keys: Vec<String> = listed.into_iter().map(|listed| listed.key).collect();
         keys.sort();
         keys
     }

@@ -1,76 +1,130 @@
 //! Who a pod is to a store when its Secret holds no key: what the cluster mounts and sets in every pod of an account, for either mover.
 
+use std::path::Path;
+
 use chrono::{TimeDelta, Utc};
 use volvault::clock::SystemClock;
 
 use crate::mover_rclone::pod::Pod as MirrorPod;
-use crate::support::s3::S3ServerThread;
+use crate::support::peer;
+use crate::support::s3::ISSUED;
 use crate::support::scripted::{Reply, Seen};
 use crate::support::web::Service;
 
 use super::pod::Pod;
 
-/// What the token service of AWS gives out.
-const ISSUED: (&str, &str, &str) = ("ASIAISSUED", "issued-secret", "issued-token");
 const GOOGLE_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/tls/google.json");
 
-/// Gives keys to whoever shows the token that the cluster mounts.
-fn token_service() -> Service {
-    Service::start(|seen| {
-        if !seen.body.contains("Action=AssumeRoleWithWebIdentity&") || !seen.body.contains("WebIdentityToken=pod-token")
-        {
-            return Reply::answer("403 Forbidden", &["content-type: text/xml"], b"<ErrorResponse/>");
-        }
-        let expiry = (SystemClock::new().now().with_timezone(&Utc) + TimeDelta::hours(1)).to_rfc3339();
-        let body = format!(
-            "<AssumeRoleWithWebIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
-             <AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>{}</AccessKeyId>\
-             <SecretAccessKey>{}</SecretAccessKey><SessionToken>{}</SessionToken><Expiration>{expiry}</Expiration>\
-             </Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>",
-            ISSUED.0, ISSUED.1, ISSUED.2,
-        );
-        Reply::answer("200 OK", &["content-type: text/xml"], body.as_bytes())
-    })
+fn in_an_hour() -> String {
+    (SystemClock::new().now().with_timezone(&Utc) + TimeDelta::hours(1)).format("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// `AWS_ROLE_ARN` and `AWS_WEB_IDENTITY_TOKEN_FILE`, as the webhook of EKS sets them; no key in the Secret, nor in `rclone.conf`.
+/// Gives keys to whoever shows the token that the cluster mounts.
+fn token_service(seen: &Seen) -> Reply {
+    if !seen.body.contains("Action=AssumeRoleWithWebIdentity&") || !seen.body.contains("WebIdentityToken=pod-token") {
+        return Reply::answer("403 Forbidden", &["content-type: text/xml"], b"<ErrorResponse/>");
+    }
+    let body = format!(
+        "<AssumeRoleWithWebIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
+         <AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>{}</AccessKeyId>\
+         <SecretAccessKey>{}</SecretAccessKey><SessionToken>{}</SessionToken><Expiration>{}</Expiration>\
+         </Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>",
+        ISSUED.0,
+        ISSUED.1,
+        ISSUED.2,
+        in_an_hour(),
+    );
+    Reply::answer("200 OK", &["content-type: text/xml"], body.as_bytes())
+}
+
+/// The same keys, as the agents of nodes and of containers give them.
+fn issued() -> Reply {
+    let (key, secret, token) = ISSUED;
+    let expiry = in_an_hour();
+    Reply::json(&format!(
+        r#"{{"Code":"Success","Type":"AWS-HMAC","AccessKeyId":"{key}","SecretAccessKey":"{secret}","Token":"{token}","Expiration":"{expiry}"}}"#
+    ))
+}
+
+/// The agent of EKS, and of ECS, which wants to see a token that it has mounted.
+fn agent(seen: &Seen) -> Reply {
+    match (seen.target.as_str(), seen.header("authorization")) {
+        ("/v1/credentials", "pod-token") => issued(),
+        _ => Reply::answer("401 Unauthorized", &[], b""),
+    }
+}
+
+/// The service of EC2 for whoever runs on the node, which gives out a token of its own first.
+fn metadata(seen: &Seen) -> Reply {
+    let is_known = seen.header("x-aws-ec2-metadata-token") == "session";
+    match (seen.method.as_str(), seen.target.as_str()) {
+        ("PUT", "/latest/api/token") => {
+            Reply::answer("200 OK", &["x-aws-ec2-metadata-token-ttl-seconds: 21600"], b"session")
+        }
+        ("GET", "/latest/meta-data/iam/security-credentials/") if is_known => Reply::answer("200 OK", &[], b"node"),
+        ("GET", "/latest/meta-data/iam/security-credentials/node") if is_known => issued(),
+        _ => Reply::answer("404 Not Found", &[], b""),
+    }
+}
+
+/// What the cluster sets in pods, with `SERVICE` and `TOKEN` for the endpoint and for a file, and what answers there: the webhook of EKS, its agent,
+/// and the node itself.
+type Given = (&'static [(&'static str, &'static str)], fn(&Seen) -> Reply);
+const AT_AMAZON: [Given; 3] = [
+    (
+        &[
+            ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/backup"),
+            ("AWS_WEB_IDENTITY_TOKEN_FILE", "TOKEN"),
+            ("AWS_ENDPOINT_URL_STS", "SERVICE"),
+        ],
+        token_service,
+    ),
+    (
+        &[
+            ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "SERVICE/v1/credentials"),
+            ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "TOKEN"),
+        ],
+        agent,
+    ),
+    (&[("AWS_EC2_METADATA_DISABLED", "false"), ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "SERVICE")], metadata),
+];
+
+/// No key in the Secret, nor in `rclone.conf`.
 #[test]
 fn a_pod_is_who_its_account_is_at_amazon() {
-    let (s3, sts) = (S3ServerThread::start(), token_service());
-    s3.server.grant(ISSUED.0, ISSUED.1, Some(ISSUED.2));
-    s3.server.make_bucket("bucket");
-    let webhook = |token: &str| {
-        [
-            ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/backup".to_owned()),
-            ("AWS_WEB_IDENTITY_TOKEN_FILE", token.to_owned()),
-            ("AWS_ENDPOINT_URL_STS", sts.endpoint.clone()),
-            ("AWS_REGION", "eu-test-1".to_owned()),
-        ]
-    };
-    let mut pod = Pod::new();
-    pod.set("RESTIC_REPOSITORY", &format!("s3:{}/bucket/app", s3.server.endpoint));
-    crate::command::write(&pod.at("token"), b"pod-token");
-    for (name, value) in webhook(&pod.at("token").display().to_string()) {
-        pod.set(name, &value);
-    }
-    pod.write("a", "first");
-    pod.done(&["backup"]);
+    for (variables, reply) in AT_AMAZON {
+        let (s3, service) = (peer::server("bucket"), Service::start(reply));
+        s3.server.grant(ISSUED.0, ISSUED.1, Some(ISSUED.2));
+        s3.server.make_bucket("bucket");
+        let value = |text: &str, token: &Path| {
+            text.replace("SERVICE", &service.endpoint).replace("TOKEN", &token.display().to_string())
+        };
+        let mut pod = Pod::with_volume();
+        pod.set("RESTIC_REPOSITORY", &format!("s3:{}/bucket/app", s3.server.endpoint));
+        pod.set("AWS_REGION", "eu-test-1");
+        crate::command::write(&pod.at("token"), b"pod-token");
+        for (name, text) in variables {
+            pod.set(name, &value(text, &pod.at("token")));
+        }
+        pod.write("a", "first");
+        pod.done(&["backup"]);
 
-    let mut mirror = MirrorPod::new();
-    mirror.configure(&format!(
-        "[bucket]\ntype = s3\nprovider = Other\nenv_auth = true\nendpoint = {}\nregion = eu-test-1\n",
-        s3.server.endpoint
-    ));
-    crate::command::write(&mirror.at("token"), b"pod-token");
-    for (name, value) in webhook(&mirror.at("token").display().to_string()) {
-        mirror.set(name, &value);
+        let mut mirror = MirrorPod::with_volume();
+        mirror.configure(&format!(
+            "[bucket]\ntype = s3\nprovider = Other\nenv_auth = true\nendpoint = {}\nregion = eu-test-1\n",
+            s3.server.endpoint
+        ));
+        crate::command::write(&mirror.at("token"), b"pod-token");
+        for (name, text) in variables {
+            mirror.set(name, &value(text, &mirror.at("token")));
+        }
+        mirror.set("RCLONE_CONFIG_SECTION", "bucket");
+        mirror.set("RCLONE_DEST_PATH", "bucket/mirror");
+        mirror.write("a", "first");
+        mirror.done();
+        let signers: Vec<String> = s3.server.signers().into_iter().map(|signer| signer.key).collect();
+        assert_eq!(signers, [ISSUED.0], "nobody else has signed anything: {variables:?}");
     }
-    mirror.set("RCLONE_CONFIG_SECTION", "bucket");
-    mirror.set("RCLONE_DEST_PATH", "bucket/mirror");
-    mirror.write("a", "first");
-    mirror.done();
-    let signers: Vec<String> = s3.server.signers().into_iter().map(|signer| signer.key).collect();
-    assert_eq!(signers, [ISSUED.0], "nobody else has signed anything");
 }
 
 /// A store that has nothing, and shows who asked; it also gives out tokens, as Azure does for that of a pod.
@@ -81,7 +135,7 @@ fn asked(location: &str, variables: &[(&str, &str)]) -> Vec<Seen> {
         }
         Reply::error("404 Not Found", "NoSuchKey")
     });
-    let mut pod = Pod::new();
+    let mut pod = Pod::with_volume();
     pod.set("RESTIC_REPOSITORY", location);
     pod.set("RCLONE_VOLVAULT_STRICT", "true");
     crate::command::write(&pod.at("token"), b"pod-token");

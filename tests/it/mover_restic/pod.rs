@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 
+use std::sync::Arc;
+
 use regex::Regex;
 
 use crate::command::write;
+use crate::mover_rclone::pod::Script;
 use crate::support::image::{self, DATA, InPod, Surroundings};
-use crate::support::s3::{ACCESS_KEY, S3Server, SECRET_KEY};
+use crate::support::peer;
+use crate::support::s3::{ACCESS_KEY, S3Server, S3ServerThread, SECRET_KEY};
 
 /// What VolSync 0.16 keeps of the log of a restic mover that succeeded (`internal/controller/mover/restic/builder.go`).
 const KEPT: &[&str] = &[
@@ -47,6 +51,8 @@ pub(crate) struct Pod {
     dir: tempfile::TempDir,
     variables: BTreeMap<String, String>,
     user: Option<u32>,
+    /// A server of its own, if that has the repository.
+    own: Option<Arc<S3ServerThread>>,
 }
 
 /// What came of a run.
@@ -67,11 +73,21 @@ impl InPod for Pod {
 }
 
 impl Pod {
-    /// With a repository on a volume of its own, as VolSync mounts one by `moverVolumes`.
+    /// With a repository on a volume of its own, unless the suite has all of them on a server.
     pub(crate) fn new() -> Self {
+        let mut pod = Self::with_volume();
+        if let Some(own) = peer::in_place_of_a_directory("volumes") {
+            pod.use_bucket(&own.server, "volumes", "repository");
+            pod.own = Some(own);
+        }
+        pod
+    }
+
+    /// With a repository on a volume of its own, as VolSync mounts one by `moverVolumes`.
+    pub(crate) fn with_volume() -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("data")).unwrap();
-        let mut pod = Self { dir, variables: BTreeMap::new(), user: None };
+        let mut pod = Self { dir, variables: BTreeMap::new(), user: None, own: None };
         let repository = pod.at("repository").display().to_string();
         let data = pod.data().display().to_string();
         for (name, value) in [
@@ -96,11 +112,20 @@ impl Pod {
 
     /// With a repository in a bucket.
     pub(crate) fn on(s3: &S3Server, bucket: &str, prefix: &str) -> Self {
-        let mut pod = Self::new();
-        pod.set("RESTIC_REPOSITORY", &format!("s3:{}/{bucket}/{prefix}", s3.endpoint));
-        pod.set("AWS_ACCESS_KEY_ID", ACCESS_KEY);
-        pod.set("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
+        let mut pod = Self::with_volume();
+        pod.use_bucket(s3, bucket, prefix);
         pod
+    }
+
+    fn use_bucket(&mut self, s3: &S3Server, bucket: &str, prefix: &str) {
+        self.set("RESTIC_REPOSITORY", &format!("s3:{}/{bucket}/{prefix}", s3.endpoint));
+        self.set("AWS_ACCESS_KEY_ID", ACCESS_KEY);
+        self.set("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
+    }
+
+    /// What is stored there, as its owner sees it.
+    pub(crate) fn store(&self) -> Script {
+        Script::at(&self.variables["RESTIC_REPOSITORY"], &self.variables)
     }
 
     pub(crate) fn set(&mut self, name: &str, value: &str) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::support::nobody::NOBODY;
-use crate::support::s3::S3ServerThread;
+use crate::support::peer;
 
 use super::pod::Pod;
 
@@ -122,7 +122,7 @@ fn what_the_snapshot_does_not_hold_is_deleted_only_when_asked() {
 /// `test_restic_manual_normal_restore_emptyrepo`: neither bucket nor repository, then a repository without snapshots.
 #[test]
 fn a_restore_from_nothing_makes_a_repository_and_restores_nothing() {
-    let s3 = S3ServerThread::start();
+    let s3 = peer::server("bucket");
     for (bucket, prefix) in [("new-bucket", "app"), ("new-bucket", "other/path")] {
         let mut pod = Pod::on(&s3.server, bucket, prefix);
         pod.write("here", "already");

@@ -36,17 +36,29 @@ fn each_source_of_a_shared_repository_finds_and_forgets_its_own() {
     }
 }
 
-/// `test_restic_manual_normal_longname`: the pod's name is cut off, and source and destination are still one.
+/// `test_restic_manual_normal_longname`: a name that VolSync has replaced by its hash is one for source and destination. One that Kubernetes has cut off may
+/// be that of two sources: nobody forgets the snapshots of the other one.
 #[test]
-fn a_long_name_is_the_same_for_source_and_destination() {
+fn a_long_name_is_the_same_for_source_and_destination_or_is_refused() {
     let mut pod = Pod::new();
-    pod.set("RCLONE_VOLVAULT_SHARED", "1");
-    let name = "long-".repeat(10);
-    pod.set("HOSTNAME", &format!("volsync-src-{}x7k2p", &name[..46]));
     pod.write("a", "saved");
+    let long = "data-keycloak-prod-postgresql-ha-postgresql-re";
+    // Without sharing no name matters.
+    pod.set("HOSTNAME", &format!("volsync-src-{long}x7k2p"));
     pod.done(&["backup"]);
+    pod.set("RCLONE_VOLVAULT_SHARED", "1");
+    for pods_of in ["volsync-src-", "volsync-dst-"] {
+        pod.set("HOSTNAME", &format!("{pods_of}{long}x7k2p"));
+        let ran = pod.run(&[if pods_of.contains("src") { "backup" } else { "restore" }]);
+        assert_eq!(ran.code, 1, "{}", ran.log);
+        assert!(ran.kept.contains("the end may be missing"), "{}", ran.kept);
+        assert!(ran.kept.contains("hint: set RCLONE_VOLVAULT_SOURCE_ID"), "{}", ran.kept);
+    }
+    assert_eq!(pod.snapshots().len(), 1);
+    pod.set("HOSTNAME", "volsync-src-3610a686-x7k2p");
+    pod.done(&["backup"]).assert_says("^snapshot [0-9a-f]{8} of 3610a686 saved$");
     pod.empty();
-    pod.set("HOSTNAME", &format!("volsync-dst-{}q9d4z", &name[..46]));
+    pod.set("HOSTNAME", "volsync-dst-3610a686-q9d4z");
     pod.done(&["restore"]);
     assert_eq!(pod.read("a").as_deref(), Some("saved"));
 }
@@ -67,16 +79,40 @@ fn two_pods_at_once_hinder_neither() {
     assert_eq!(pod.snapshots().len(), 4);
 }
 
+/// The volume is saved, and no further attempt of the operator's would bring back what somebody has removed.
+#[test]
+fn snapshots_that_somebody_removed_stop_the_prune_and_not_the_job() {
+    let mut pod = Pod::new();
+    pod.set("FORGET_OPTIONS", "");
+    pod.write("a", "first");
+    pod.done(&["backup", "prune"]);
+    let store = pod.store();
+    let is_snapshot = |key: &&String| key.starts_with("state/snapshots/");
+    store.keys().iter().filter(is_snapshot).for_each(|key| store.delete(key));
+    let packs = || store.keys().into_iter().filter(|key| key.starts_with("packs/")).collect::<Vec<_>>();
+    let before = packs();
+    pod.empty();
+    pod.write("a", "second");
+    let ran = pod.done(&["backup", "prune"]);
+    ran.assert_says("^ERROR: nothing was pruned: 1 snapshots are missing that the last prune saw");
+    assert!(before.iter().all(|pack| packs().contains(pack)), "nothing is removed that may be needed");
+    pod.set("RCLONE_VOLVAULT_STRICT", "true");
+    let ran = pod.run(&["prune"]);
+    assert_eq!(ran.code, 1, "{}", ran.log);
+    ran.assert_says("^hint: if they were removed by hand, run it with --force");
+}
+
 /// A prune that wants a person to look fails nobody's backup, unless that is wanted.
 #[test]
 fn a_refused_prune_is_said_and_no_failure() {
     let mut pod = Pod::new();
     pod.set("FORGET_OPTIONS", "");
-    let snapshots = pod.at("repository/state/snapshots");
+    let store = pod.store();
     for state in ["one", "two", "three", "four"] {
         if state == "four" {
             // As whoever tidies a bucket removes them: no record says that it was meant.
-            std::fs::remove_dir_all(&snapshots).unwrap();
+            let is_snapshot = |key: &&String| key.starts_with("state/snapshots/");
+            store.keys().iter().filter(is_snapshot).for_each(|key| store.delete(key));
         }
         pod.empty();
         pod.write("a", &state.repeat(1000));

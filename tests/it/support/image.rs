@@ -66,7 +66,7 @@ impl Surroundings<'_> {
         let (user, group) = self.who();
         let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/image/pod"));
         command.arg(root).arg(format!("{user}:{group}")).arg(if self.is_privileged() { PRIVILEGES } else { "none" });
-        command.args(self.mounts(arguments)).arg("--").arg(program);
+        command.args(self.mounts(arguments)).arg("--").arg(self.inside(program));
         command.args(arguments.iter().map(|argument| self.inside(argument)));
         command.env_clear().envs(self.variables.iter().map(|(name, value)| (name, self.inside(value))));
         command.current_dir("/").stdin(Stdio::null());

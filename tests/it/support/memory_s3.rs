@@ -390,6 +390,7 @@ impl S3 for Memory {
         let mut deleted = Vec::new();
         for object in request.input.delete.objects {
             state.delete(&request.input.bucket, &object.key, self.habits.versions)?;
+            self.control.note(format!("DELETE /{}/{}", request.input.bucket, object.key));
             deleted.push(dto::DeletedObject { key: Some(object.key), ..Default::default() });
         }
         Ok(S3Response::new(dto::DeleteObjectsOutput { deleted: Some(deleted), ..Default::default() }))

@@ -6,6 +6,7 @@ pub(crate) mod image;
 pub(crate) mod memory_s3;
 pub(crate) mod mirror;
 pub(crate) mod nobody;
+pub(crate) mod peer;
 pub(crate) mod repo;
 pub(crate) mod s3;
 pub(crate) mod scripted;

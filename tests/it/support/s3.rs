@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, HeaderValue, IF_NONE_MATCH};
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue, IF_NONE_MATCH};
 use hyper::service::service_fn;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -33,11 +33,14 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use volvault::storage::{Location, StoreOptions};
 
 use super::memory_s3::{Habits, Memory};
+use super::peer::{Peer, Process};
 
 /// The keys that the server accepts.
 pub(crate) const ACCESS_KEY: &str = "volvault-test";
 /// See [`ACCESS_KEY`].
 pub(crate) const SECRET_KEY: &str = "volvault-test-secret";
+/// Key, secret and token that a cloud gives out for an hour.
+pub(crate) const ISSUED: (&str, &str, &str) = ("ASIAISSUED", "issued-secret", "issued-token");
 
 /// What the server makes of a write with a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,11 +79,14 @@ pub(crate) struct S3Server {
     root: TempDir,
     control: Arc<Control>,
     task: JoinHandle<()>,
+    /// The process behind it, which ends with it.
+    process: Option<Process>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Control {
     requests: AtomicU64,
+    lines: Mutex<Vec<String>>,
     /// Uploads in parts that were begun and not ended.
     pub(super) unfinished: AtomicU64,
     /// Requests that will still be answered with `SlowDown`.
@@ -94,9 +100,20 @@ pub(super) struct Control {
 impl Control {
     /// Counts a request, and refuses it if the keys are not good or the test wants it.
     pub(super) fn enter<T>(&self, request: &S3Request<T>, signed: bool) -> S3Result<()> {
+        let signer = request.credentials.as_ref().map(|credentials| Signer {
+            key: credentials.access_key.clone(),
+            token: token(&request.headers),
+            region: request.region.as_ref().map(|region| region.as_str().to_owned()).unwrap_or_default(),
+        });
+        self.admit(format!("{} {}", request.method, request.uri.path()), signer, signed)
+    }
+
+    /// As `enter`; `line` is method and path.
+    pub(super) fn admit(&self, line: String, signer: Option<Signer>, signed: bool) -> S3Result<()> {
         let number = self.requests.fetch_add(1, Ordering::SeqCst) + 1;
+        self.note(line);
         if signed {
-            self.check_token(request)?;
+            self.check_token(signer.ok_or_else(|| s3_error!(AccessDenied))?)?;
         }
         let each = self.slow_down_each.load(Ordering::SeqCst);
         if number.is_multiple_of(each) {
@@ -106,23 +123,21 @@ impl Control {
         if taken.is_ok() { Err(s3_error!(SlowDown, "as the test wants it")) } else { Ok(()) }
     }
 
-    /// The signature was checked already, with the token header among what is signed.
-    fn check_token<T>(&self, request: &S3Request<T>) -> S3Result<()> {
-        let Some(credentials) = &request.credentials else { return Err(s3_error!(AccessDenied)) };
-        let token = request.headers.get("x-amz-security-token").and_then(|value| value.to_str().ok());
-        let grant = self.grants().get(&credentials.access_key).cloned();
+    /// Remembers what was asked for.
+    pub(super) fn note(&self, line: String) {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+
+    /// The signature is checked by others, with the token header among what is signed.
+    fn check_token(&self, signer: Signer) -> S3Result<()> {
+        let grant = self.grants().get(&signer.key).cloned();
         let grant = grant.ok_or_else(|| s3_error!(InvalidAccessKeyId))?;
         if grant.expired {
             return Err(s3_error!(ExpiredToken, "The provided token has expired."));
         }
-        if grant.token.as_deref() != token {
+        if grant.token != signer.token {
             return Err(s3_error!(InvalidToken, "The provided token is malformed or otherwise invalid."));
         }
-        let signer = Signer {
-            key: credentials.access_key.clone(),
-            token: token.map(str::to_owned),
-            region: request.region.as_ref().map(|region| region.as_str().to_owned()).unwrap_or_default(),
-        };
         self.signers.lock().unwrap_or_else(PoisonError::into_inner).insert(signer);
         Ok(())
     }
@@ -130,6 +145,11 @@ impl Control {
     fn grants(&self) -> MutexGuard<'_, BTreeMap<String, Grant>> {
         self.grants.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The session token that a request shows.
+pub(super) fn token(headers: &HeaderMap) -> Option<String> {
+    Some(headers.get("x-amz-security-token")?.to_str().ok()?.to_owned())
 }
 
 struct Keys(Arc<Control>);
@@ -169,7 +189,8 @@ impl S3Server {
         let control = Arc::new(Control::default());
         let mut builder = S3ServiceBuilder::new(Memory::new(habits, bucket, Arc::clone(&control)));
         builder.set_auth(Keys(Arc::clone(&control)));
-        Self::serve(builder.build(), tempfile::tempdir().expect("a temporary directory"), control, Front::Plain).await
+        let root = tempfile::tempdir().expect("a temporary directory");
+        Self::serve(Back::Here(builder.build()), root, control, Front::Plain).await
     }
 
     async fn listen(conditions: Conditions, front: Front) -> Self {
@@ -184,19 +205,34 @@ impl S3Server {
         if signed {
             builder.set_auth(Keys(Arc::clone(&control)));
         }
-        Self::serve(builder.build(), root, control, front).await
+        Self::serve(Back::Here(builder.build()), root, control, front).await
     }
 
-    async fn serve(service: S3Service, root: TempDir, control: Arc<Control>, front: Front) -> Self {
+    /// rclone's `serve s3`, behind the same face: requests are counted and refused here, signatures checked there. It has this bucket already, and knows
+    /// the keys [`ISSUED`], too, once they are granted.
+    pub(crate) async fn start_rclone(program: &Path, bucket: &str, is_tls: bool) -> Self {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        std::fs::create_dir(root.path().join(bucket)).expect("a folder for the bucket");
+        let control = Arc::new(Control::default());
+        let keys = [(ACCESS_KEY, SECRET_KEY), (ISSUED.0, ISSUED.1)];
+        let process = Process::start(program, root.path(), &keys).await;
+        let back = Back::Process(Peer { socket: process.socket(), control: Arc::clone(&control) });
+        let front = if is_tls { Front::Tls(acceptor()) } else { Front::Plain };
+        let mut server = Self::serve(back, root, control, front).await;
+        server.process = Some(process);
+        server
+    }
+
+    async fn serve(back: Back, root: TempDir, control: Arc<Control>, front: Front) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let scheme = if matches!(front, Front::Tls(_)) { "https" } else { "http" };
         let endpoint = format!("{scheme}://{}", listener.local_addr().expect("the port"));
         let task = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                tokio::spawn(serve_connection(socket, front.clone(), service.clone()));
+                tokio::spawn(serve_connection(socket, front.clone(), back.clone()));
             }
         });
-        let server = Self { endpoint, root, control, task };
+        let server = Self { endpoint, root, control, task, process: None };
         server.grant(ACCESS_KEY, SECRET_KEY, None);
         server
     }
@@ -224,7 +260,7 @@ impl S3Server {
         std::fs::create_dir_all(self.root.path().join(bucket)).expect("a folder for the bucket");
     }
 
-    /// Where the server keeps an object: the file holds its bytes and nothing else.
+    /// Where a server that keeps its objects in files has this one: the file holds its bytes and nothing else.
     pub(crate) fn file(&self, bucket: &str, key: &str) -> PathBuf {
         self.root.path().join(bucket).join(Path::new(key))
     }
@@ -255,7 +291,12 @@ impl S3Server {
         self.control.requests.load(Ordering::SeqCst)
     }
 
-    /// Uploads in parts that were begun and not ended, at a server in memory: they cost money, and nobody sees them.
+    /// Method and path of all requests so far, in the order in which they came; of what a server in memory deletes many at once of, a line for each.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.control.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Uploads in parts that were begun and not ended, at a server in memory or rclone's: they cost money, and nobody sees them.
     pub(crate) fn unfinished(&self) -> u64 {
         self.control.unfinished.load(Ordering::SeqCst)
     }
@@ -320,18 +361,35 @@ enum Front {
     Google,
 }
 
-async fn serve_connection(socket: TcpStream, front: Front, service: S3Service) {
+/// Who answers.
+#[derive(Clone)]
+enum Back {
+    Here(S3Service),
+    Process(Peer),
+}
+
+impl Back {
+    async fn answer(self, request: Request<Incoming>) -> Result<HttpResponse, HttpError> {
+        match self {
+            Self::Here(service) => service.call(request.map(s3s::Body::from)).await,
+            Self::Process(peer) => peer.answer(request).await,
+        }
+    }
+}
+
+async fn serve_connection(socket: TcpStream, front: Front, back: Back) {
     let http = Builder::new(TokioExecutor::new());
+    let is_google = matches!(front, Front::Google);
+    let service = service_fn(move |request| {
+        let back = back.clone();
+        async move { if is_google { as_google(request, back).await } else { back.answer(request).await } }
+    });
     match front {
-        Front::Plain => drop(http.serve_connection(TokioIo::new(socket), service).await),
+        Front::Plain | Front::Google => drop(http.serve_connection(TokioIo::new(socket), service).await),
         Front::Tls(tls) => {
             if let Ok(socket) = tls.accept(socket).await {
                 drop(http.serve_connection(TokioIo::new(socket), service).await);
             }
-        }
-        Front::Google => {
-            let service = service_fn(move |request| as_google(request, service.clone()));
-            drop(http.serve_connection(TokioIo::new(socket), service).await);
         }
     }
 }
@@ -339,7 +397,7 @@ async fn serve_connection(socket: TcpStream, front: Front, service: S3Service) {
 /// The token that [`S3Server::start_google`] wants to see.
 pub(crate) const GOOGLE_TOKEN: &str = "google-token";
 
-async fn as_google(mut request: Request<Incoming>, service: S3Service) -> Result<HttpResponse, HttpError> {
+async fn as_google(mut request: Request<Incoming>, back: Back) -> Result<HttpResponse, HttpError> {
     let headers = request.headers_mut();
     if headers.remove(AUTHORIZATION).is_none_or(|value| value != format!("Bearer {GOOGLE_TOKEN}")) {
         let mut denied = HttpResponse::default();
@@ -349,7 +407,7 @@ async fn as_google(mut request: Request<Incoming>, service: S3Service) -> Result
     if headers.remove("x-goog-if-generation-match").is_some_and(|generation| generation == "0") {
         headers.insert(IF_NONE_MATCH, HeaderValue::from_static("*"));
     }
-    let mut response = service.call(request.map(s3s::Body::from)).await?;
+    let mut response = back.answer(request).await?;
     response.headers_mut().insert("x-goog-generation", HeaderValue::from_static("1"));
     Ok(response)
 }
