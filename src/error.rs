@@ -212,7 +212,7 @@ pub fn kind_of_io(error: &std::io::Error) -> ErrorKind {
         std::io::ErrorKind::NotFound => ErrorKind::NotFound,
         std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
         std::io::ErrorKind::AlreadyExists => ErrorKind::AlreadyExists,
-        std::io::ErrorKind::InvalidInput => ErrorKind::Invalid,
+        std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidFilename => ErrorKind::Invalid,
         _ => ErrorKind::Local,
     }
 }

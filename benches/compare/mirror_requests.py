@@ -80,24 +80,36 @@ def shown(line):
     return f"**{line['s3']['requests']:,}**: {kinds}" + (f"; {line['objects']:,} objects stored" if line["step"].endswith("push") else "")
 
 
-# Dollars: Amazon S3 Standard, us-east-1, list prices of 2026. Deletions are free.
-DEAR, CHEAP, GIGABYTE = 5e-6, 0.4e-6, 0.09
+# Dollars: Amazon S3 Standard, us-east-1, by the price lists of AmazonS3 (published 2026-09-28) and AWSDataTransfer (2026-09-16) at
+# pricing.us-east-1.amazonaws.com. Deletions are free. GB to the internet in a month: so many at this price, the rest at the last one.
+DEAR, CHEAP = 5e-6, 0.4e-6
+TRAFFIC = [(100, 0), (10_240, 0.09), (40_960, 0.085), (102_400, 0.07), (float("inf"), 0.05)]
 # What a pull sends that costs as much as a PUT.
 IS_DEAR = {"LIST", "PUT", "COPY"}
 
 
-def dollars(line):
-    """The requests of one run, and its bytes to the internet."""
+def cost(line):
+    """The requests of one run in dollars, and the GB that it fetches."""
     requests = sum(count * (DEAR if kind in IS_DEAR else CHEAP) for kind, count in line["s3"]["kinds"].items())
-    return requests, line["s3"]["down"] / 1e9 * GIGABYTE
+    return requests, line["s3"]["down"] / 1e9
+
+
+def traffic(gigabytes):
+    """What they cost in a month."""
+    dollars = 0
+    for size, price in TRAFFIC:
+        dollars += min(gigabytes, size) * price
+        gigabytes -= min(gigabytes, size)
+    return dollars
 
 
 def month(unchanged, changed):
     """500 edges for 30 days: a pull every five minutes, and one in twelve finds a generation in which 100 files changed."""
     pulls = 500 * 30 * 24
-    still, moved = dollars(unchanged), dollars(changed)
-    requests, traffic = (pulls * (11 * still[at] + moved[at]) for at in (0, 1))
-    return f"${requests:,.2f} | ${traffic:,.2f} | ${requests + traffic:,.2f}"
+    still, moved = cost(unchanged), cost(changed)
+    requests, gigabytes = (pulls * (11 * still[at] + moved[at]) for at in (0, 1))
+    sent = traffic(gigabytes)
+    return f"${requests:,.2f} | {gigabytes:,.0f} GB, ${sent:,.2f} | ${requests + sent:,.2f}"
 
 
 def tables():

@@ -15,6 +15,11 @@ pub trait Includes: Send + Sync + Debug {
     /// Whether anything below a directory can be part of it.
     fn may_descend(&self, path: &TreePath) -> bool;
 
+    /// Whether a thing is removed with those that are no part of it, where such are: a limit says how far one looks, and not what is to go.
+    fn reaches(&self, _path: &TreePath, _kind: EntryKind) -> bool {
+        true
+    }
+
     /// What tells this part from others and is the same in every run; none if the part is another one in each, because it depends on the time.
     /// What a run remembers holds only for the same part.
     fn words(&self) -> Option<String> {
@@ -23,15 +28,12 @@ pub trait Includes: Send + Sync + Debug {
 
     /// As [`Includes::includes`], for an entry of a manifest.
     fn includes_entry(&self, entry: &Entry) -> bool {
-        let (kind, size) = match &entry.node {
-            Node::Directory => (EntryKind::Directory, 0),
-            Node::File(file) => (EntryKind::File, file.size),
-            Node::Symlink { target } => (EntryKind::Symlink, target.len() as u64),
-            Node::Fifo => (EntryKind::Fifo, 0),
-            Node::CharDevice { .. } => (EntryKind::CharDevice, 0),
-            Node::BlockDevice { .. } => (EntryKind::BlockDevice, 0),
+        let size = match &entry.node {
+            Node::File(file) => file.size,
+            Node::Symlink { target } => target.len() as u64,
+            Node::Directory | Node::Fifo | Node::CharDevice { .. } | Node::BlockDevice { .. } => 0,
         };
-        self.includes(&entry.path, kind, size, entry.meta.mtime)
+        self.includes(&entry.path, EntryKind::of(&entry.node), size, entry.meta.mtime)
     }
 }
 

@@ -72,8 +72,12 @@ impl Places {
 /// The control area of the mirror at `location`: beside it, never in it, because other tools delete what they do not know below a prefix.
 ///
 /// # Errors
-/// `Invalid` for a directory without a name, such as `/` or `..`.
+/// `Invalid` for a directory without a name, such as `/` or `..`, and for a place in the control area of another mirror: that one would be destroyed.
 pub fn control_of(location: &Location) -> Result<Location> {
+    if is_in_control_area(location) {
+        return Err(Error::invalid(format!("{location} lies in the control area of a mirror"))
+            .with_hint("name the mirror without .volvault; no directory of a location may end with it"));
+    }
     let beside = |prefix: &str| format!("{prefix}{CONTROL}");
     Ok(match location {
         Location::Local(path) => {
@@ -97,6 +101,17 @@ pub fn control_of(location: &Location) -> Result<Location> {
         }
         Location::Memory => Location::Memory,
     })
+}
+
+fn is_in_control_area(location: &Location) -> bool {
+    let is_control = |name: &[u8]| name.ends_with(CONTROL.as_bytes());
+    match location {
+        Location::Local(path) => path.iter().any(|name| is_control(name.as_encoded_bytes())),
+        Location::S3 { prefix, .. } | Location::Gcs { prefix, .. } | Location::Azure { prefix, .. } => {
+            prefix.split('/').any(|name| is_control(name.as_bytes()))
+        }
+        Location::Memory => false,
+    }
 }
 
 /// Copies of roots have keys that begin so.
@@ -155,6 +170,16 @@ mod tests {
         for unnamed in ["/", "..", "a/.."] {
             let error = control_of(&Location::Local(unnamed.into())).expect_err("no name");
             assert!(error.hint().is_some(), "{unnamed}");
+        }
+        for inside in [
+            "s3://bucket/a/b.volvault",
+            "s3://bucket/.volvault",
+            "gs:box:/x.volvault/y",
+            "/a/b.volvault",
+            "/a/.volvault/c",
+        ] {
+            let error = control_of(&inside.parse().expect("a location")).expect_err("a control area");
+            assert!(error.hint().is_some(), "{inside}");
         }
     }
 

@@ -5,6 +5,7 @@
 
 pub mod adopt;
 pub mod amounts;
+mod apart;
 mod author;
 pub mod blocks;
 pub mod bwlimit;
@@ -13,6 +14,7 @@ mod destination;
 pub mod diff;
 pub mod facl;
 pub mod filter;
+mod idle;
 mod includes;
 pub mod key;
 pub mod layout;

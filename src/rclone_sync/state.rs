@@ -3,15 +3,18 @@
 //!
 //! A directory for each pair of mirror and local path holds `state.json` and the segment that it names. Order of writes: the segment under a name that
 //! holds its hash, synced; then `state.json`, replaced in one step; then older segments are removed. So a kill leaves the old state or the new.
-//! One run at a time has the directory open.
+//! One run at a time has the directory open. Directories that no run has opened for long go with a run that has something new to remember.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{CWD, FlockOperation};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::idle::{self, Rules, UNUSED_MAX};
 use super::root::Root;
 use super::segment::{SegmentReader, SegmentRef, Written};
 use crate::error::{Attempt, Error, ErrorKind, Result};
@@ -25,6 +28,10 @@ const FILE: &str = "state.json";
 const FILE_MAX: u64 = 256 << 10;
 /// Names of segments begin so.
 const MANIFEST: &str = "manifest-";
+/// What a pull keeps beside: how the target looked.
+pub(super) const SEEN: &str = "seen";
+/// Names of files that a killed run was publishing begin so.
+const TEMPORARY: &str = ".volvault-";
 /// The directory for what is being written; what a killed run left in it is removed by the next.
 const SCRATCH: &str = "scratch";
 /// The file that the run that uses the directory holds a lock on.
@@ -82,12 +89,15 @@ impl State {
         use std::os::unix::fs::DirBuilderExt as _;
         let name: String = blake3::hash(key.as_bytes()).to_hex().chars().take(32).collect();
         let dir = holder.join(name);
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&dir)
-            .attempt(|| format!("make the state directory {}", shown(&dir)))?;
+        let make = |dir: &Path| {
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+            made.attempt(|| format!("make the state directory {}", shown(dir)))
+        };
+        make(holder)?;
+        let gate = idle::enter(holder).attempt(|| format!("begin in the state directory {}", shown(holder)))?;
+        make(&dir)?;
         let lock = lock(&dir)?;
+        drop(gate);
         let scratch = dir.join(SCRATCH);
         match fs::remove_dir_all(&scratch) {
             Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => Err(cause),
@@ -145,6 +155,7 @@ impl State {
         self.kept = Some(Kept { root, text: text.to_vec(), pin: pin.clone(), manifest: segment });
         self.publish()?;
         self.tidy(&place);
+        self.sweep(UNUSED_MAX);
         Ok(())
     }
 
@@ -218,6 +229,23 @@ impl State {
             }
         }
     }
+
+    /// Removes what is remembered of other mirrors that nobody has asked for in so long. A failure costs space, too.
+    fn sweep(&self, unused: Duration) {
+        let rules = Rules { lock: LOCK, is_ours: is_kept, unused };
+        let _ = self.dir.parent().map(|holder| {
+            idle::touch(&self.lock)?;
+            idle::sweep(holder, &self.lock, &rules)
+        });
+    }
+}
+
+/// Whether a file of this name may lie in a state.
+fn is_kept(name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    [FILE, LOCK, SCRATCH, SEEN].iter().any(|ours| ours.as_bytes() == name)
+        || name.starts_with(MANIFEST.as_bytes())
+        || name.starts_with(TEMPORARY.as_bytes())
 }
 
 impl Drop for State {
@@ -235,7 +263,7 @@ fn lock(dir: &Path) -> Result<fs::File> {
     let said = || format!("lock the state directory {}", shown(dir));
     let file = fs::File::create(dir.join(LOCK)).attempt(said)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
+        Ok(()) => idle::touch(&file).map_err(std::io::Error::from).attempt(said).map(|()| file),
         Err(Errno::WOULDBLOCK) => Err(Error::new(
             ErrorKind::Unavailable,
             "another run for the same directory and the same mirror is under way",
@@ -337,6 +365,53 @@ mod tests {
         fs::File::create(&left).expect("with a file in it");
         drop(State::open(dir.path(), "k").expect("opened"));
         assert!(!left.exists());
+    }
+
+    #[test]
+    fn runs_that_begin_and_sweeps_that_take_all_they_can_do_not_hurt_each_other() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let runs: Vec<_> = ["one", "two"]
+                .map(|key| {
+                    let holder = dir.path();
+                    scope.spawn(move || {
+                        for _ in 0..300 {
+                            let mut state = State::open(holder, key).expect("nobody else opens it");
+                            State::open(holder, key).expect_err("it is ours");
+                            state.set_abilities(serde_json::Value::Null).expect("it is there");
+                            assert!(state.scratch().parent().is_some_and(Path::exists));
+                        }
+                    })
+                })
+                .into();
+            scope.spawn(|| {
+                let state = State::open(dir.path(), "sweeper").expect("opened");
+                while !over.load(std::sync::atomic::Ordering::SeqCst) {
+                    state.sweep(Duration::ZERO);
+                }
+            });
+            let done: Vec<_> = runs.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+            over.store(true, std::sync::atomic::Ordering::SeqCst);
+            assert!(done.iter().all(Result::is_ok), "a run failed");
+        });
+    }
+
+    #[test]
+    fn what_other_runs_left_long_ago_goes_when_a_generation_is_saved() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut old = State::open(dir.path(), "old").expect("opened");
+        save(&mut old, &["a"], "one");
+        fs::File::create(old.file(SEEN)).expect("written");
+        let (place, lock) = (old.dir.clone(), old.dir.join(LOCK));
+        drop(old);
+        let file = fs::File::open(&lock).expect("opened");
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).expect("set");
+        let mut state = State::open(dir.path(), "new").expect("opened");
+        assert!(place.exists());
+        save(&mut state, &["a"], "one");
+        assert!(!place.exists() && state.kept().is_some());
+        drop(State::open(dir.path(), "old").expect("it begins anew"));
     }
 
     #[test]

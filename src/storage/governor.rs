@@ -84,6 +84,15 @@ impl Request {
 }
 
 impl Governor {
+    /// Bytes of an answer that does not come piece by piece, such as that of a disk. Returns when the limit of the bandwidth has let them pass.
+    pub(super) async fn came(&self, bytes: u64) {
+        self.shared.counters.received(bytes);
+        let down = &self.shared.bandwidth.down;
+        down.pass(bytes).await;
+        // And all of them, not only the first.
+        down.pass(0).await;
+    }
+
     pub(super) fn retries(&self) -> Retries {
         Retries::new(&self.shared.patience, &self.shared.budget, &self.shared.counters)
     }
@@ -250,7 +259,7 @@ impl ObjectStore for Governor {
                 GetResultPayload::Stream(body.into_stream())
             }
             file @ GetResultPayload::File(..) => {
-                self.shared.counters.received(range.end.saturating_sub(range.start));
+                self.came(range.end.saturating_sub(range.start)).await;
                 file
             }
         };

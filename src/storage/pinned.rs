@@ -242,7 +242,7 @@ impl Store {
         };
         let result = self.governor.run(Request::of(kind), send).await?;
         if !options.head {
-            self.governor.shared.counters.received(result.range.end.saturating_sub(result.range.start));
+            self.governor.came(result.range.end.saturating_sub(result.range.start)).await;
         }
         Ok(result)
     }

@@ -81,6 +81,12 @@ fn a_timetable_of_bandwidths_holds() {
     let took = clock.elapsed().saturating_sub(start);
     assert!(took >= Duration::from_secs(1), "{took:?}");
     says(&home, &["pull", &place, "back", "--bwlimit", "Mon-00:00,off Sun-23:59,off"], 0);
+    // A directory is no exception.
+    says(&home, &["push", "data", "disk"], 0);
+    let start = clock.elapsed();
+    says(&home, &["pull", "disk", "other", "--bwlimit", "off:400k"], 0);
+    let took = clock.elapsed().saturating_sub(start);
+    assert!(took >= Duration::from_secs(1), "{took:?}");
     for wrong in ["25:00,1M", "fast"] {
         assert!(says(&home, &["push", "data", &place, "--bwlimit", wrong], 2).contains("bwlimit"), "{wrong}");
     }
@@ -104,6 +110,129 @@ fn earlier_generations_backups_and_what_is_not_allowed() {
     assert!(says(&home, &["pull", "m", "second", "--generation", "9"], 3).contains('9'));
     says(&home, &["pull", "m", "second", "--generation", "2", "--strict"], 0);
     assert_same(&on_disk(&home.at("data")), &on_disk(&home.at("second")));
+}
+
+/// As rclone does it: a depth limits how far one looks, also for what is deleted.
+#[test]
+fn what_lies_deeper_than_one_looks_is_not_deleted_with_what_is_excluded() {
+    let home = home();
+    write(&home.at("data/top"), b"top");
+    write(&home.at("data/top.tmp"), b"excluded later");
+    says(&home, &["push", "data", "m"], 0);
+    says(&home, &["pull", "m", "back"], 0);
+    let whole = on_disk(&home.at("back"));
+    let shallow = ["--max-depth", "1", "--delete-excluded", "--exclude", "*.tmp"];
+    says(&home, &[&["pull", "m", "back"], &shallow[..]].concat(), 0);
+    let without = |names: &[&[u8]]| {
+        let mut left = whole.clone();
+        left.retain(|path, _| !names.contains(&path.as_slice()));
+        left
+    };
+    assert_same(&without(&[b"top.tmp"]), &on_disk(&home.at("back")));
+    says(&home, &[&["push", "data", "m"], &shallow[..]].concat(), 0);
+    says(&home, &["pull", "m", "new"], 0);
+    assert_same(&without(&[b"top.tmp"]), &on_disk(&home.at("new")));
+    says(&home, &["push", "data", "m", "--max-depth", "0", "--dry-run"], 0);
+}
+
+#[test]
+fn places_that_lie_in_each_other_are_refused_whatever_leads_there() {
+    let home = home();
+    says(&home, &["push", "data", "m"], 0);
+    let before = (on_disk(&home.at("data")), on_disk(&home.at("m")));
+    for (link, to) in [("data-link", "data"), ("m-link", "m"), ("back-link", "back")] {
+        std::os::unix::fs::symlink(home.at(to), home.at(link)).unwrap();
+    }
+    std::fs::create_dir(home.at("back")).unwrap();
+    for (arguments, code) in [
+        (&["push", "data", "data-link/new/sub"][..], 2),
+        (&["push", "data", "m.volvault"], 2),
+        (&["push", "data", "m.volvault/sub"], 2),
+        (&["push", "data", "other", "other"], 2),
+        (&["push", "data", "other", "other/sub"], 2),
+        (&["push", "data", "m", "m-link/sub"], 2),
+        (&["pull", "m", "m-link/new"], 7),
+        (&["pull", "m", "m.volvault/new"], 7),
+        (&["pull", "m", "back", "--backup-dir", "back-link/old"], 2),
+        (&["pull", "m", "back", "--backup-dir", "m/old"], 2),
+    ] {
+        says(&home, arguments, code);
+    }
+    assert_same(&before.0, &on_disk(&home.at("data")));
+    assert_same(&before.1, &on_disk(&home.at("m")));
+    assert!(!home.at("other").exists() && std::fs::read_dir(home.at("back")).unwrap().next().is_none());
+    says(&home, &["verify", "m", "--read"], 0);
+}
+
+#[test]
+fn a_push_that_can_remember_nothing_says_so_and_goes_on() {
+    let home = home();
+    write(&home.at("file"), b"not a directory");
+    for generation in ["generation 1", "unchanged, generation 1"] {
+        let said = says(&home, &["push", "data", "m", "--state-dir", "file/state"], 0);
+        assert!(said.contains(generation) && said.contains("nothing is remembered"), "{said}");
+    }
+    says(&home, &["verify", "m", "--read"], 0);
+}
+
+#[test]
+fn a_mirror_that_was_wiped_begins_anew_and_a_missing_directory_only_when_told() {
+    let server = S3ServerThread::start();
+    let mut home = home();
+    for (name, value) in server.server.variables() {
+        home.set(name, value);
+    }
+    server.server.make_bucket("site");
+    let place = format!("s3:{}/site/p", server.server.endpoint);
+    says(&home, &["push", "data", &place], 0);
+    server.server.empty_bucket("site");
+    write(&home.at("data/new"), b"new");
+    assert!(says(&home, &["push", "data", &place], 0).contains("generation 1"));
+    says(&home, &["pull", &place, "back"], 0);
+    assert_same(&on_disk(&home.at("data")), &on_disk(&home.at("back")));
+    for gone in [&["m"][..], &["m.volvault"], &["m", "m.volvault"]] {
+        says(&home, &["push", "data", "m"], 0);
+        for name in gone {
+            std::fs::remove_dir_all(home.at(name)).unwrap();
+        }
+        write(&home.at("data/new"), format!("{gone:?}").as_bytes());
+        if gone.contains(&"m.volvault") {
+            assert!(says(&home, &["push", "data", "m"], 7).contains("--relist"), "{gone:?}");
+        }
+        says(&home, &["push", "data", "m", "--relist"], 0);
+        says(&home, &["verify", "m", "--read"], 0);
+        says(&home, &["pull", "m", "back"], 0);
+        assert_same(&on_disk(&home.at("data")), &on_disk(&home.at("back")));
+    }
+}
+
+/// One name that a store does not take is told of; everything else is published.
+#[test]
+fn a_name_that_the_store_does_not_take_stops_nothing_else() {
+    let home = home();
+    let link = "l".repeat(250);
+    std::os::unix::fs::symlink("somewhere", home.at(&format!("data/{link}"))).unwrap();
+    // A directory where the object of the link would lie.
+    std::os::unix::fs::symlink("elsewhere", home.at("data/x")).unwrap();
+    write(&home.at("data/x.rclonelink/file"), b"file");
+    let said = says(&home, &["push", "data", "m"], 1);
+    assert!(said.contains(&link) && said.contains("generation 1"), "{said}");
+    says(&home, &["verify", "m", "--read"], 0);
+    says(&home, &["pull", "m", "back"], 0);
+    let mut expected = on_disk(&home.at("data"));
+    expected.remove(link.as_bytes());
+    assert_eq!(std::fs::read_link(home.at("back/x")).unwrap().to_str(), Some("elsewhere"));
+    std::fs::remove_file(home.at(&format!("data/{link}"))).unwrap();
+    // The object of a link is there already.
+    std::os::unix::fs::symlink("anywhere", home.at("data/later")).unwrap();
+    says(&home, &["push", "data", "m"], 0);
+    assert!(home.at("m/later.rclonelink").is_file());
+    write(&home.at("data/later.rclonelink/file"), b"file");
+    says(&home, &["push", "data", "m"], 0);
+    assert!(says(&home, &["push", "data", "m", "--relist"], 0).contains("unchanged"));
+    says(&home, &["verify", "m", "--read"], 0);
+    says(&home, &["pull", "m", "back"], 0);
+    assert_same(&on_disk(&home.at("data")), &on_disk(&home.at("back")));
 }
 
 #[test]

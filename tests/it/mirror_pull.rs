@@ -9,9 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use volvault::ErrorKind;
+use volvault::catalog::Timestamp;
 use volvault::events::Stop;
-use volvault::rclone_sync::Destination;
+use volvault::path::TreePath;
 use volvault::rclone_sync::pull::{PullOptions, Pulled};
+use volvault::rclone_sync::{Destination, Includes};
+use volvault::volume::EntryKind;
 
 use crate::support::faults::{Counting, Fault, FaultPlan, FaultStore, Op, When};
 use crate::support::mirror::{Mirror, write};
@@ -186,6 +189,54 @@ fn a_pull_stopped_at_any_step_leaves_the_old_generation_or_a_stage_that_becomes_
             // The first steps are the same for each entry.
             questions += if questions < 60 { 5 } else { 13 };
         }
+    }
+}
+
+/// What an interrupted pull was about to remove or replace, the next one may have been told to keep.
+#[test]
+fn a_pull_that_was_told_other_things_does_not_finish_what_an_earlier_one_had_planned() {
+    let rules: [fn(PullOptions) -> PullOptions; 3] = [
+        |options| PullOptions { max_delete: Some(0), ..options },
+        |options| PullOptions { ignore_existing: true, max_delete: Some(0), ..options },
+        |options| PullOptions { filter: Arc::new(Nothing), ..options },
+    ];
+    for (number, rule) in rules.into_iter().enumerate() {
+        let (mirror, _) = moved_on(3);
+        write(&mirror.target(), "mine/precious", b"mine");
+        write(&mirror.target(), "mine/too", b"mine");
+        let stage = mirror.target().join(".volvault-pull");
+        let options = PullOptions { transfers: 1, checkers: 0, ..mirror.options() };
+        let is_torn = |questions| {
+            let stopped = mirror.pull_from(&mirror.destination(), &options, &Stop::after(questions));
+            assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Interrupted);
+            stage.join("ready").exists()
+        };
+        assert!((1..).any(is_torn), "it is stopped when it begins to change the target");
+        let kept = || mirror.target().join("mine/precious").exists() && mirror.target().join("mine/too").exists();
+        assert!(kept());
+        let outcome = mirror.pull_with(&rule(mirror.options()));
+        assert!(kept(), "rule {number}: {outcome:?}");
+        assert_eq!(outcome.is_err(), number < 2, "rule {number}: {outcome:?}");
+        if outcome.is_err() {
+            assert!(stage.join("torn").exists() && !stage.join("ready").exists(), "rule {number}");
+        }
+        mirror.pull().unwrap();
+        assert!(!kept() && !stage.exists());
+        assert_alike(&mirror.source(), &mirror.target(), &format!("rule {number}"));
+    }
+}
+
+/// No part of any tree.
+#[derive(Debug)]
+struct Nothing;
+
+impl Includes for Nothing {
+    fn includes(&self, _: &TreePath, _: EntryKind, _: u64, _: Timestamp) -> bool {
+        false
+    }
+
+    fn may_descend(&self, _: &TreePath) -> bool {
+        false
     }
 }
 

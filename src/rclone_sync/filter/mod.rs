@@ -59,7 +59,7 @@ pub struct FilterOptions {
     pub modified_from: Option<Timestamp>,
     /// `--min-age`.
     pub modified_until: Option<Timestamp>,
-    /// `--max-depth`: 1 is the files at the top.
+    /// `--max-depth`: 1 is the files at the top, and so is 0.
     pub max_depth: Option<usize>,
     /// `--ignore-case`.
     pub ignore_case: bool,
@@ -105,7 +105,8 @@ impl Filter {
             markers: options.exclude_if_present,
             size: (options.min_size, options.max_size),
             modified: (options.modified_from, options.modified_until),
-            max_depth: options.max_depth,
+            // As with rclone, the files at the top are the least.
+            max_depth: options.max_depth.map(|depth| depth.max(1)),
         };
         let named = [&options.files_from, &options.files_from_raw, &options.files_from0];
         if named.iter().any(|lists| !lists.is_empty()) {
@@ -174,6 +175,11 @@ impl Includes for Filter {
                 self.includes_named(path, "", size, mtime)
             }
         }
+    }
+
+    fn reaches(&self, path: &TreePath, kind: EntryKind) -> bool {
+        let below = usize::from(kind == EntryKind::Directory);
+        self.max_depth.is_none_or(|depth| path.components().count() + below <= depth)
     }
 
     fn words(&self) -> Option<String> {

@@ -304,6 +304,16 @@ fn sizes_times_depth_and_links_are_asked_for() {
     }
     assert!(!filter.includes(&path("d/e/f"), EntryKind::File, 15, at(6)) && filter.may_descend(&path("d")));
     assert!(!filter.may_descend(&path("d/e")) && !filter.includes(&path("link"), EntryKind::Symlink, 15, at(6)));
+    for (name, kind, is_reached) in [
+        ("d/f", EntryKind::File, true),
+        ("d/e/f", EntryKind::File, false),
+        ("d/e", EntryKind::Directory, false),
+        ("d", EntryKind::Directory, true),
+    ] {
+        assert_eq!(filter.reaches(&path(name), kind), is_reached, "{name}");
+    }
+    let top = Filter::new(FilterOptions { max_depth: Some(0), ..FilterOptions::default() }).unwrap();
+    assert!(included(&top, "f") && !included(&top, "d/f"), "0 is the files at the top, too");
     assert!(
         Filter::new(FilterOptions { modified_from: Some(at(7)), modified_until: Some(at(5)), ..Default::default() })
             .is_err()

@@ -1,6 +1,5 @@
 //! One pull under way: what all its parts share.
 
-use std::path::Path;
 use std::time::Duration;
 
 use crate::catalog::{Entry, Metadata, Node, Timestamp};
@@ -155,6 +154,16 @@ impl<'a> Pull<'a> {
         *blake3::hash(text.as_bytes()).as_bytes()
     }
 
+    /// A digest of what this run was told that decides on what is replaced and removed, and where it goes; none if it is another one each time.
+    pub(super) fn rules(&self) -> Option<String> {
+        let PullOptions { filter, delete_excluded, update, ignore_existing, size_only, .. } = self.options;
+        let PullOptions { max_delete, allow_empty, one_file_system, backup_dir, generation, .. } = self.options;
+        let files = format!("{} {delete_excluded} {update} {ignore_existing} {size_only}", filter.words()?);
+        let safety = format!("{max_delete:?} {allow_empty} {one_file_system} {backup_dir:?} {generation:?}");
+        let text = format!("{} {files} {safety} {:?}", self.places.control.place(), self.options.attributes);
+        Some(blake3::hash(text.as_bytes()).to_hex().to_string())
+    }
+
     /// Counts what a new entry cannot be given.
     pub(super) fn foresee(&self, entry: &Entry) {
         let (_, left_out) = self.rights.attainable(&entry.meta, EntryKind::of(&entry.node), self.owner_of_new);
@@ -241,13 +250,4 @@ pub(super) fn check(stop: &Stop) -> Result<()> {
 fn interrupted() -> Error {
     Error::new(ErrorKind::Interrupted, "the pull was interrupted")
         .with_hint("run it again: what it had fetched is not fetched again")
-}
-
-/// Whether one path is the other or lies within it. Links are followed as far as the paths exist.
-pub(super) fn overlap(one: &Path, other: &Path) -> bool {
-    let real = |path: &Path| std::fs::canonicalize(path).or_else(|_| std::path::absolute(path));
-    match (real(one), real(other)) {
-        (Ok(one), Ok(other)) => one.starts_with(&other) || other.starts_with(&one),
-        _ => false,
-    }
 }

@@ -39,12 +39,14 @@ use std::path::Path;
 use super::Destination;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::events::Watch;
-use crate::storage::{Location, RequestCounts};
+use crate::storage::RequestCounts;
 use crate::volume::Target;
 
-use context::{Pull, overlap};
+use super::apart::{overlap, overlaps_mirror};
+use context::Pull;
 use run::Run;
 use source::Memory;
+pub(super) use stage::TORN_IF;
 
 /// Makes the directory `target` what a generation of the mirror is. Single entries that fail are reported to `watch` and counted;
 /// nothing is removed then.
@@ -87,17 +89,16 @@ pub fn pull(source: &Destination, target: &Path, options: &PullOptions, watch: &
 
 /// A mirror in a directory and the target are not one within the other.
 fn check_places(source: &Destination, target: &Path, options: &PullOptions) -> Result<()> {
-    for store in [&source.places.data, &source.places.control] {
-        if let Location::Local(path) = store.location()
-            && overlap(path, target)
-        {
-            return Err(Error::new(ErrorKind::Refused, format!("{} and {} overlap", path.display(), target.display()))
-                .with_hint("pull into a directory that is apart from the mirror"));
-        }
+    if overlaps_mirror(target, &source.places) {
+        return Err(Error::new(ErrorKind::Refused, format!("{} and {} overlap", source.name, target.display()))
+            .with_hint("pull into a directory that is apart from the mirror"));
     }
     match &options.backup_dir {
         Some(backup) if overlap(backup, target) => {
             Err(Error::invalid(format!("--backup-dir {} and the target overlap", backup.display())))
+        }
+        Some(backup) if overlaps_mirror(backup, &source.places) => {
+            Err(Error::invalid(format!("--backup-dir {} and the mirror overlap", backup.display())))
         }
         Some(_) | None => Ok(()),
     }

@@ -41,6 +41,16 @@ pub(super) struct Run<'r, 'a> {
     pause: Duration,
 }
 
+/// What an earlier pull had left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Earlier {
+    Nothing,
+    /// A plan, which was carried out.
+    Finished,
+    /// A plan that was begun, perhaps, and is not carried out: the target may be of two generations.
+    GivenUp,
+}
+
 /// What one round came to.
 enum Round {
     /// Nothing was to be done.
@@ -60,10 +70,11 @@ impl<'r, 'a> Run<'r, 'a> {
 
     pub(super) fn run(mut self) -> Result<PullReport> {
         let before = self.memory.before();
-        let finished_first = self.finish_earlier()?;
-        let known = if finished_first || self.pull.options.trust_target { None } else { self.known() };
+        let earlier = self.finish_earlier()?;
+        let (finished_first, trusts) = (earlier == Earlier::Finished, self.pull.options.trust_target);
+        let known = if earlier != Earlier::Nothing || trusts { None } else { self.known() };
         let (fresh, as_seen) = match known {
-            None => (self.find_generation()?, self.pull.options.trust_target && !finished_first),
+            None => (self.find_generation()?, trusts && earlier == Earlier::Nothing),
             Some(seen) => self.find_generation_and_look(seen)?,
         };
         if !fresh && as_seen {
@@ -94,21 +105,33 @@ impl<'r, 'a> Run<'r, 'a> {
         self.report(before, outcome, finished_first)
     }
 
-    /// Completes what an earlier pull had ready, without the store.
-    fn finish_earlier(&self) -> Result<bool> {
+    /// Completes what an earlier pull had ready, without the store, if it was told the same: what it removes, this one might have to keep.
+    fn finish_earlier(&self) -> Result<Earlier> {
         if !self.pull.target_exists() {
-            return Ok(false);
+            return Ok(Earlier::Nothing);
         }
         let stage = Stage::of(self.pull.target()?);
-        let Some(plan) = stage.sealed()? else { return Ok(false) };
+        let Some(plan) = stage.sealed()? else {
+            return Ok(if stage.is_torn()? { Earlier::GivenUp } else { Earlier::Nothing });
+        };
+        let is_ours = plan.rules.is_some() && plan.rules == self.pull.rules();
+        let what = if is_ours {
+            "finish that first"
+        } else {
+            "find out anew what is to be done, for it was told other things"
+        };
         if self.pull.options.dry_run {
-            self.pull.note(
-                "an earlier pull was interrupted while it changed the target: the next one will finish that first",
-            );
-            return Ok(false);
+            let text = "an earlier pull was interrupted while it changed the target: the next one will";
+            self.pull.note(&format!("{text} {what}"));
+        } else if is_ours {
+            self.apply(stage, &plan, None)?;
+            return Ok(Earlier::Finished);
+        } else {
+            let text = "an earlier pull was interrupted while it changed the target: this one will";
+            self.pull.note(&format!("{text} {what}"));
+            stage.give_up()?;
         }
-        self.apply(stage, &plan, None)?;
-        Ok(true)
+        Ok(Earlier::GivenUp)
     }
 
     /// Which generation is to be pulled; whether its root had to be read.

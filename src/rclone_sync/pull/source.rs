@@ -11,13 +11,11 @@ use crate::storage::{Pin, Store};
 use super::super::layout::{ROOT, root_key};
 use super::super::root::ROOT_MAX;
 use super::super::segment::{SegmentReader, SegmentWriter, Written};
+use super::super::state::SEEN;
 use super::super::{Destination, Merge, Places, Root, State, manifest};
 use super::options::PullOptions;
 use super::seen::{Seen, SeenWriter};
 use super::survey::Entries;
-
-/// What the target looked like, in the state.
-const SEEN: &str = "seen";
 
 /// A generation that the store has.
 #[derive(Debug, Clone)]

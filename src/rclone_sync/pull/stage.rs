@@ -1,7 +1,9 @@
 //! The stage: a directory within the target, on its file system, in which everything is made ready before the target is touched.
 //!
 //! Order of writes: the plan, the contents, all of it synced, then [`READY`]: from that moment on the target is brought to the new
-//! generation from here alone, also by a later run and without the store. `READY` goes before anything else of the stage does.
+//! generation from here alone, also by a later run and without the store. `READY` goes before anything else of the stage does. A later run that was
+//! told other things (what is left alone, what may be removed, where replaced files go) does not carry the plan out: it makes [`TORN`] of it, which
+//! says until the next plan is carried out that the target may be of two generations, and finds out anew what is to be done.
 
 use std::path::PathBuf;
 
@@ -18,6 +20,10 @@ use super::super::segment::{SegmentReader, SegmentRef};
 pub(super) const STAGE: &str = ".volvault-pull";
 /// Says that the stage is complete, and what belongs to it.
 const READY: &str = "ready";
+/// Says that a plan was begun, perhaps, and given up.
+const TORN: &str = "torn";
+/// Both: a target with one of them may be of two generations.
+pub(in super::super) const TORN_IF: [&str; 2] = [READY, TORN];
 /// Largest [`READY`].
 const READY_MAX: usize = 64 << 10;
 /// What this version writes into [`READY`].
@@ -40,11 +46,14 @@ pub(super) struct Plan {
     pub(super) removes: bool,
     /// Where replaced and removed files go.
     pub(super) backup: Option<PathBuf>,
+    /// A digest of what the run was told that decided on it; none if it is another one each time.
+    #[serde(default)]
+    pub(super) rules: Option<String>,
 }
 
 impl Plan {
     pub(super) fn new(generation: u64, fetch: SegmentRef, set: SegmentRef, heads: SegmentRef) -> Self {
-        Self { format: FORMAT, generation, fetch, set, heads, removes: true, backup: None }
+        Self { format: FORMAT, generation, fetch, set, heads, removes: true, backup: None, rules: None }
     }
 }
 
@@ -177,6 +186,17 @@ impl<'a> Stage<'a> {
         }
         self.unseal()?;
         self.target.remove(&root)
+    }
+
+    /// The plan will not be carried out, but may have been begun.
+    pub(super) fn give_up(self) -> Result<()> {
+        self.target.rename(&Self::at(READY)?, &Self::at(TORN)?)?;
+        self.target.sync_dir(&Self::root()?)
+    }
+
+    /// Whether a plan was given up, and none was carried out since.
+    pub(super) fn is_torn(self) -> Result<bool> {
+        Ok(self.target.stat(&Self::at(TORN)?)?.is_some())
     }
 
     /// The stage is not complete any more: nothing will be done from it alone.

@@ -159,6 +159,7 @@ impl<'p, 'a> Survey<'p, 'a> {
         if let Some(plan) = &mut plan {
             plan.removes = self.pull.counts.problems() == 0;
             plan.backup.clone_from(&self.pull.options.backup_dir);
+            plan.rules = self.pull.rules();
         }
         Ok(Surveyed { plan, has_changes, root: self.root, extras: self.extras, leaving: self.leaving })
     }
@@ -217,7 +218,7 @@ impl<'p, 'a> Survey<'p, 'a> {
         self.links.pass_over(&entry);
         let local = local.map(|local| &local.found);
         let gone = local.filter(|found| found.stat.kind != EntryKind::Directory && !is_reserved(&entry.path));
-        if let Some(found) = gone.filter(|_| self.pull.options.delete_excluded) {
+        if let Some(found) = gone.filter(|found| self.goes_with_excluded(found)) {
             return self.remove(found);
         }
         if let Some(found) = local {
@@ -331,7 +332,7 @@ impl<'p, 'a> Survey<'p, 'a> {
         }
         let options = self.pull.options;
         let stat = &found.stat;
-        if options.delete_excluded || options.filter.includes(&found.path, stat.kind, stat.size, stat.mtime) {
+        if self.goes_with_excluded(found) || options.filter.includes(&found.path, stat.kind, stat.size, stat.mtime) {
             return self.remove(found);
         }
         match &self.replaced {
@@ -341,6 +342,11 @@ impl<'p, 'a> Survey<'p, 'a> {
             }
             _ => self.note(found, false),
         }
+    }
+
+    fn goes_with_excluded(&self, found: &Found) -> bool {
+        let options = self.pull.options;
+        options.delete_excluded && options.filter.reaches(&found.path, found.stat.kind)
     }
 
     fn remove(&mut self, found: &Found) -> Result<()> {

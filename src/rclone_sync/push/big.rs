@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::catalog::{Content, Entry, Extent, FileNode, Node, StoredObject};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::ObjectHash;
-use crate::storage::{Condition, Pin};
+use crate::storage::{Attributes, Condition, Pin};
 use crate::volume::{SourceFile, Stat};
 
 use super::super::blocks::{BLOCKS_OBJECT_MAX, Block, BlockList, Known, average_for, cut, cut_from};
@@ -114,7 +114,9 @@ impl Sender<'_> {
             }
         }
         let key = key_of(&wanted.found.path);
-        let renamed = self.rename(&key, &passed.hash, before.mtime, before.size).map_err(Failed::Store)?;
+        let renamed = self
+            .rename(&key, &passed.hash, &attributes_at(&before), (before.mtime, before.size))
+            .map_err(Failed::Store)?;
         if let Some(pin) = renamed {
             return self.settled(passed, &pin).map_err(Failed::Store);
         }
@@ -187,7 +189,7 @@ impl Sender<'_> {
     fn send_whole(&self, wanted: &Wanted<'_>, file: &SourceFile, expected: &Expected) -> Result<Attempt, Failed> {
         let (before, key) = (file.stat().clone(), key_of(&wanted.found.path));
         self.hold.ensure().map_err(Failed::Store)?;
-        let attributes = attributes(before.mtime);
+        let attributes = attributes_at(&before);
         let sizes = (before.size, part_size(before.size));
         let places = &self.destination.places;
         let mut out = Outgoing::begin(places, &self.budget, (&key, &attributes), sizes).map_err(Failed::Store)?;
@@ -212,7 +214,7 @@ impl Sender<'_> {
     ) -> Result<Attempt, Failed> {
         let (before, key) = (file.stat().clone(), key_of(&wanted.found.path));
         self.hold.ensure().map_err(Failed::Store)?;
-        let attributes = attributes(before.mtime);
+        let attributes = attributes_at(&before);
         let places = &self.destination.places;
         let sizes = (before.size, PIECE_MAX);
         let mut out = Outgoing::begin(places, &self.budget, (&key, &attributes), sizes).map_err(Failed::Store)?;
@@ -334,4 +336,8 @@ fn read_all(file: &mut Reader<'_>, hear: &mut dyn FnMut(&[u8]) -> Result<()>) ->
         hasher.update(bytes);
         hear(bytes)?;
     }
+}
+
+fn attributes_at(stat: &Stat) -> Attributes {
+    attributes(stat.mtime, stat.mode, (stat.uid, stat.gid))
 }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use crate::catalog::{Content, Entry, FileNode, Node, ObjectAt, StoredObject, Timestamp};
 use crate::error::{ErrorKind, Result};
 use crate::id::ObjectHash;
-use crate::storage::Pin;
+use crate::storage::{Attributes, Pin};
 use crate::volume::{Found, Stat};
 
 use super::super::key::key_of;
 use super::compare::Link;
 use super::moved::{COPY_FROM, Origin};
 use super::read::metadata;
-use super::send::{Sender, Wanted, attributes, pin_of};
+use super::send::{Sender, Wanted, attributes_of, pin_of};
 use super::shared::lock;
 use super::standing::There;
 
@@ -57,7 +57,7 @@ impl Sender<'_> {
         let meta = metadata(self.shared, wanted.found);
         let key = key_of(&wanted.found.path);
         let origin = Origin { key: first.key.clone(), pin: pin_of(object), mtime: meta.mtime };
-        let Some(pin) = self.copy(&origin, &key, first.node.size)? else { return Ok(None) };
+        let Some(pin) = self.copy(&origin, &key, (first.node.size, &attributes_of(&meta)))? else { return Ok(None) };
         self.wants.pass_over(&wanted.found.path);
         let (etag, version) = (pin.etag.unwrap_or_default().into(), pin.version.map(Into::into));
         let copied = StoredObject { etag, version, at: ObjectAt::Plain, ..StoredObject::clone(object) };
@@ -66,9 +66,15 @@ impl Sender<'_> {
     }
 
     /// Copies the content inside the store, if it lies there under a name that is about to go. None if it has to be sent.
-    pub(super) fn rename(&self, key: &str, hash: &ObjectHash, mtime: Timestamp, size: u64) -> Result<Option<Pin>> {
+    pub(super) fn rename(
+        &self,
+        key: &str,
+        hash: &ObjectHash,
+        attributes: &Attributes,
+        (mtime, size): (Timestamp, u64),
+    ) -> Result<Option<Pin>> {
         let Some(origin) = self.moved.find(hash, mtime).filter(|_| size <= COPY_MAX) else { return Ok(None) };
-        let copied = self.copy(origin, key, size)?;
+        let copied = self.copy(origin, key, (size, attributes))?;
         if copied.is_some() {
             self.count_renamed();
         }
@@ -76,13 +82,13 @@ impl Sender<'_> {
     }
 
     /// None if the store does not copy it.
-    fn copy(&self, origin: &Origin, key: &str, size: u64) -> Result<Option<Pin>> {
+    fn copy(&self, origin: &Origin, key: &str, (size, attributes): (u64, &Attributes)) -> Result<Option<Pin>> {
         self.hold.ensure()?;
         if !self.hold.copies()?.whole {
             return Ok(None);
         }
         let places = &self.destination.places;
-        let copied = places.block(places.data.copy_pinned(&origin.key, &origin.pin, key, &attributes(origin.mtime)));
+        let copied = places.block(places.data.copy_pinned(&origin.key, &origin.pin, key, attributes));
         match copied {
             // A store that overlooks the condition has copied whatever lay there.
             Ok(pin) if origin.pin.md5().is_some() && pin.md5().is_some() && origin.pin.md5() != pin.md5() => Ok(None),

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Stop;
-use crate::storage::{Abilities, CopyAbilities};
+use crate::storage::{Abilities, CopyAbilities, Location};
 
 use super::super::claim::{Claim, Claimant};
 use super::super::destination::Destination;
@@ -157,7 +157,11 @@ impl<'a> Hold<'a> {
 
     /// Whether somebody's push did not come to its end.
     fn claim(&self, inner: &mut Inner) -> Result<bool> {
+        let was_known = inner.known.is_some() || inner.memory.abilities().is_some();
         let known = self.known(inner)?;
+        if was_known {
+            self.ensure_containers(&inner.base)?;
+        }
         let claimant = Claimant {
             pusher: self.pusher(),
             clock: self.options.means.clock.clone(),
@@ -208,6 +212,17 @@ impl<'a> Hold<'a> {
         }
     }
 
+    /// What was there when the store was looked at first may have been removed since.
+    fn ensure_containers(&self, base: &Base) -> Result<()> {
+        let places = &self.destination.places;
+        let is_local = matches!(places.data.location(), Location::Local(_));
+        if is_local || matches!(base, Base::Nothing) {
+            places.block(places.data.ensure_container())?;
+            places.block(places.control.ensure_container())?;
+        }
+        Ok(())
+    }
+
     fn known(&self, inner: &mut Inner) -> Result<Known> {
         if let Some(known) = inner.known {
             return Ok(known);
@@ -218,8 +233,7 @@ impl<'a> Hold<'a> {
             return Ok(known);
         }
         let places = &self.destination.places;
-        places.block(places.data.ensure_container())?;
-        places.block(places.control.ensure_container())?;
+        self.ensure_containers(&Base::Nothing)?;
         let store = places.block(places.control.mirror_abilities(&self.probe()))?;
         let known = Known { store, copies: None };
         Self::remember(inner, known)?;

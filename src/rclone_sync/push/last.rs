@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::id::ObjectHash;
-use crate::storage::Pin;
+use crate::storage::{Location, Pin};
 
 use super::super::destination::{Destination, Means};
 use super::super::layout::{Places, ROOT, ROOTS};
@@ -95,12 +95,26 @@ pub(super) struct Look {
 }
 
 impl Memory {
-    pub(super) fn open(destination: &Destination, source: &Path, means: &Means) -> Result<Self> {
+    /// Where nothing can be kept nothing is remembered, and why is told: what is kept saves work and no more.
+    ///
+    /// # Errors
+    /// `Unavailable` while another run has the state.
+    pub(super) fn open(
+        destination: &Destination,
+        source: &Path,
+        means: &Means,
+        tell: impl FnOnce(&Error),
+    ) -> Result<Self> {
         let key = format!("{}\n{}", destination.places.data.place(), source.display());
         if let Some(holder) = &destination.state {
-            let state = State::open(holder, &key)?;
-            let dir = state.scratch().parent().map(Path::to_owned).unwrap_or_default();
-            return Ok(Self { state: Some(state), dir, _scratch: None });
+            match State::open(holder, &key) {
+                Ok(state) => {
+                    let dir = state.scratch().parent().map(Path::to_owned).unwrap_or_default();
+                    return Ok(Self { state: Some(state), dir, _scratch: None });
+                }
+                Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
+                Err(error) => tell(&error),
+            }
         }
         let name = blake3::hash(format!("{}\n{}\n{key}", means.id, destination.name).as_bytes()).to_hex();
         let label = format!("volvault-push-{}", name.get(..16).unwrap_or_default());
@@ -158,11 +172,15 @@ impl Memory {
     pub(super) fn look(&mut self, destination: &Destination, anew: bool) -> Result<Look> {
         let places = &destination.places;
         let seen = self.state.as_ref().and_then(State::kept).map(|kept| (kept.pin.clone(), kept.clone()));
-        if let Some((pin, kept)) = seen.as_ref().filter(|(pin, _)| pin.etag.is_some() && !anew)
-            && places.block(places.control.get_if_changed(ROOT, ROOT_MAX, pin))?.is_none()
-        {
-            let last = self.kept_last(kept.text.clone(), pin.clone())?;
-            return Ok(Look { base: last.map_or(Base::Nothing, of), is_known: true, is_in_doubt: false });
+        if let Some((pin, kept)) = seen.as_ref().filter(|(pin, _)| pin.etag.is_some() && !anew) {
+            match places.block(places.control.get_if_changed(ROOT, ROOT_MAX, pin)) {
+                Ok(None) => {
+                    let last = self.kept_last(kept.text.clone(), pin.clone())?;
+                    return Ok(Look { base: last.map_or(Base::Nothing, of), is_known: true, is_in_doubt: false });
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => is_gone(places)?,
+                answer => answer.map(drop)?,
+            }
         }
         // A push that was cut off has taken the pin away, be it before or after it published.
         let is_in_doubt = seen.as_ref().is_some_and(|(pin, _)| *pin == Pin::default());
@@ -230,6 +248,15 @@ impl Memory {
         entries.try_for_each(|entry| writer.put(&entry?))?;
         writer.finish()
     }
+}
+
+/// The mirror that this machine knows is not there any more. One that was wiped begins anew. A directory may lie on a disk that is not mounted, and is
+/// not made under the mount point unless the user says so.
+fn is_gone(places: &Places) -> Result<()> {
+    let Location::Local(path) = places.data.location() else { return Ok(()) };
+    let text = format!("the mirror that was pushed to {} is not there any more", path.display());
+    Err(Error::new(ErrorKind::Refused, text)
+        .with_hint("if its disk is not mounted, mount it; to make the mirror anew, push with --relist"))
 }
 
 fn of(last: Last) -> Base {

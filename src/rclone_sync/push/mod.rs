@@ -40,6 +40,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::events::Watch;
 use crate::path::escape;
 
+use super::apart::{check_destinations, overlaps_mirror};
 use super::destination::Destination;
 use shared::Shared;
 
@@ -94,20 +95,11 @@ fn check(source: &Path, destinations: &[Destination]) -> Result<std::path::PathB
         return Err(Error::invalid("nowhere to push to").with_hint("name at least one destination"));
     }
     for destination in destinations {
-        refuse_overlap(&full, destination)?;
-    }
-    Ok(full)
-}
-
-/// A mirror in the source would be pushed into itself; a source in the mirror would be deleted by it.
-fn refuse_overlap(source: &Path, destination: &Destination) -> Result<()> {
-    for store in [&destination.places.data, &destination.places.control] {
-        let crate::storage::Location::Local(path) = store.location() else { continue };
-        let full = path.canonicalize().unwrap_or_else(|_| path.clone());
-        if full.starts_with(source) || source.starts_with(&full) {
+        if overlaps_mirror(&full, &destination.places) {
             let text = format!("the source and the destination {} lie in each other", destination.name);
-            return Err(Error::invalid(text));
+            return Err(Error::invalid(text).with_hint("push to a place that is apart from the source"));
         }
     }
-    Ok(())
+    check_destinations(destinations)?;
+    Ok(full)
 }

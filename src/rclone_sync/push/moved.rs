@@ -18,7 +18,7 @@ pub(super) const COPY_FROM: u64 = 16 << 10;
 pub(super) struct Origin {
     pub(super) key: String,
     pub(super) pin: Pin,
-    /// The time that the object carries: a copy carries the same.
+    /// The time of the file: one of the same content is the same file only if it has the same.
     pub(super) mtime: Timestamp,
 }
 

@@ -57,7 +57,8 @@ struct One<'a> {
 impl<'a> One<'a> {
     fn run(&mut self) -> Result<Pushed> {
         let options = self.shared.options;
-        let memory = Memory::open(self.destination, self.shared.source, &options.means)?;
+        let tell = |error: &Error| self.note("nothing is remembered of this mirror", error);
+        let memory = Memory::open(self.destination, self.shared.source, &options.means, tell)?;
         let hold = Hold::new(self.destination, options, memory, self.shared.watch.stop);
         let outcome = self.rounds(&hold);
         hold.end(outcome.is_ok());
@@ -72,6 +73,7 @@ impl<'a> One<'a> {
             mend |= look.is_in_doubt;
             if mend && !is_seized && !options.dry_run {
                 // What is listed must not change under us; and what was seen before the claim was ours is looked at again.
+                hold.goes_by(&look.base);
                 hold.seize()?;
                 is_seized = true;
                 continue;
@@ -211,10 +213,14 @@ impl<'a> One<'a> {
         self.tally.deleted_files = seen.deleted_files + plan.orphans.len() as u64;
         (self.tally.deleted_dirs, self.tally.deleted_bytes) = (seen.deleted_dirs, seen.deleted_bytes);
         publishing.hold.end(true);
-        publishing.hold.memory(|memory| {
+        let saved = publishing.hold.memory(|memory| {
             let Some(manifest) = &published.manifest else { return Ok(()) };
             memory.save(&published.text, &published.pin, manifest)
-        })?;
+        });
+        if let Err(error) = saved {
+            // It does not say that it knows this generation: the first write has seen to that.
+            self.note("the next push fetches the manifest", &error);
+        }
         Ok(Pushed::Published { generation: published.root.generation })
     }
 
@@ -237,9 +243,13 @@ impl<'a> One<'a> {
             if is_turn(every / 2) { sweep::sweep(publishing, &named) } else { Ok(()) }
         };
         if let Err(error) = cleaned() {
-            let text = format!("{}: what earlier generations left stays: {error}", self.destination.name);
-            self.shared.watch.observer.on(&Event::Note { text: &text });
+            self.note("what earlier generations left stays", &error);
         }
+    }
+
+    fn note(&self, what: &str, error: &Error) {
+        let text = format!("{}: {what}: {}", self.destination.name, error.chain());
+        self.shared.watch.observer.on(&Event::Note { text: &text });
     }
 
     fn has_planned(&mut self) {

@@ -8,6 +8,8 @@ use crate::events::{Action, Event};
 use crate::path::TreePath;
 use crate::volume::EntryKind;
 
+use super::super::key::key_of;
+use super::super::layout::LINK_END;
 use super::last::Last;
 use super::moved::Moved;
 use super::options::PushOptions;
@@ -125,6 +127,13 @@ impl Plan {
     }
 
     fn make_room(&mut self, difference: &Difference, solid: &mut Option<TreePath>) {
+        // Where the object of a link may lie, that is not sent again because of it.
+        if let What::Describe { found, .. } = &difference.what
+            && found.stat.kind == EntryKind::Directory
+            && found.path.as_bytes().ends_with(LINK_END.as_bytes())
+        {
+            self.in_the_way.insert(key_of(&found.path));
+        }
         let Some(old) = &difference.old else { return };
         let was_directory = matches!(old.node, Node::Directory);
         match &difference.what {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
-use crate::catalog::{Content, Entry, FileNode, LinkGroup, Node, ObjectAt, StoredObject, Timestamp};
+use crate::catalog::{Content, Entry, FileNode, LinkGroup, Metadata, Node, ObjectAt, StoredObject, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Action, Event, Progress};
 use crate::id::ObjectHash;
@@ -208,11 +208,11 @@ impl<'a> Sender<'a> {
         entry.link = link.map(|link| link.group);
         let Node::Symlink { target } = &entry.node else { return Err(Error::bug("a link is described as a link")) };
         let is_there = *there == There::AsNamed && old.is_some_and(|old| old.node == entry.node);
-        // A file of that name has the object for itself; the link is in the manifest all the same.
-        if !is_there && !self.shared.has_file(&found.path, LINK_END) {
+        // A file of that name has the object for itself, and a directory the place for it; the link is in the manifest all the same.
+        if !is_there && !self.shared.has_object(&found.path, LINK_END) {
             let key = key_of(&found.path) + LINK_END;
             let bytes = Bytes::copy_from_slice(target);
-            self.put(&key, &bytes, &attributes(entry.meta.mtime), Expected::Anything)?;
+            self.put(&key, &bytes, &link_attributes(entry.meta.mtime), Expected::Anything)?;
         }
         Ok(Some(entry))
     }
@@ -271,12 +271,12 @@ impl<'a> Sender<'a> {
         if let Some(pin) = self.is_there(key, wanted, small)? {
             return Ok(pin);
         }
-        if let Some(pin) = self.rename(key, &small.hash, small.meta.mtime, size)? {
+        if let Some(pin) = self.rename(key, &small.hash, &attributes_of(&small.meta), (small.meta.mtime, size))? {
             return Ok(pin);
         }
-        let mut pin = self.put(key, &small.bytes, &attributes(small.meta.mtime), wanted.expected.clone())?;
+        let mut pin = self.put(key, &small.bytes, &attributes_of(&small.meta), wanted.expected.clone())?;
         if self.is_damaged(&pin, small) {
-            pin = self.put(key, &small.bytes, &attributes(small.meta.mtime), Expected::This(pin))?;
+            pin = self.put(key, &small.bytes, &attributes_of(&small.meta), Expected::This(pin))?;
             if self.is_damaged(&pin, small) {
                 let text = format!("store {key} in {}", self.destination.places.data.location());
                 return Err(Error::corrupt(text).with_source("its ETag is not the MD5 of what was sent, twice"));
@@ -415,8 +415,22 @@ pub(super) fn pin_of(object: &StoredObject) -> Pin {
     Pin { etag: Some(object.etag.to_string()), version: object.version.as_deref().map(str::to_owned) }
 }
 
-pub(super) fn attributes(mtime: Timestamp) -> Attributes {
+/// What stands beside the object of a link.
+fn link_attributes(mtime: Timestamp) -> Attributes {
     Attributes { mtime: Some(mtime_header(mtime)), ..Attributes::default() }
+}
+
+/// What stands beside the object of a file: the time, and for `rclone --metadata` mode and owner, which are those of the day on which the object was
+/// stored: no object is written because of them alone.
+pub(super) fn attributes(mtime: Timestamp, mode: u16, (uid, gid): (u32, u32)) -> Attributes {
+    let mode = format!("{:o}", 0o100_000 | u32::from(mode));
+    let more = [("gid", gid.to_string()), ("mode", mode), ("uid", uid.to_string())];
+    let more = more.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    Attributes { mtime: Some(mtime_header(mtime)), more, ..Attributes::default() }
+}
+
+pub(super) fn attributes_of(meta: &Metadata) -> Attributes {
+    attributes(meta.mtime, meta.mode, (meta.uid, meta.gid))
 }
 
 pub(super) fn stored(destination: &str, hash: ObjectHash, pin: &Pin, blocks: bool) -> Result<StoredObject> {

@@ -17,6 +17,7 @@ use crate::path::TreePath;
 use crate::volume::{Found, OwnerNames, ReadRate, TargetLock};
 
 use super::super::destination::Destination;
+use super::super::pull::TORN_IF;
 use super::options::PushOptions;
 use super::read::{FileRead, read_file};
 use super::together::Together;
@@ -108,7 +109,8 @@ impl<'a> Shared<'a> {
 
     /// Refuses a source that a pull has left between two generations.
     pub(super) fn check_pull(&self) -> Result<()> {
-        if !self.source.join(OsStr::from_bytes(PULL_STAGE)).join("ready").exists() {
+        let stage = self.source.join(OsStr::from_bytes(PULL_STAGE));
+        if !TORN_IF.iter().any(|name| stage.join(name).exists()) {
             return Ok(());
         }
         let text = format!("a pull into {} was cut off while it was applied", self.source.display());
@@ -121,11 +123,11 @@ impl<'a> Shared<'a> {
         self.destinations.iter().any(|destination| destination.places.is_reserved(path))
     }
 
-    /// Whether the source has a regular file at `path` with this ending.
-    pub(super) fn has_file(&self, path: &TreePath, end: &str) -> bool {
+    /// Whether the source has a regular file or a directory at `path` with this ending.
+    pub(super) fn has_object(&self, path: &TreePath, end: &str) -> bool {
         let mut name = self.source.join(path.as_os_str()).into_os_string();
         name.push(end);
-        std::fs::symlink_metadata(name).is_ok_and(|meta| meta.is_file())
+        std::fs::symlink_metadata(name).is_ok_and(|meta| meta.is_file() || meta.is_dir())
     }
 
     /// The content of a file below the size of a big one.

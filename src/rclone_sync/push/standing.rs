@@ -115,8 +115,10 @@ fn is_ours(key: &str, stood: &Stood, options: &PushOptions) -> bool {
         Some(key) => (key, EntryKind::Symlink),
         None => (key, EntryKind::File),
     };
-    path_of_key(key)
-        .is_ok_and(|path| options.delete_excluded || options.filter.includes(&path, kind, stood.size, stood.time))
+    path_of_key(key).is_ok_and(|path| {
+        let goes = options.delete_excluded && options.filter.reaches(&path, kind);
+        goes || options.filter.includes(&path, kind, stood.size, stood.time)
+    })
 }
 
 fn is_as_named(stood: &Stood, old: &Entry) -> bool {

@@ -178,7 +178,8 @@ impl Survey<'_> {
         let shielded = self.shield.as_ref().is_some_and(|shield| old.path.starts_with(shield));
         let options = self.shared.options;
         let has_place = self.solid.as_ref().is_none_or(|solid| !old.path.starts_with(solid));
-        let left_out = !options.delete_excluded && !options.filter.includes_entry(&old) && has_place;
+        let goes = options.delete_excluded && options.filter.reaches(&old.path, EntryKind::of(&old.node));
+        let left_out = !goes && !options.filter.includes_entry(&old) && has_place;
         let gone = object_key(&old);
         if left_out {
             self.needed.extend(std::iter::successors(old.path.parent(), TreePath::parent));

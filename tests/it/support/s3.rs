@@ -260,6 +260,12 @@ impl S3Server {
         std::fs::create_dir_all(self.root.path().join(bucket)).expect("a folder for the bucket");
     }
 
+    /// Removes all objects of a bucket behind everybody's back.
+    pub(crate) fn empty_bucket(&self, bucket: &str) {
+        std::fs::remove_dir_all(self.root.path().join(bucket)).expect("the bucket goes");
+        self.make_bucket(bucket);
+    }
+
     /// Where a server that keeps its objects in files has this one: the file holds its bytes and nothing else.
     pub(crate) fn file(&self, bucket: &str, key: &str) -> PathBuf {
         self.root.path().join(bucket).join(Path::new(key))
