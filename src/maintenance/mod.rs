@@ -20,6 +20,7 @@ mod stats;
 mod structure;
 mod tag;
 mod trees;
+mod vanished;
 
 pub use budget::Coverage;
 pub use copy::{CopyReport, copy};
@@ -89,6 +90,7 @@ pub fn check(repo: &Repository, options: &CheckOptions, watch: &Watch<'_>) -> Re
 fn run(context: &Context<'_>, options: &CheckOptions) -> Result<()> {
     context.begin("check config, keys and sessions")?;
     structure::records(context)?;
+    structure::vanished(context)?;
     context.begin("load indexes")?;
     let mut blobs = structure::index(context)?;
     context.begin("check all packs")?;

@@ -31,6 +31,24 @@ pub(super) fn records(context: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Names snapshots that the last prune saw, and that are gone although nobody forgot them.
+pub(super) fn vanished(context: &Context<'_>) -> Result<()> {
+    let session = context.session;
+    let seen = session.seen_by_prunes(session.listing());
+    let known = seen.and_then(|seen| Ok((seen.snapshots, session.repo().forgotten()?.ids)));
+    let (seen, forgotten) = match known {
+        // A record that cannot be read is named already.
+        Err(error) if is_damage(&error) => return Ok(()),
+        known => known?,
+    };
+    for id in super::vanished::vanished(session, &[], &forgotten, seen.into_iter()) {
+        let missing = Error::corrupt("it is missing: the last prune saw it, and nobody forgot it")
+            .with_hint("bring it back from a copy (`volvault repair --from`); if it was removed on purpose, `volvault prune --force` accepts that");
+        context.findings.error(&format!("snapshot {}", id.short()), &missing);
+    }
+    Ok(())
+}
+
 /// Reads every index segment to its last byte. The live ones make the table of blobs.
 pub(super) fn index(context: &Context<'_>) -> Result<Blobs> {
     let mut segments = Vec::new();

@@ -554,5 +554,10 @@ fn snapshots_are_copied_with_the_variables_that_restic_has() {
     assert_same(&on_disk(&home.at("back/data")), &on_disk(&home.at("data")));
     let stats = home.text(&["stats", "--json"]);
     assert!(stats.contains(r#""total_size":60000,"total_file_count":"#), "{stats}");
+    home.text(&["backup", "--host", "other", "data"]);
+    let groups: serde_json::Value = serde_json::from_str(&home.text(&["stats", "--json", "-g", "host"])).unwrap();
+    let sizes = groups.as_array().unwrap().iter().map(|group| group["total_size"].as_u64().unwrap());
+    assert_eq!(sizes.collect::<Vec<_>>(), [60000, 60000], "{groups}");
+    assert!(home.text(&["stats", "--group-by", "host"]).contains("snapshots for (host [other])"));
     assert_eq!((home.code(&["unlock", "--remove-all"]), home.code(&["cache"])), (0, 0));
 }

@@ -34,6 +34,9 @@ pub struct StatsArgs {
     /// What is counted
     #[arg(long, value_enum, default_value_t = CountArg::RestoreSize)]
     pub mode: CountArg,
+    /// Count in groups, each for itself: host, paths, tags, separated by commas
+    #[arg(short, long, value_name = "GROUP")]
+    pub group_by: Option<String>,
     /// Which snapshots are counted.
     #[command(flatten)]
     pub filter: FilterArgs,

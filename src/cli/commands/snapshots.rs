@@ -41,7 +41,13 @@ pub(in crate::cli) fn run(app: &App<'_>, args: &SnapshotsArgs) -> Result<Outcome
     Ok(Outcome::Complete)
 }
 
-fn load(app: &App<'_>, session: &Session<'_>, chosen: &[Chosen], filter: &SnapshotFilter) -> Result<Vec<Snapshot>> {
+/// The chosen snapshots, or all that the filter means; those that cannot be read are told.
+pub(super) fn load(
+    app: &App<'_>,
+    session: &Session<'_>,
+    chosen: &[Chosen],
+    filter: &SnapshotFilter,
+) -> Result<Vec<Snapshot>> {
     if !chosen.is_empty() {
         return chosen.iter().map(|chosen| session.find(&chosen.selector, filter)).collect();
     }
@@ -67,7 +73,8 @@ fn newest_of_each(snapshots: &mut Vec<Snapshot>, count: usize) {
     snapshots.retain(|_| keep.pop().unwrap_or(true));
 }
 
-fn groups(snapshots: Vec<Snapshot>, grouping: Grouping) -> BTreeMap<GroupKey, Vec<Snapshot>> {
+/// Snapshots by what they have in common, in the order of that.
+pub(super) fn groups(snapshots: Vec<Snapshot>, grouping: Grouping) -> BTreeMap<GroupKey, Vec<Snapshot>> {
     let mut groups: BTreeMap<GroupKey, Vec<Snapshot>> = BTreeMap::new();
     for snapshot in snapshots {
         groups.entry(group_key(&snapshot, grouping)).or_default().push(snapshot);

@@ -5,42 +5,60 @@ use serde::Serialize;
 use crate::cli::App;
 use crate::cli::args::{CountArg, StatsArgs};
 use crate::cli::exit::Outcome;
-use crate::cli::output::text;
+use crate::cli::output::snapshots::header;
+use crate::cli::output::{json, text};
 use crate::cli::settings::{Latest, choose, filter};
 use crate::error::Result;
 use crate::events::{Progress, Silent, Watch};
 use crate::maintenance::{self, Stats, StatsMode};
+use crate::repo::Snapshot;
+use crate::retention::{GroupKey, Grouping};
 use crate::size::ByteSize;
+
+use super::snapshots::{groups, load};
 
 /// Counts what snapshots hold.
 pub(in crate::cli) fn run(app: &App<'_>, args: &StatsArgs) -> Result<Outcome> {
     let filter = filter(&args.filter, app.environment)?;
-    let chosen = args.ids.iter().map(|id| Ok(choose(id, Latest::default())?.selector)).collect::<Result<Vec<_>>>()?;
+    let chosen = args.ids.iter().map(|id| choose(id, Latest::default())).collect::<Result<Vec<_>>>()?;
+    let grouping = args.group_by.as_deref().map(str::parse::<Grouping>).transpose()?.unwrap_or_default();
     let repository = app.open()?;
     app.tell_open(&repository);
     let progress = Progress::default();
     let watch = Watch { observer: &Silent, progress: &progress, stop: app.signals.stop_in_good_order() };
     app.console.say("scanning...");
-    let stats = super::reading(&repository, |session| {
-        let snapshots = if chosen.is_empty() {
-            let (snapshots, unreadable) = session.load_all(&filter)?;
-            for (name, error) in unreadable {
-                app.console.warn(&format!("ignoring snapshot {}: {}", name.id.short(), error.chain()));
-            }
-            snapshots
-        } else {
-            chosen.iter().map(|chosen| session.find(chosen, &filter)).collect::<Result<Vec<_>>>()?
+    let counted: Vec<(GroupKey, Stats)> = super::reading(&repository, |session| {
+        let groups = groups(load(app, session, &chosen, &filter)?, grouping);
+        let count = |(key, snapshots): (GroupKey, Vec<Snapshot>)| {
+            Ok((key, maintenance::stats(session, &snapshots, mode(args.mode), &watch)?))
         };
-        maintenance::stats(session, &snapshots, mode(args.mode), &watch)
+        groups.into_iter().map(count).collect()
     })?;
     if app.console.settings().json {
-        app.console.json(&Shape::new(&stats));
-    } else {
-        for line in lines(&stats, args.mode) {
+        print_json(app, &counted, grouping);
+        return Ok(Outcome::Complete);
+    }
+    for (key, stats) in &counted {
+        if let Some(header) = header(key) {
+            app.console.row(&header);
+        }
+        for line in lines(stats, args.mode) {
             app.console.row(&line);
         }
     }
     Ok(Outcome::Complete)
+}
+
+/// Without groups one object, as restic's is; else an array of them.
+fn print_json(app: &App<'_>, counted: &[(GroupKey, Stats)], grouping: Grouping) {
+    match counted {
+        [(_, stats)] if grouping == Grouping::default() => app.console.json(&Shape::new(stats)),
+        _ => {
+            let shape = |key, stats| GroupShape { group_key: json::GroupKey::new(key), stats: Shape::new(stats) };
+            let groups: Vec<GroupShape<'_>> = counted.iter().map(|(key, stats)| shape(key, stats)).collect();
+            app.console.json(&groups);
+        }
+    }
 }
 
 const fn mode(arg: CountArg) -> StatsMode {
@@ -55,6 +73,14 @@ const fn mode(arg: CountArg) -> StatsMode {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+/// The counts of a group of `--group-by`.
+#[derive(Serialize)]
+struct GroupShape<'a> {
+    group_key: json::GroupKey<'a>,
+    #[serde(flatten)]
+    stats: Shape,
 }
 
 /// restic's shape.

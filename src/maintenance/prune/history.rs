@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ObjectHash, SessionId};
+use crate::maintenance::vanished::vanished;
 use crate::repo::{Forgotten, SeenByPrunes, Session};
 
 use super::options::PruneOptions;
@@ -38,12 +39,7 @@ impl History<'_> {
     }
 
     fn shows(&self, ids: impl Iterator<Item = SessionId>, known: &str, options: &PruneOptions) -> Result<()> {
-        let listed: HashSet<SessionId> =
-            self.before.snapshots.iter().chain(self.session.snapshots()).map(|name| name.id).collect();
-        let forgotten = &self.session.gone().forgotten;
-        let explained =
-            |id: &SessionId| listed.contains(id) || self.forgotten.ids.contains(id) || forgotten.contains(id);
-        let vanished: Vec<SessionId> = ids.filter(|id| !explained(id)).collect();
+        let vanished = vanished(self.session, &self.before.snapshots, &self.forgotten.ids, ids);
         let Some(first) = vanished.first().filter(|_| !options.force) else { return Ok(()) };
         Err(Error::new(
             ErrorKind::Refused,

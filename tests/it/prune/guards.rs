@@ -29,6 +29,8 @@ fn snapshots_that_vanish_and_packs_that_would_go_for_no_reason_stop_it() {
         assert_eq!(bench.keys("packs/"), packs);
     };
     stopped(&thorough(), "nobody forgot");
+    let errors = check(&repo, ReadData::None).unwrap().errors;
+    assert!(errors.len() == 1 && errors[0].contains("the last prune saw it, and nobody forgot it"), "{errors:?}");
     // Without the record of what was seen there is still the number of packs.
     let seen = bench.keys("state/pruned/");
     let notes: Vec<_> = seen.iter().map(|key| (key.clone(), bench.get(key))).collect();
