@@ -133,8 +133,8 @@ fn rest_of(row: &[u8; ROW]) -> [u8; 4] {
 }
 
 fn place_of(row: &[u8; ROW]) -> Place {
-    let [_, _, _, _, a, b, c, d, e, f] = *row;
-    Place { pack: u32::from_be_bytes([0, a, b, c]), len: u32::from_be_bytes([0, d, e, f]) }
+    let number = |at: usize| row.iter().skip(at).take(3).fold(0, |number, byte| number << 8 | u32::from(*byte));
+    Place { pack: number(4), len: number(7) }
 }
 
 #[cfg(test)]
