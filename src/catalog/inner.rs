@@ -50,6 +50,11 @@ impl InnerPage {
         self.children.iter().fold(0, |sum, child| sum.saturating_add(child.entries))
     }
 
+    /// What names the tree below: two trees of one repository hold the same exactly when this is the same. Where their pages lie does not count.
+    pub fn name(&self) -> (u8, Vec<BlobId>) {
+        (self.level, self.children.iter().map(|child| child.id).collect())
+    }
+
     /// Sets the hint of every child that `locate` knows: for a root, once the packs of its pages are closed.
     pub fn fill_hints(&mut self, locate: &dyn Fn(BlobId) -> Option<Place>) {
         for child in &mut self.children {

@@ -3,8 +3,8 @@
 //! Ids, content hashes and page cuts depend on a repository's key, so everything is opened here and identified, sealed and packed anew there; a
 //! bundle stays a bundle and a chunk a chunk. What was copied once, and what the other repository has anyway, is not stored again.
 //!
-//! Order: as for a backup, blobs, index, snapshot. A snapshot that is there already (the same original, time, host and paths) is passed over, so a
-//! second run goes on where the first one was stopped. Memory: 80 bytes for each blob and small file that was copied, up to `KNOWN_MAX`.
+//! Order: as for a backup, blobs, index, snapshot. A snapshot that is there already ([`There`] says which one is) is passed over, so a second run
+//! goes on where the first one was stopped. Memory: 80 bytes for each blob and small file that was copied, up to `KNOWN_MAX`.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
@@ -14,6 +14,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Progress, Watch};
 use crate::id::{BlobId, ContentHash, SessionId};
 use crate::repo::{BlobKind, BlobWriter, Repository, Selector, Session, Snapshot, SnapshotFilter, Unreadable, Wanted};
+
+use super::there::{self, There};
 
 /// Entries whose content is fetched together: their metadata takes a few megabytes.
 const ENTRIES_AT_ONCE: usize = 8192;
@@ -93,17 +95,11 @@ fn run(
     };
     snapshots.sort_by_key(|snapshot| snapshot.time);
     let session = to.observe()?;
-    // One that may lack content is copied again.
-    let is_whole = |snapshot: &Snapshot| !snapshot.tags.iter().any(|tag| tag == REPAIRED);
-    let is_sound = |snapshot: &&Snapshot| !session.listing().suspect.contains(&snapshot.id) && is_whole(snapshot);
-    let there = session.load_all(&SnapshotFilter::default())?.0;
-    let like = |snapshot: &Snapshot| Some(likeness(snapshot.original?, snapshot));
-    let mut there: HashSet<Likeness> = there.iter().filter(is_sound).filter_map(like).collect();
+    let mut there = There::look(&session)?;
     let mut report = CopyReport { unreadable, ..CopyReport::default() };
     let mut known = Known::default();
     for snapshot in snapshots {
-        let likeness = likeness(first(&snapshot), &snapshot);
-        if there.contains(&likeness) {
+        if there.holds(from, &snapshot)? {
             tell(&snapshot, None);
             report.skipped.push(snapshot);
             continue;
@@ -116,25 +112,11 @@ fn run(
             }
             id => id?,
         };
-        there.insert(likeness);
+        there.add(from, &snapshot);
         tell(&snapshot, Some(id));
         report.copied.push((snapshot, id));
     }
     Ok(report)
-}
-
-/// The tag of snapshots that hold what is left of damaged ones.
-const REPAIRED: &str = "repaired";
-
-/// What is the same for a snapshot and its copy.
-type Likeness = (SessionId, chrono::DateTime<chrono::Utc>, String, Vec<Vec<u8>>);
-
-fn likeness(original: SessionId, snapshot: &Snapshot) -> Likeness {
-    (original, snapshot.time.to_utc(), snapshot.host.clone(), snapshot.paths.clone())
-}
-
-fn first(snapshot: &Snapshot) -> SessionId {
-    snapshot.original.unwrap_or(snapshot.id)
 }
 
 fn one(
@@ -175,7 +157,7 @@ fn copy_into(
     let new = Snapshot {
         id: session.id(),
         parent: None,
-        original: Some(first(snapshot)),
+        original: Some(there::first(snapshot)),
         root,
         seq: newest.as_ref().map_or(0, |newest| newest.seq + 1),
         prev: newest.map(|newest| newest.id),

@@ -19,6 +19,7 @@ mod report;
 mod stats;
 mod structure;
 mod tag;
+mod there;
 mod trees;
 mod vanished;
 

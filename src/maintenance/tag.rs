@@ -6,9 +6,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use chrono::{DateTime, Utc};
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Watch;
-use crate::id::SessionId;
+use crate::id::{BlobId, SessionId};
 use crate::repo::{Repository, Selector, Session, Snapshot, SnapshotFilter, Unreadable};
 
 /// What is to be done to the tags, in restic's words.
@@ -80,7 +82,8 @@ pub fn tag(
             break;
         }
         let Some(tags) = change.of(&snapshot.tags) else { continue };
-        let new = match before.get(&(first(snapshot), snapshot.time.to_utc(), tags.clone())) {
+        let key = (first(snapshot), snapshot.time.to_utc(), tags.clone(), snapshot.root.name());
+        let new = match before.get(&key) {
             Some(new) => *new,
             None => republish(repo, Snapshot { tags, original: Some(first(snapshot)), ..snapshot.clone() })?,
         };
@@ -95,14 +98,18 @@ pub fn tag(
     }
 }
 
-/// What an interrupted run may have left: snapshots that were made of others.
-type Retagged = HashMap<(SessionId, chrono::DateTime<chrono::Utc>, Vec<String>), SessionId>;
+/// What an interrupted run may have left: snapshots that were made of others. What a repair made has the same time and perhaps the same tags, and
+/// less content: only the name of its tree tells it from the whole one.
+type Retagged = HashMap<(SessionId, DateTime<Utc>, Vec<String>, (u8, Vec<BlobId>)), SessionId>;
 
 fn retagged(session: &Session<'_>) -> Result<Retagged> {
     let (all, _) = session.load_all(&SnapshotFilter::default())?;
     // One that may lack content replaces nothing.
     let all = all.into_iter().filter(|snapshot| !session.listing().suspect.contains(&snapshot.id));
-    let key = |snapshot: Snapshot| Some(((snapshot.original?, snapshot.time.to_utc(), snapshot.tags), snapshot.id));
+    let key = |snapshot: Snapshot| {
+        let root = snapshot.root.name();
+        Some(((snapshot.original?, snapshot.time.to_utc(), snapshot.tags, root), snapshot.id))
+    };
     Ok(all.filter_map(key).collect())
 }
 

@@ -39,6 +39,7 @@ mod probe;
 mod protocol;
 mod prune;
 mod repair;
+mod repaired;
 mod restore;
 mod restore_hostile;
 mod scheduler;

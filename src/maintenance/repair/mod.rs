@@ -25,6 +25,9 @@ use serde::Serialize;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Event, Watch};
 
+/// The tag of snapshots that hold what is left of damaged ones, as restic has it.
+pub(super) const REPAIRED: &str = "repaired";
+
 /// Whether a plan is carried out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {

@@ -10,15 +10,14 @@ use crate::catalog::{BlobRef, Content, Entry, Place, StoredPage, TreeWriter, sto
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Silent, Watch};
 use crate::id::{BlobId, SessionId};
-use crate::repo::{BlobKind, BlobWriter, Repository, Selector, Session, Snapshot, SnapshotFilter, Trash, Unreadable};
+use crate::repo::{
+    BlobKind, BlobWriter, Repository, Selector, Session, Snapshot, SnapshotFilter, Summary, Trash, Unreadable,
+};
 
 use super::super::report::Findings;
 use super::super::{Context, structure};
 use super::survivors::{Heir, Survey};
-use super::{Mode, RepairReport, begin, go_on, note};
-
-/// The tag of snapshots that a repair made, as restic has it.
-const TAG: &str = "repaired";
+use super::{Mode, REPAIRED, RepairReport, begin, go_on, note};
 
 /// Which snapshots are repaired, and how.
 #[derive(Clone, Debug, Default)]
@@ -129,7 +128,7 @@ fn candidates(session: &Session<'_>, options: &RepairSnapshots) -> Result<(Vec<S
 
 /// What repairs made of snapshots before, by the snapshot that each was at first.
 fn repaired(session: &Session<'_>) -> Result<HashMap<SessionId, Vec<Snapshot>>> {
-    let filter = SnapshotFilter { tags: vec![vec![TAG.to_owned()]], ..SnapshotFilter::default() };
+    let filter = SnapshotFilter { tags: vec![vec![REPAIRED.to_owned()]], ..SnapshotFilter::default() };
     let mut repaired: HashMap<SessionId, Vec<Snapshot>> = HashMap::new();
     for snapshot in session.load_all(&filter)?.0 {
         if let Some(original) = snapshot.original.filter(|_| !session.listing().suspect.contains(&snapshot.id)) {
@@ -160,9 +159,7 @@ fn holds_the_same(session: &Session<'_>, survey: &mut Survey<'_>, snapshot: &Sna
     let mut author = Author { writer: &writer, tree: TreeWriter::new(session.repo().keys().page_cut()) };
     survey.survivors(&snapshot.root, &mut author)?;
     let root = author.tree.finish(&mut |page| store(&writer, page))?;
-    Ok(root.level == by.root.level
-        && root.children.len() == by.root.children.len()
-        && root.children.iter().zip(&by.root.children).all(|(left, right)| left.id == right.id))
+    Ok(root.name() == by.root.name())
 }
 
 /// The snapshot that it was before all changes.
@@ -191,7 +188,8 @@ fn one(
     report.marked.extend(losses.into_iter().map(|loss| format!("snapshot {id}: {loss}")));
     let of = format!("snapshot {id} of {}", snapshot.time.format("%Y-%m-%d %H:%M:%S"));
     match made {
-        None => report.notes.push(format!("nothing is left of {of}")),
+        None if options.forget => {}
+        None => report.lost.push(format!("nothing is left of {of}; --forget removes it")),
         Some(None) => report.steps.push(format!("write what is left of {of} as a new snapshot")),
         Some(Some(new)) => report.steps.push(format!("write what is left of {of} as snapshot {}", new.short())),
     }
@@ -240,15 +238,18 @@ fn rewrite_in(
     // Where both stay, the one that can be read is the later one.
     let later = TimeDelta::nanoseconds(i64::from(!forget));
     let mut tags = snapshot.tags.clone();
-    if !tags.iter().any(|tag| tag == TAG) {
-        tags.push(TAG.to_owned());
+    if !tags.iter().any(|tag| tag == REPAIRED) {
+        tags.push(REPAIRED.to_owned());
     }
+    // What could not be had counts as it does in a backup. It also tells this snapshot from the whole one when somebody takes the tag away.
+    let errors = snapshot.summary.errors.saturating_add(losses.len() as u64);
     let new = Snapshot {
         id: session.id(),
         time: snapshot.time + later,
         tags,
         original: Some(first(snapshot)),
         root,
+        summary: Summary { errors, ..snapshot.summary.clone() },
         ..snapshot.clone()
     };
     session.publish_beside(&new, &old)?;
