@@ -534,6 +534,34 @@ fn a_damaged_repository_is_mended_as_the_manual_says() {
 }
 
 #[test]
+fn a_repair_that_could_not_save_everything_does_not_report_success() {
+    let home = Home::with_repository();
+    fill(&home.at("data"), 40, 3000);
+    home.text(&["backup", "data"]);
+    let folders = std::fs::read_dir(home.at("repository/packs")).unwrap().map(|folder| folder.unwrap().path());
+    let packs: Vec<_> =
+        folders.flat_map(|dir| std::fs::read_dir(dir).unwrap()).map(|pack| pack.unwrap().path()).collect();
+    // The kind of a pack stands in its head: 1 is data.
+    let (data, pages): (Vec<_>, Vec<_>) = packs.into_iter().partition(|pack| std::fs::read(pack).unwrap()[11] == 1);
+    data.iter().for_each(|pack| std::fs::remove_file(pack).unwrap());
+    home.run(&["repair", "index", "--apply"]);
+    assert_eq!(home.code(&["repair", "snapshots", "--dry-run"]), 0);
+    assert_eq!(home.code(&["repair", "snapshots", "--apply"]), 1, "files are lost");
+    assert_eq!(home.code(&["repair", "snapshots", "--apply"]), 0, "there is nothing more to do");
+    // Nothing at all is left.
+    pages.iter().for_each(|pack| std::fs::remove_file(pack).unwrap());
+    home.run(&["repair", "index", "--apply"]);
+    let output = home.run(&["repair", "snapshots", "--apply"]);
+    let (code, said) = (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap());
+    assert!(
+        code == Some(1) && said.contains("--forget removes it") && !said.contains("nothing to repair"),
+        "{code:?}: {said}"
+    );
+    assert_eq!(home.code(&["repair", "snapshots", "--forget", "--apply"]), 1);
+    assert_eq!((home.code(&["repair", "snapshots", "--forget", "--apply"]), home.code(&["check"])), (0, 0));
+}
+
+#[test]
 fn snapshots_are_copied_with_the_variables_that_restic_has() {
     let mut home = Home::with_repository();
     fill(&home.at("data"), 20, 3000);

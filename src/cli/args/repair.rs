@@ -11,7 +11,7 @@ pub struct RepairArgs {
     /// Bring back what is damaged, and packs that are missing, from the copy of this repository at this location; needs no password
     #[arg(long, value_name = "LOCATION", required = true)]
     pub from: Option<String>,
-    /// With --from: bring back missing index segments and snapshots, too; what was forgotten since the copy was made comes back with them
+    /// With --from: bring back index segments and snapshots that were lost, too; what was forgotten since the copy was made stays forgotten: restore it from the copy, which is a repository of its own
     #[arg(long, requires = "from")]
     pub all: bool,
     /// Whether to do it.

@@ -93,7 +93,7 @@ fn tell(app: &App<'_>, args: ApplyArgs, report: &RepairReport) -> Result<Outcome
         if let Some(trash) = &report.trash {
             console.say(&format!("what was taken out lies in {trash} of the repository; delete that when all is well"));
         }
-        if report.steps.is_empty() && report.lost.is_empty() {
+        if report.steps.is_empty() && report.lost.is_empty() && report.marked.is_empty() {
             console.say("nothing to repair");
         }
     }
@@ -101,8 +101,13 @@ fn tell(app: &App<'_>, args: ApplyArgs, report: &RepairReport) -> Result<Outcome
         return Err(Error::new(ErrorKind::Invalid, "nothing was changed: this is what would be done")
             .with_hint("run it again with --apply to do it, or with --dry-run if the plan is all you want"));
     }
-    if report.lost.is_empty() || args.dry_run {
+    if (report.lost.is_empty() && report.marked.is_empty()) || args.dry_run {
         return Ok(Outcome::Complete);
+    }
+    if report.lost.is_empty() {
+        return Err(Error::new(ErrorKind::Corrupt, "what is left was saved, and some data is lost").with_hint(
+            "what is lost may still be in another copy of the repository, or in the sources: `volvault backup --force` reads them again",
+        ));
     }
     Err(Error::new(ErrorKind::Corrupt, "some data could not be brought back").with_hint(
         "if there is another copy of the repository, `volvault repair --from` it; else `volvault repair snapshots` tells which files are affected",

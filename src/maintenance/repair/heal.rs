@@ -2,7 +2,8 @@
 //! promises if its bytes have that hash, wherever they come from.
 //!
 //! Packs are brought back when they are missing, too. Index segments and snapshots that are missing may have been merged or forgotten on purpose
-//! since the copy was made, and key slots removed: these come back only when that is asked for, key slots only when none is left.
+//! since the copy was made, and key slots removed: these come back only when that is asked for, key slots only when none is left. What a prune has
+//! noted as gone stays gone although its object is back; without a key nobody can read these notes.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +31,7 @@ pub struct Heal<'a> {
     pub copy: &'a Store,
     /// Where requests run.
     pub runtime: &'a Handle,
-    /// Whether index segments and snapshots that are missing come back, too.
+    /// Whether index segments and snapshots that are missing come back, too: those that were lost. What was forgotten stays so.
     pub all: bool,
     /// Whether to do it.
     pub mode: Mode,
@@ -134,7 +135,12 @@ impl Heal<'_> {
         }
         if left > 0 {
             let what = "index segments and snapshots of the copy are not here: merged or forgotten since, or lost";
-            note(watch, report, format!("{left} {what}; --all brings them back"));
+            note(watch, report, format!("{left} {what}; --all brings back those that were lost"));
+        }
+        let is_snapshot = |wound: &Wound| Promise::of(&wound.key).is_some_and(|it| it.kind == NamedKind::Snapshot);
+        if wounds.iter().any(is_snapshot) {
+            let text = "snapshots that were forgotten since the copy was made stay forgotten: get them from the copy, which is a repository of its own";
+            note(watch, report, text.to_owned());
         }
         wounds
     }
