@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::path::{TreePath, escape};
 
 /// What rclone puts before a character that is to be taken as it is.
-const QUOTE: char = '\u{201b}';
+pub(super) const QUOTE: char = '\u{201b}';
 /// Stands for NUL, which no path has.
 const NUL: char = '\u{2400}';
 /// Stands for a slash inside a name, which no path has.

@@ -1,7 +1,7 @@
 //! Bodies and listings that go on where they broke off.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
@@ -118,11 +118,28 @@ fn length(bytes: &Bytes) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
+/// From this size on; below it there is little to be given back.
+const APART_FROM: usize = 1 << 20;
+/// The C library keeps apart for each thread what the thread gives back, up to this size, and may so keep several times what is in use at once.
+/// What is larger is mapped by itself, and what of it is not touched costs nothing.
+const KEPT_MAX: usize = 32 << 20;
+
+/// The capacity of a buffer for so many bytes that goes back to the system as soon as it is given back. Its pages are new ones each time, at about
+/// 0.2 ms for each MiB.
+pub fn apart(bytes: usize) -> usize {
+    if bytes < APART_FROM { bytes } else { bytes.max(KEPT_MAX + 1) }
+}
+
 /// The bytes of an answer, if they are as many as it announced.
 pub(super) async fn collect(result: GetResult) -> Result<Option<Bytes>> {
+    collect_into(result, |bytes| bytes).await
+}
+
+/// The same in a buffer of a capacity of one's own choice.
+pub(super) async fn collect_into(result: GetResult, capacity: fn(usize) -> usize) -> Result<Option<Bytes>> {
     let expected = usize::try_from(result.range.end.saturating_sub(result.range.start)).ok();
     let mut pieces = match result.payload {
-        GetResultPayload::File(file, _) => return collect_file(file, result.range.start, expected).await,
+        GetResultPayload::File(file, _) => return collect_file(file, result.range.start, expected, capacity).await,
         GetResultPayload::Stream(pieces) => pieces,
     };
     let Some(first) = pieces.next().await.transpose()? else {
@@ -131,7 +148,7 @@ pub(super) async fn collect(result: GetResult) -> Result<Option<Bytes>> {
     let Some(second) = pieces.next().await.transpose()? else {
         return Ok((expected == Some(first.len())).then_some(first));
     };
-    let mut all = BytesMut::with_capacity(expected.unwrap_or(0));
+    let mut all = BytesMut::with_capacity(capacity(expected.unwrap_or(0)));
     all.extend_from_slice(&first);
     all.extend_from_slice(&second);
     while let Some(piece) = pieces.next().await.transpose()? {
@@ -141,14 +158,28 @@ pub(super) async fn collect(result: GetResult) -> Result<Option<Bytes>> {
 }
 
 /// Reads a range of a local file in one piece: as a stream it comes by 8 KiB, each by a trip to another thread.
-async fn collect_file(file: File, offset: u64, len: Option<usize>) -> Result<Option<Bytes>> {
+async fn collect_file(
+    file: File,
+    offset: u64,
+    len: Option<usize>,
+    capacity: fn(usize) -> usize,
+) -> Result<Option<Bytes>> {
     let Some(len) = len else { return Ok(None) };
     // The memory is taken here, on one of the two threads that carry requests: the allocator keeps freed memory apart for each thread that
     // asks it for some, and there are many that read.
-    let buffer = Vec::with_capacity(len);
-    let read = tokio::task::spawn_blocking(move || fill(buffer, &file, offset, len)).await;
+    let buffer = Vec::with_capacity(capacity(len));
+    let is_apart = capacity(len) > len;
+    let read = move || if is_apart { fill_some(buffer, file, (offset, len)) } else { fill(buffer, &file, offset, len) };
+    let read = tokio::task::spawn_blocking(read).await;
     let bytes = read.map_err(generic)?.map_err(generic)?;
     Ok((bytes.len() == len).then(|| bytes.into()))
+}
+
+/// The same for a buffer that has room for more; in some more calls to the kernel.
+fn fill_some(mut buffer: Vec<u8>, mut file: File, (offset, len): (u64, usize)) -> io::Result<Vec<u8>> {
+    file.seek(SeekFrom::Start(offset))?;
+    file.take(u64::try_from(len).unwrap_or(u64::MAX)).read_to_end(&mut buffer)?;
+    Ok(buffer)
 }
 
 fn fill(mut buffer: Vec<u8>, file: &File, mut offset: u64, len: usize) -> io::Result<Vec<u8>> {

@@ -41,6 +41,7 @@ mod throttle;
 mod wire;
 
 pub use abilities::{Abilities, CopyAbilities};
+pub use body::apart;
 pub use counts::RequestCounts;
 pub use location::Location;
 pub use options::StoreOptions;

@@ -12,7 +12,7 @@ use object_store::{
     CopyOptions, Error as StoreError, GetOptions, GetRange, GetResult, PutOptions, PutPayload, PutResult,
 };
 
-use super::body::collect;
+use super::body::{apart, collect, collect_into};
 use super::counts::Kind;
 use super::failure::{Failure, beyond_the_end, cannot_create_only, explain, judge};
 use super::governor::Request;
@@ -45,7 +45,8 @@ impl Store {
         }
     }
 
-    /// Exactly these bytes of exactly the pinned object, which has `size` bytes. `Changed` if another one is there, or none.
+    /// Exactly these bytes of exactly the pinned object, which has `size` bytes. `Changed` if another one is there, or none. The memory goes back to
+    /// the system when it is given back.
     pub async fn get_pinned(&self, key: &str, range: Range<u64>, size: u64, pin: &Pin) -> Result<Bytes> {
         if range.start >= range.end {
             return Ok(Bytes::new());
@@ -60,7 +61,7 @@ impl Store {
                 return Err(self.changed("read", key));
             }
             let whole = result.range == range;
-            match collect(result).await {
+            match collect_into(result, apart).await {
                 Ok(Some(bytes)) if whole => return Ok(bytes),
                 // The next answer shows whether another object came in between.
                 Ok(_) => {}

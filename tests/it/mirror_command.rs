@@ -112,6 +112,10 @@ fn a_dry_run_says_what_it_would_take_and_writes_nothing() {
     says(&home, &["push", "data", "mirror"], 0);
     let said = says(&home, &["pull", "mirror", "back", "--dry-run"], 0);
     assert!(said.contains("generation 1, nothing was written"), "{said}");
+    let planned = &json(&home, &["pull", "mirror", "back", "--dry-run"], 0);
+    let files = std::fs::read_dir(home.at("mirror/00")).unwrap().count();
+    assert_eq!(message(planned, "summary")["planned"]["requests"].as_u64(), u64::try_from(files).ok());
+    assert!(said.contains(&format!("about {files} requests and at most ")), "{said}");
     assert!(!home.at("back").exists() || std::fs::read_dir(home.at("back")).unwrap().next().is_none());
     write(&home.at("data/more"), b"more");
     let planned = json(&home, &["push", "data", "mirror", "--dry-run"], 0);

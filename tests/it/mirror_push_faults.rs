@@ -231,6 +231,8 @@ fn a_big_file_is_sent_in_parts_and_later_only_what_changed_of_it() {
 fn a_push_beside_another_one_is_told_who_is_at_work() {
     let field = Field::new();
     first_state(&field);
+    // Each of them asks whether it may be written.
+    field.fill(100);
     let base: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
     let mirror = field.destination(&two(Arc::clone(&base)));
     let other = Pusher { id: "somebody else".to_owned(), host: "far away".to_owned(), program: "test".to_owned() };
@@ -240,6 +242,8 @@ fn a_push_beside_another_one_is_told_who_is_at_work() {
     let told = field.push_with(&mirror, &options).result.unwrap_err();
     assert_eq!(told.kind(), ErrorKind::Unavailable);
     assert!(told.to_string().contains("far away"), "{told}");
+    let looks = field.push_with(&mirror, &options).requests.total();
+    assert!(looks < 40, "one of them waits for the others' answer: {looks} requests");
     assert!(root_of(&mirror.places).is_none());
     // The other one dies: this one takes over, and mends.
     drop(claim);

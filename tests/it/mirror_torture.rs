@@ -18,6 +18,8 @@ use crate::support::vault::Ear;
 
 const PULLERS: u64 = 8;
 const FILES: u64 = 24;
+/// As many are pushed at least.
+const GENERATIONS: u64 = 5;
 
 fn pulls() -> u64 {
     #[expect(clippy::disallowed_methods, reason = "a knob of the test, not of the program")]
@@ -79,8 +81,8 @@ fn no_pull_mixes_two_generations_while_others_are_pushed_without_pause() {
         let pullers: Vec<_> = (0..PULLERS)
             .map(|number| {
                 scope.spawn({
-                    let (mirror, done) = (&mirror, &done);
-                    move || puller(mirror, number, done)
+                    let (mirror, counts) = (&mirror, (&pushed, &done));
+                    move || puller(mirror, number, counts)
                 })
             })
             .collect();
@@ -102,17 +104,21 @@ fn no_pull_mixes_two_generations_while_others_are_pushed_without_pause() {
         over.store(true, Ordering::SeqCst);
     });
     let generations = pushed.load(Ordering::SeqCst);
-    assert!(done.load(Ordering::SeqCst) >= pulls() / PULLERS * PULLERS && generations > 5, "{generations} generations");
+    assert!(
+        done.load(Ordering::SeqCst) >= pulls() / PULLERS * PULLERS && generations > GENERATIONS,
+        "{generations} generations"
+    );
     println!("{} pulls of {generations} generations", done.load(Ordering::SeqCst));
 }
 
-fn puller(mirror: &Mirror, number: u64, done: &AtomicU64) {
+fn puller(mirror: &Mirror, number: u64, (pushed, done): (&AtomicU64, &AtomicU64)) {
     let target = mirror.at(&format!("target-{number}"));
     let options = PullOptions { transfers: 2, checkers: 0, ..PullOptions::new(means(mirror)) };
     let state = Some(mirror.at(&format!("state-{number}")));
     let from = Destination { name: "mirror".to_owned(), places: mirror.places(), state };
     let mut last = 0;
-    for round in 0..pulls() / PULLERS {
+    // Also where pushes are slow there have to be some.
+    for round in (0..).take_while(|round| *round < pulls() / PULLERS || pushed.load(Ordering::SeqCst) <= GENERATIONS) {
         let (progress, stop, ear) = (Progress::default(), Stop::new(), Ear::default());
         let report =
             pull(&from, &target, &options, &Watch { observer: &ear, progress: &progress, stop: &stop }).unwrap();

@@ -10,6 +10,7 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import peers
+from clouds import Versity
 
 FILES = """
 file.jpg  dir/file.jpg  dir/x  dir/sub/x  s/dir/t/x  lost+found/x  s/lost+found/x  a.a  a.b  a.!  a.012  a.abc  f.jpeg  f.jpg  f.png  d/f.jpeeg  d/f.jpeg
@@ -177,6 +178,44 @@ def rclone_pulls_what_we_push(scratch):
         same_files(source, target)
 
 
+def rclone_finds_modes_and_owners_in_what_we_push(scratch):
+    """As they were when the object was stored: a chmod alone writes none, and rclone would not see it either."""
+    source, target = f"{scratch.new('source')}/tree", f"{scratch.new('target')}/tree"
+    for name, mode, size in (("plain", 0o644, 10), ("d/secret", 0o600, 10), ("d/program", 0o755, 100), ("big", 0o640, 17 << 20)):
+        write(f"{source}/{name}", random.Random(size).randbytes(size), 1_600_000_000_000_000_000)
+        os.chown(f"{source}/{name}", *((1234, 5678) if os.geteuid() == 0 else (-1, -1)))
+        os.chmod(f"{source}/{name}", mode)
+    kept = lambda top, name: (lambda stat: (stat.st_mode, stat.st_uid, stat.st_gid))(os.stat(f"{top}/{name}"))
+    with Versity(scratch.new("versity")) as server:
+        os.makedirs(f"{server.directory}/bucket")
+        ours = Ours(scratch, remote_of(server))
+        ours.mirror("push", source, "peer:bucket/p")
+        os.rename(f"{source}/big", f"{source}/renamed")
+        ours.mirror("push", source, "peer:bucket/p")
+        rclone("copy", "--metadata", "peer:bucket/p", target, env=remote_of(server))
+        for name in ("plain", "d/secret", "d/program", "renamed"):
+            assert kept(source, name) == kept(target, name), name
+        os.chmod(f"{source}/plain", 0o600)
+        ours.mirror("push", source, "peer:bucket/p")
+        ours.mirror("pull", "peer:bucket/p", f"{target}-of-ours")
+        assert kept(source, "plain") == kept(f"{target}-of-ours", "plain")
+
+
+def a_name_that_a_server_keeps_under_another_one_stops_nothing_else(scratch):
+    """rclone's server does that to names with control characters."""
+    source = f"{scratch.new('source')}/tree"
+    write(f"{source}/well", b"content", 1_600_000_000_000_000_000)
+    write(f"{source}/line\nend", b"content", 1_600_000_000_000_000_000)
+    with peers.S3(scratch.new("s3")) as server:
+        os.makedirs(f"{server.directory}/bucket")
+        ours, target = Ours(scratch, remote_of(server)), f"{scratch.new('target')}/tree"
+        ours.mirror("push", source, "peer:bucket/p", code=1)
+        assert "under another name" in ours.errors, ours.errors
+        ours.mirror("verify", "peer:bucket/p", "--read")
+        ours.mirror("pull", "peer:bucket/p", target)
+        assert os.listdir(target) == ["well"], os.listdir(target)
+
+
 def directories_are_mirrors_for_both(scratch):
     source, base = f"{scratch.new('source')}/tree", scratch.new("mirrors")
     tree(source, odd_bytes=False)
@@ -271,5 +310,6 @@ endpoint = http://127.0.0.1:1
 
 
 if __name__ == "__main__":
-    peers.main([rules_select_the_same_files, rclone_pulls_what_we_push, directories_are_mirrors_for_both, a_prefix_of_rclone_is_adopted_and_pulled,
+    peers.main([rules_select_the_same_files, rclone_pulls_what_we_push, rclone_finds_modes_and_owners_in_what_we_push,
+                a_name_that_a_server_keeps_under_another_one_stops_nothing_else, directories_are_mirrors_for_both, a_prefix_of_rclone_is_adopted_and_pulled,
                 a_push_onto_a_prefix_of_rclone_sends_only_what_differs, a_configuration_means_the_same])

@@ -159,5 +159,7 @@ pub(super) fn gone(error: Error) -> Error {
 }
 
 pub(super) fn wrong() -> Error {
-    Error::corrupt("the object has not the content that the mirror says").with_hint("verify the mirror, and push again")
+    Error::corrupt("the object has not the content that the mirror says").with_hint(
+        "`volvault mirror verify --read` names such objects: delete them from the store, then `volvault mirror push --relist`",
+    )
 }

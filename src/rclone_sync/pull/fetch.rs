@@ -45,7 +45,7 @@ pub(super) struct Fetch<'f, 'a> {
 }
 
 /// Files of a pack that are asked for together, at most: 8 MiB of files of 4 KiB.
-const BATCH_MAX: usize = 2048;
+pub(super) const BATCH_MAX: usize = 2048;
 /// Packs of which files are gathered at once: files that changed lie in packs of their own between those that did not.
 const PACKS_OPEN: usize = 48;
 /// Files gathered at once, of all packs.

@@ -7,6 +7,8 @@ use crate::storage::RequestCounts;
 use crate::volume::{MetadataOutcome, NotSet};
 
 use super::super::Tally;
+use super::fetch::BATCH_MAX;
+use super::spans::SPAN_MAX;
 
 /// What a pull did.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub struct PullReport {
     pub tally: Tally,
     /// Requests sent by this run.
     pub requests: RequestCounts,
+    /// Requests that the files of a dry run would take, about; their bytes are the tally's, at most.
+    pub planned: u64,
 }
 
 /// How a pull ended.
@@ -46,6 +50,9 @@ pub(super) struct Counts {
     tally: Mutex<Tally>,
     not_set: Mutex<NotSet>,
     problems: AtomicU64,
+    ranges: AtomicU64,
+    packed: AtomicU64,
+    packed_bytes: AtomicU64,
 }
 
 impl Counts {
@@ -61,6 +68,23 @@ impl Counts {
         if !outcome.is_complete() {
             self.not_set().add(outcome);
         }
+    }
+
+    /// A file is to be fetched.
+    pub(super) fn plan(&self, size: u64, is_packed: bool) {
+        if is_packed {
+            self.packed.fetch_add(1, Ordering::Relaxed);
+            self.packed_bytes.fetch_add(size, Ordering::Relaxed);
+        } else {
+            self.ranges.fetch_add(size.div_ceil(SPAN_MAX).max(1), Ordering::Relaxed);
+        }
+    }
+
+    /// Requests for all of these, if those in packs lie close together.
+    pub(super) fn planned(&self) -> u64 {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let of_packs = read(&self.packed).div_ceil(BATCH_MAX as u64).max(read(&self.packed_bytes).div_ceil(SPAN_MAX));
+        read(&self.ranges) + of_packs
     }
 
     pub(super) fn problem(&self) {

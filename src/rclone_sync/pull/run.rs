@@ -77,6 +77,7 @@ impl<'r, 'a> Run<'r, 'a> {
             None => (self.find_generation()?, trusts && earlier == Earlier::Nothing),
             Some(seen) => self.find_generation_and_look(seen)?,
         };
+        self.tell_of_a_way_back(before)?;
         if !fresh && as_seen {
             return self.report(before, Pulled::Unchanged, false);
         }
@@ -103,6 +104,15 @@ impl<'r, 'a> Run<'r, 'a> {
                 .with_hint("stop what writes there, and pull again")
         })?;
         self.report(before, outcome, finished_first)
+    }
+
+    /// Nobody publishes a generation twice: the root was put back, or the mirror was made anew.
+    fn tell_of_a_way_back(&self, before: Option<u64>) -> Result<()> {
+        let now = self.generation()?.number();
+        if let Some(before) = before.filter(|before| *before > now && self.pull.options.generation.is_none()) {
+            self.pull.note(&format!("the mirror has gone from generation {before} back to {now}"));
+        }
+        Ok(())
     }
 
     /// Completes what an earlier pull had ready, without the store, if it was told the same: what it removes, this one might have to keep.
@@ -352,6 +362,7 @@ impl<'r, 'a> Run<'r, 'a> {
             problems: self.pull.counts.problems(),
             tally: *self.pull.counts.tally(),
             requests: RequestCounts::default(),
+            planned: if outcome == Pulled::Planned { self.pull.counts.planned() } else { 0 },
         })
     }
 }

@@ -14,6 +14,7 @@ use crate::path::TreePath;
 use crate::volume::rules::RuleOptions;
 use crate::volume::{EntryKind, Found, Rules, Source, WalkItem, WalkOptions, walk};
 
+use super::content::is_packed;
 use super::context::{Pull, mark};
 use super::leaving::Leaving;
 use super::links::{Links, Role};
@@ -290,6 +291,7 @@ impl<'p, 'a> Survey<'p, 'a> {
                 if let Some(found) = local {
                     self.leaving.add(found);
                 }
+                self.pull.counts.plan(size, is_packed(entry));
                 self.pull.tally(|tally| {
                     tally.transfers_total += 1;
                     tally.bytes_total += size;

@@ -60,6 +60,7 @@ impl Sender<'_> {
             };
             match self.try_big(wanted, &file, &expected) {
                 Ok(Attempt::Done(content, extents)) => {
+                    self.is_under_its_key(&key_of(&wanted.found.path))?;
                     return Ok(Some(self.big_entry(wanted, &file, (content, extents))));
                 }
                 Ok(Attempt::Changed) if was_changed => return Ok(self.unreadable(wanted, &changed(wanted.found))),

@@ -55,6 +55,8 @@ struct Inner {
     /// Something was written.
     has_begun: bool,
     anew: Option<Anew>,
+    /// Why the claim cannot be had: whoever else of this push asks need not wait for the same answer.
+    refused: Option<Error>,
 }
 
 impl<'a> Hold<'a> {
@@ -67,6 +69,7 @@ impl<'a> Hold<'a> {
             is_checked: false,
             has_begun: false,
             anew: None,
+            refused: None,
         };
         Self { destination, options, stop, inner: Mutex::new(inner) }
     }
@@ -97,6 +100,9 @@ impl<'a> Hold<'a> {
         let mut inner = lock(&self.inner);
         if let Some(anew) = inner.anew {
             return Err(again(anew));
+        }
+        if let Some(refused) = &inner.refused {
+            return Err(refused.repeat());
         }
         if let Some(claim) = &inner.claim {
             let answer = claim.guard();
@@ -168,7 +174,8 @@ impl<'a> Hold<'a> {
             pace: self.options.pace,
             conditional: known.store.conditional_create && known.store.conditional_replace,
         };
-        let claim = Claim::take_unless(&self.destination.places, &claimant, self.stop)?;
+        let claim = Claim::take_unless(&self.destination.places, &claimant, self.stop)
+            .inspect_err(|error| inner.refused = Some(error.repeat()))?;
         let is_unfinished = claim.found_unfinished();
         inner.claim = Some(claim);
         Ok(is_unfinished)

@@ -11,7 +11,7 @@ use super::super::segment::{SegmentReader, SegmentWriter};
 use super::super::tally::Tally;
 use super::budget::Budget;
 use super::hold::{Anew, Hold};
-use super::last::{Last, Look, Memory};
+use super::last::{Base, Last, Look, Memory};
 use super::packs::{PackRule, Packer};
 use super::pipeline::{self, Delta, Out};
 use super::plan::{Plan, entries, plan, racy_from};
@@ -67,9 +67,10 @@ impl<'a> One<'a> {
 
     fn rounds(&mut self, hold: &Hold<'a>) -> Result<Pushed> {
         let options = self.shared.options;
-        let (mut mend, mut is_seized) = (options.relist, false);
+        let (mut mend, mut is_seized, mut next) = (options.relist, false, None);
         for _ in 0..ROUNDS {
             let look = hold.memory(|memory| memory.look(self.destination, options.relist))?;
+            self.tell_of_others(next.replace(look.base.next()), &look.base);
             mend |= look.is_in_doubt;
             if mend && !is_seized && !options.dry_run {
                 // What is listed must not change under us; and what was seen before the claim was ours is looked at again.
@@ -96,6 +97,16 @@ impl<'a> One<'a> {
         }
         Err(Error::new(ErrorKind::Unavailable, "other pushes publish this mirror all the time")
             .with_hint("only one source should push to a mirror"))
+    }
+
+    /// Two sources of one mirror replace each other's trees in turn: whoever has them should know.
+    fn tell_of_others(&self, next: Option<u64>, base: &Base) {
+        let (Some(next), Some(last)) = (next, base.last()) else { return };
+        if last.root.generation >= next {
+            let (name, root) = (&self.destination.name, &last.root);
+            let text = format!("{name}: {} has published generation {} meanwhile", root.pusher.host, root.generation);
+            self.shared.watch.observer.on(&Event::Note { text: &text });
+        }
     }
 
     /// None: somebody's push was cut off, and its leftovers are to be mended.

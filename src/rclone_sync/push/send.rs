@@ -10,11 +10,11 @@ use crate::catalog::{Content, Entry, FileNode, LinkGroup, Metadata, Node, Object
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Action, Event, Progress};
 use crate::id::ObjectHash;
-use crate::storage::{Attributes, Condition, Pin};
+use crate::storage::{Attributes, Condition, Location, Pin};
 use crate::volume::{EntryKind, Found};
 
 use super::super::destination::Destination;
-use super::super::key::key_of;
+use super::super::key::{QUOTE, key_of};
 use super::super::layout::LINK_END;
 use super::super::segment::Change;
 use super::super::tally::Tally;
@@ -333,9 +333,20 @@ impl<'a> Sender<'a> {
                     tries += 1;
                     expected = self.look_at(key)?;
                 }
-                answer => return answer,
+                answer => return answer.and_then(|pin| self.is_under_its_key(key).map(|()| pin)),
             }
         }
+    }
+
+    /// Some servers keep names with characters that nobody can see under others: nobody could ever read what the generation names. So they are asked.
+    pub(super) fn is_under_its_key(&self, key: &str) -> Result<()> {
+        let is_odd = key.chars().any(|char| char.is_control() || char == QUOTE);
+        let places = &self.destination.places;
+        let is_directory = matches!(places.data.location(), Location::Local(_));
+        if !is_odd || is_directory || places.block(places.data.info(key))?.is_some() {
+            return Ok(());
+        }
+        Err(Error::invalid("the store keeps it under another name").with_hint("rename the file, or leave it out"))
     }
 
     /// What is at a key where something else was expected. If somebody took us for dead, it is his, and we are told here.
@@ -424,9 +435,9 @@ fn link_attributes(mtime: Timestamp) -> Attributes {
 /// stored: no object is written because of them alone.
 pub(super) fn attributes(mtime: Timestamp, mode: u16, (uid, gid): (u32, u32)) -> Attributes {
     let mode = format!("{:o}", 0o100_000 | u32::from(mode));
-    let more = [("gid", gid.to_string()), ("mode", mode), ("uid", uid.to_string())];
-    let more = more.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    Attributes { mtime: Some(mtime_header(mtime)), more, ..Attributes::default() }
+    let all = [("gid", gid.to_string()), ("mode", mode), ("uid", uid.to_string())];
+    let all = all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    Attributes { mtime: Some(mtime_header(mtime)), more: all, ..Attributes::default() }
 }
 
 pub(super) fn attributes_of(meta: &Metadata) -> Attributes {

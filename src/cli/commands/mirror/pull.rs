@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::cli::App;
 use crate::cli::args::PullArgs;
 use crate::cli::exit::{INTERRUPTED, Outcome};
-use crate::cli::output::json::mirror::{PullSummary, Stats};
+use crate::cli::output::json::mirror::{Planned, PullSummary, Stats};
 use crate::cli::output::mirror::{self, ErrorNote, Told};
 use crate::cli::progress::{Kind, watched};
 use crate::cli::settings::{TransferSettings, duration, switch};
@@ -81,6 +81,8 @@ fn tell(app: &App<'_>, of: (&str, &PullReport), code: u8, took: Duration) {
             not_set: report.not_set.sum(),
             problems: report.problems,
             requests: report.requests,
+            planned: (report.outcome == Pulled::Planned)
+                .then_some(Planned { requests: report.planned, bytes: tally.bytes_total }),
             stats: Stats::new(&tally, took),
         });
         return;
@@ -98,6 +100,10 @@ fn tell(app: &App<'_>, of: (&str, &PullReport), code: u8, took: Duration) {
         Pulled::Applied => Told::Changed(report.before, report.generation),
         Pulled::Planned => Told::Planned(report.generation),
     };
+    if report.outcome == Pulled::Planned {
+        let (requests, bytes) = (report.planned, mirror::size(tally.bytes_total));
+        app.console.say(&format!("{name}: its files would take about {requests} requests and at most {bytes}"));
+    }
     app.console.say(&mirror::told(name, told, report.requests.total(), code));
     let not_set = report.not_set.sum();
     if not_set > 0 {

@@ -176,8 +176,9 @@ impl Push<'_> {
         if let (all, succeeded @ 1..) = (self.report.destinations.len(), self.succeeded())
             && succeeded < all
         {
-            app.console
-                .warn(&format!("{succeeded} of {all} destinations have the generation, {} are enough", self.quorum));
+            let quorum = self.quorum;
+            let what = if succeeded >= quorum { "are enough" } else { "are needed" };
+            app.console.warn(&format!("{succeeded} of {all} destinations have the generation, {quorum} {what}"));
         }
     }
 }
@@ -188,7 +189,7 @@ fn tell_one(app: &App<'_>, destination: &DestinationReport) {
         Ok(Pushed::Planned { generation, requests, bytes }) => {
             let bytes = mirror::size(*bytes);
             app.console.say(&format!(
-                "{name}: generation {generation} would take about {requests} requests and {bytes}, exit status 0"
+                "{name}: generation {generation} would take about {requests} requests and at most {bytes}, exit status 0"
             ));
         }
         Ok(Pushed::Unchanged { generation }) => {

@@ -80,11 +80,18 @@ fn sentences(report: &VerifyReport) -> Vec<String> {
     if unknown > 0 {
         lines.push(format!("{unknown} objects are not of this generation; pulls do not see them, other tools do"));
     }
-    lines.push(if report.is_whole() {
-        "no errors were found".to_owned()
-    } else {
-        format!("{missing} missing, {changed} replaced by others, {damaged} damaged; the next push mends what its source has")
-    });
+    if report.is_whole() {
+        lines.push("no errors were found".to_owned());
+        return lines;
+    }
+    lines.push(format!("{missing} missing, {changed} replaced by others, {damaged} damaged"));
+    if damaged > 0 {
+        // Size and entity tag are right, so a push takes them for what they should be.
+        lines.push("delete the damaged objects from the store".to_owned());
+    }
+    lines.push(
+        "`volvault mirror push --relist` sends what is missing or another one, as far as its source has it".to_owned(),
+    );
     lines
 }
 
@@ -93,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_sentence_is_the_verdict() {
+    fn the_last_sentences_are_the_verdict_and_the_way_out() {
         let whole =
             VerifyReport { generation: 3, objects: 2, bytes: 2048, bytes_read: 2048, unknown: 1, ..Default::default() };
         assert_eq!(
@@ -106,8 +113,8 @@ mod tests {
             ]
         );
         let torn = VerifyReport { missing: 1, changed: 2, damaged: 3, ..Default::default() };
-        assert!(
-            sentences(&torn).last().is_some_and(|line| line.starts_with("1 missing, 2 replaced by others, 3 damaged"))
-        );
+        let said = sentences(&torn);
+        assert!(said.contains(&"1 missing, 2 replaced by others, 3 damaged".to_owned()), "{said:?}");
+        assert!(said.last().is_some_and(|line| line.contains("--relist")), "{said:?}");
     }
 }

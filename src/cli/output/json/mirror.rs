@@ -93,7 +93,7 @@ pub(crate) struct DestinationResult<'a> {
     pub(crate) hint: Option<String>,
 }
 
-/// What a push would take.
+/// What a push or a pull would take: requests, about, and bytes, at most.
 #[derive(Debug, Serialize)]
 pub(crate) struct Planned {
     pub(crate) requests: u64,
@@ -130,5 +130,8 @@ pub(crate) struct PullSummary {
     pub(crate) not_set: u64,
     pub(crate) problems: u64,
     pub(crate) requests: RequestCounts,
+    /// What a dry run says that the files would take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) planned: Option<Planned>,
     pub(crate) stats: Stats,
 }
