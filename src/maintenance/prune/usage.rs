@@ -13,7 +13,10 @@ use super::rows::{Key, Place, Rows, Unsorted};
 #[derive(Debug, Default)]
 pub(super) struct Usage {
     packs: Vec<PackInfo>,
+    /// The numbers of packs, while rows are added.
     numbers: HashMap<ObjectHash, u32>,
+    /// The same afterwards, in the order of the names: a tenth of the memory.
+    by_name: Vec<u32>,
     unsorted: Unsorted,
     rows: Rows,
     used: Vec<AtomicU64>,
@@ -65,6 +68,8 @@ impl Usage {
     pub(super) fn sort(&mut self) {
         self.rows = std::mem::take(&mut self.unsorted).sort();
         self.used = (0..self.rows.len().div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+        self.by_name = std::mem::take(&mut self.numbers).into_values().collect();
+        self.by_name.sort_unstable_by_key(|number| self.packs.get(*number as usize).map(|info| info.pack.name));
     }
 
     /// Packs in which `newer` has a place of a blob that this table does not have there.
@@ -92,8 +97,11 @@ impl Usage {
         &self.packs
     }
 
+    /// The number of a pack, once all rows are sorted.
     pub(super) fn number(&self, name: &ObjectHash) -> Option<u32> {
-        self.numbers.get(name).copied()
+        let name_of = |number: &u32| self.packs.get(*number as usize).map(|info| info.pack.name);
+        let at = self.by_name.binary_search_by_key(&Some(*name), name_of).ok()?;
+        self.by_name.get(at).copied()
     }
 
     /// Marks all places of a blob as used. May be called from several threads.
