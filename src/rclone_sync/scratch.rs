@@ -93,6 +93,11 @@ fn is_at(file: &File, path: &Path) -> bool {
 mod tests {
     use super::*;
 
+    fn write(path: &Path, text: &str) {
+        use std::io::Write as _;
+        File::create(path).unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
     fn names(place: &Path) -> Vec<String> {
         let mut names: Vec<String> =
             fs::read_dir(place).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -106,8 +111,8 @@ mod tests {
         let place = place.path().join("not made yet");
         let (one, two) = (Scratch::make(&place, "push").unwrap(), Scratch::make(&place, "push").unwrap());
         assert_ne!(one.path(), two.path());
-        fs::write(one.path().join("delta"), b"one").unwrap();
-        fs::write(two.path().join("delta"), b"two").unwrap();
+        write(&one.path().join("delta"), "one");
+        write(&two.path().join("delta"), "two");
         let path = one.path().to_owned();
         drop(one);
         assert!(!path.exists());
@@ -139,7 +144,7 @@ mod tests {
                         let scratch = Scratch::make(place, "push").unwrap();
                         let (file, text) = (scratch.path().join("file"), format!("{thread} {round}"));
                         assert!(!file.exists());
-                        fs::write(&file, &text).unwrap();
+                        write(&file, &text);
                         std::thread::yield_now();
                         assert_eq!(fs::read_to_string(&file).unwrap(), text);
                     }

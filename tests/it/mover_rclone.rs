@@ -202,8 +202,10 @@ fn a_volume_is_only_read_and_what_does_not_change_costs_few_requests() {
     assert_eq!(on_disk(&pod.data()), before, "nothing is written into the volume");
     let count = |pod: &Pod| {
         let before = s3.server.requests();
-        pod.done();
-        s3.server.requests() - before
+        let ran = pod.done();
+        let requests = s3.server.requests() - before;
+        ran.assert_says(&format!("^Elapsed time: .*, {requests} requests$"));
+        requests
     };
     let destination = pod.destination();
     count(&destination);
@@ -247,7 +249,9 @@ fn an_empty_volume_is_passed_over_and_said_or_refused_when_strict() {
     destination.done().assert_says("^== Mirror is empty skipping sync");
     assert_eq!(destination.read("a").as_deref(), Some("first"));
     destination.set("RCLONE_VOLVAULT_STRICT", "true");
-    assert_eq!(destination.run().code, 7);
+    let ran = destination.run();
+    assert_eq!(ran.code, 7);
+    ran.assert_says("^hint: RCLONE_VOLVAULT_ALLOW_EMPTY lets an empty mirror empty the volume$");
     destination.unset("RCLONE_VOLVAULT_STRICT");
     destination.set("RCLONE_VOLVAULT_ALLOW_EMPTY", "true");
     destination.done();

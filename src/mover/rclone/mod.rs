@@ -45,6 +45,7 @@ pub fn rclone(demands: Demands, world: World<'_>) -> u8 {
             runtime: &runtime,
             stop,
             start,
+            looked: Cell::default(),
             did: Cell::new(Numbers::default()),
         };
         let outcome = match job.direction {
@@ -113,6 +114,8 @@ struct Run<'a> {
     runtime: &'a Handle,
     stop: &'a Stop,
     start: Duration,
+    /// Requests to see who pushed last, which no report counts.
+    looked: Cell<RequestCounts>,
     /// What is told to whoever keeps count.
     did: Cell<Numbers>,
 }
@@ -136,13 +139,12 @@ impl Run<'_> {
             return Err(Failure::new(1, format!("the directory is empty, and {} is set", super::job::STRICT)));
         }
         let mirror = self.mirror().map_err(failed)?;
-        let author = Author::of(&mirror.places).map_err(failed)?;
+        let author = self.author(&mirror.places).map_err(failed)?;
         if author == Author::Another {
             self.log
                 .say("another program has pushed there, or none of ours ever has: all objects are listed and compared");
         }
-        let is_local = matches!(job.location, Location::Local(_));
-        let options = PushOptions { relist: author != Author::Ours && !is_local, ..self.push_options() };
+        let options = PushOptions { relist: self.relists(author), ..self.push_options() };
         let report = self.watched(|watch| push(&job.data, std::slice::from_ref(&mirror), &options, watch));
         let report = report.map_err(failed)?;
         let problems = report.problems;
@@ -150,6 +152,7 @@ impl Run<'_> {
         else {
             return Err(Failure::new(1, "there is no destination"));
         };
+        let requests = requests.plus(&self.looked.get());
         self.note(&tally, requests);
         let pushed = match result {
             Err(error) if is_empty && error.kind() == ErrorKind::Refused => {
@@ -169,7 +172,7 @@ impl Run<'_> {
             Pushed::Planned { generation, .. } => format!("generation {generation}, nothing was written"),
         };
         let tally = Tally { errors: tally.errors.max(problems), ..tally };
-        self.tell(&tally, &told(&what, &requests));
+        self.tell(&if problems == 0 && !job.dry_run { complete(tally) } else { tally }, &told(&what, &requests));
         self.unless_stopped()?;
         match problems {
             0 => Ok(()),
@@ -178,6 +181,23 @@ impl Run<'_> {
                 format!("{files} files could not be read; the mirror keeps its last state of them"),
             )
             .with_hint("let the mover read them: by moverSecurityContext (runAsUser, fsGroup) or a privileged mover")),
+        }
+    }
+
+    fn author(&self, places: &Places) -> Result<Author> {
+        let before = places.data.requests();
+        let author = Author::of(places);
+        self.looked.set(places.data.requests().since(&before));
+        author
+    }
+
+    /// Whether what is stored may be other than what the manifest says.
+    fn relists(&self, author: Author) -> bool {
+        match author {
+            Author::Ours => false,
+            Author::Another => true,
+            // A directory has no such file because none of ours ever was there, and is no store where pieces of that are left.
+            Author::Unknown => !matches!(self.job.location, Location::Local(_)),
         }
     }
 
@@ -235,7 +255,7 @@ impl Run<'_> {
                 );
                 return Ok(());
             }
-            report => report.map_err(failed)?,
+            report => report.map_err(|error| failed(self.in_the_words_of_a_pod(error)))?,
         };
         if !job.dry_run {
             content::sync(&job.data).map_err(failed)?;
@@ -244,8 +264,9 @@ impl Run<'_> {
             self.log.say("finished a pull that was interrupted");
         }
         let tally = Tally { errors: report.tally.errors.max(report.problems), ..report.tally };
-        self.note(&tally, report.requests);
-        self.tell(&tally, &told(&described(&report, is_plain), &report.requests));
+        let requests = report.requests.plus(&self.looked.get());
+        self.note(&tally, requests);
+        self.tell(&tally, &told(&described(&report, is_plain), &requests));
         self.unless_stopped()?;
         match report.problems {
             0 => Ok(()),
@@ -258,7 +279,7 @@ impl Run<'_> {
         let options = self.pull_options();
         let data = &self.job.data;
         let plain = || (self.watched(|watch| pull_plain(mirror, data, &options, watch)), true);
-        match Author::of(&mirror.places) {
+        match self.author(&mirror.places) {
             Err(error) => return (Err(error), false),
             Ok(Author::Another) => {
                 self.log.say("rclone has pushed there last: what is listed is pulled, no generation");
@@ -301,6 +322,13 @@ impl Run<'_> {
         }
     }
 
+    fn in_the_words_of_a_pod(&self, error: crate::Error) -> crate::Error {
+        if error.kind() == ErrorKind::Refused && self.is_empty(&error) {
+            return error.with_hint(format!("{ALLOW_EMPTY} lets an empty mirror empty the volume"));
+        }
+        error
+    }
+
     /// Whether a refusal came of an empty mirror, and not of too many deletions.
     fn is_empty(&self, error: &crate::Error) -> bool {
         !self.job.allow_empty && error.to_string().contains("the mirror is empty")
@@ -335,6 +363,11 @@ impl Run<'_> {
     fn unless_stopped(&self) -> Result<(), Failure> {
         if self.stop.requested() { Err(Failure::stopped()) } else { Ok(()) }
     }
+}
+
+/// What turned out to be there already is no part of what was to be sent.
+fn complete(tally: Tally) -> Tally {
+    Tally { transfers_total: tally.transfers, bytes_total: tally.bytes, ..tally }
 }
 
 fn told(what: &str, requests: &RequestCounts) -> String {

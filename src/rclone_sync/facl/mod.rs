@@ -22,6 +22,9 @@ pub const FACL: &str = "permissions.facl";
 /// the prefix replaces the object, and the mark is gone: [`Author`](super::Author).
 pub const MARK: &str = "volvault-generation";
 
+/// How the file begins that such a push writes; the generation follows. A comment to `setfacl`: it says the same where a store keeps no metadata, as a directory.
+pub const HEAD: &str = "# volvault-generation: ";
+
 /// The longest line: a path whose every byte is escaped, and its beginning.
 const LINE_MAX: usize = 4 * PATH_MAX + 64;
 

@@ -4,7 +4,7 @@
 //! the next push deletes: the claim says so.
 
 use std::fs::File;
-use std::io::{BufWriter, Read as _};
+use std::io::{BufWriter, Read as _, Write as _};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::storage::{Attributes, Condition, Location, Patience, Pin, Store};
 
 use super::super::destination::Destination;
-use super::super::facl::{FACL, MARK, Record};
+use super::super::facl::{FACL, HEAD, MARK, Record};
 use super::super::key::path_of_key;
 use super::super::layout::{LINK_END, ROOT, root_key};
 use super::super::manifest::store_segment;
@@ -146,7 +146,7 @@ impl Publishing<'_> {
     }
 
     /// Writes `permissions.facl` for movers that know nothing of manifests. It is in no manifest, and no pull of ours reads it.
-    /// [`MARK`] says that it is ours.
+    /// [`MARK`] and [`HEAD`] say that it is ours.
     pub(super) fn write_permissions(
         &self,
         entries: impl Iterator<Item = Result<Entry>>,
@@ -155,6 +155,7 @@ impl Publishing<'_> {
         let path = self.hold.memory(|memory| Ok(memory.file("facl")))?;
         let said = || format!("write {}", path.display());
         let mut file = BufWriter::new(File::create(&path).attempt(said)?);
+        writeln!(file, "{HEAD}{generation}").attempt(said)?;
         for entry in entries {
             if let Some(record) = Record::of(&entry?)? {
                 record.write("data", &mut file).attempt(said)?;

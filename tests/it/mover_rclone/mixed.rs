@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use crate::command::write;
 use crate::support::vault::on_disk;
 
-use super::pod::{Pod, Script};
+use super::pod::{Pod, Script, facl};
 use super::{fill, same, server};
 
 const TOP: (&str, &str) = ("data", "rwx,r-x,r-x");
@@ -115,6 +115,34 @@ fn images_may_be_changed_on_either_side_at_any_time() {
     let ran = destination.done();
     ran.assert_says("generation");
     assert!(!ran.log.contains("what is listed is pulled"), "{}", ran.log);
+    same(&source, &destination);
+    source.done().assert_says("unchanged, generation");
+}
+
+/// The same in a directory, which a cluster mounts by `moverVolumes`, and which keeps no metadata of objects.
+#[test]
+fn in_a_directory_too_it_is_known_who_pushed_last() {
+    let source = Pod::with_volume();
+    fill(&source);
+    source.done().assert_says("generation 1");
+    let destination = source.destination();
+    destination.done().assert_says("generation 1");
+    same(&source, &destination);
+
+    let mirror = source.at("mnt/mirror");
+    write(&mirror.join("new"), b"by rclone");
+    std::fs::remove_file(mirror.join("permissions.facl")).unwrap();
+    let records = [TOP, ("data/a", "rw-,r--,r--"), ("data/dir", "rwx,r-x,r-x"), ("data/dir/b", "rw-,r--,r--")];
+    let records = [&records[..], &[("data/new", "rw-,---,---")]].concat();
+    write(&mirror.join("permissions.facl"), facl(&records).as_bytes());
+    destination.done().assert_says("^rclone has pushed there last: what is listed is pulled, no generation$");
+    assert_eq!((destination.read("new").as_deref(), mode(&destination, "new")), (Some("by rclone"), 0o600));
+
+    source.done().assert_says("^another program has pushed there");
+    assert!(!mirror.join("new").exists());
+    let ran = destination.done();
+    assert!(!ran.log.contains("what is listed is pulled"), "{}", ran.log);
+    assert_eq!(destination.read("new"), None);
     same(&source, &destination);
     source.done().assert_says("unchanged, generation");
 }

@@ -50,6 +50,7 @@ fn permissions_are_written_after_all_objects_and_in_place() {
         assert!(is_gone || round != 1 || !peer::knows_conditions(), "{writes:#?}");
     }
     let facl = Script::on(&s3.server, "bucket/app").get("permissions.facl").unwrap();
+    assert!(facl.starts_with("# volvault-generation: 3\n# file: data\n"), "{facl}");
     assert!(facl.contains("# file: data/big\n") && !facl.contains("data/dir/b"), "{facl}");
 }
 

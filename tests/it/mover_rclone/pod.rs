@@ -231,20 +231,9 @@ impl Script {
         self.runtime.block_on(put).unwrap();
     }
 
-    /// `permissions.facl` for these paths, all of the user of the pods, with these modes.
+    /// `permissions.facl` for these paths: see [`facl`].
     pub(crate) fn put_facl(&self, modes: &[(&str, &str)]) {
-        use std::fmt::Write as _;
-        let (uid, gid) = image::user();
-        let mut text = String::new();
-        for (path, mode) in modes {
-            let [user, group, other] = mode.split(',').collect::<Vec<_>>()[..] else { panic!("{mode}") };
-            write!(
-                text,
-                "# file: {path}\n# owner: {uid}\n# group: {gid}\nuser::{user}\ngroup::{group}\nother::{other}\n\n"
-            )
-            .unwrap();
-        }
-        self.put("permissions.facl", text.as_bytes());
+        self.put("permissions.facl", facl(modes).as_bytes());
     }
 
     pub(crate) fn delete(&self, key: &str) {
@@ -266,4 +255,20 @@ impl Script {
         keys.sort();
         keys
     }
+}
+
+/// What `getfacl` writes of these paths, all of the user of the pods, with these modes.
+pub(crate) fn facl(modes: &[(&str, &str)]) -> String {
+    use std::fmt::Write as _;
+    let (uid, gid) = image::user();
+    let mut text = String::new();
+    for (path, mode) in modes {
+        let [user, group, other] = mode.split(',').collect::<Vec<_>>()[..] else { panic!("{mode}") };
+        write!(
+            text,
+            "# file: {path}\n# owner: {uid}\n# group: {gid}\nuser::{user}\ngroup::{group}\nother::{other}\n\n"
+        )
+        .unwrap();
+    }
+    text
 }

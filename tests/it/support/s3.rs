@@ -99,20 +99,20 @@ pub(super) struct Control {
 
 impl Control {
     /// Counts a request, and refuses it if the keys are not good or the test wants it.
-    pub(super) fn enter<T>(&self, request: &S3Request<T>, signed: bool) -> S3Result<()> {
+    pub(super) fn enter<T>(&self, request: &S3Request<T>, is_signed: bool) -> S3Result<()> {
         let signer = request.credentials.as_ref().map(|credentials| Signer {
             key: credentials.access_key.clone(),
             token: token(&request.headers),
             region: request.region.as_ref().map(|region| region.as_str().to_owned()).unwrap_or_default(),
         });
-        self.admit(format!("{} {}", request.method, request.uri.path()), signer, signed)
+        self.admit(format!("{} {}", request.method, request.uri.path()), signer, is_signed)
     }
 
     /// As `enter`; `line` is method and path.
-    pub(super) fn admit(&self, line: String, signer: Option<Signer>, signed: bool) -> S3Result<()> {
+    pub(super) fn admit(&self, line: String, signer: Option<Signer>, is_signed: bool) -> S3Result<()> {
         let number = self.requests.fetch_add(1, Ordering::SeqCst) + 1;
         self.note(line);
-        if signed {
+        if is_signed {
             self.check_token(signer.ok_or_else(|| s3_error!(AccessDenied))?)?;
         }
         let each = self.slow_down_each.load(Ordering::SeqCst);
