@@ -18,6 +18,7 @@ mod governor;
 mod interrupted;
 mod keys;
 mod mirror_adopt;
+mod mirror_choices;
 mod mirror_claim;
 mod mirror_command;
 mod mirror_edges;

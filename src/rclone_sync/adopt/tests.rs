@@ -81,6 +81,20 @@ fn objects_become_a_tree_with_rclones_times_and_metadata() {
 }
 
 #[test]
+fn times_may_be_those_at_which_objects_were_stored() {
+    for (times, is_its_own) in [(Times::Metadata, true), (Times::Stored, false)] {
+        let mut prefix = Prefix::new();
+        (prefix.options.read, prefix.options.times) = (true, times);
+        prefix.put("file", b"content", Some("1600000000"), &[]);
+        prefix.adopt().unwrap();
+        let entries = prefix.entries();
+        let file = entries.iter().find(|entry| matches!(entry.node, Node::File(_))).unwrap();
+        assert_eq!(file.meta.mtime.seconds == 1_600_000_000, is_its_own, "{times:?}");
+        assert!(file.meta.mtime.seconds >= 1_600_000_000, "{times:?}");
+    }
+}
+
+#[test]
 fn permissions_come_from_the_file_that_the_mover_keeps() {
     let prefix = Prefix::new();
     prefix.put("d/f", b"x", None, &[]);

@@ -287,7 +287,7 @@ impl Survey<'_> {
             return false;
         }
         let is_dir = found.stat.kind == EntryKind::Directory;
-        let reserved = self.shared.is_reserved(path) || self.is_left_out(path);
+        let reserved = self.is_in_control_area(path) || self.is_left_out(path);
         let filter = &self.shared.options.filter;
         if reserved || (is_dir && !filter.may_descend(path)) {
             self.hidden = Some(path.clone());
@@ -295,6 +295,15 @@ impl Survey<'_> {
         }
         let stat = &found.stat;
         !path.is_root() && !filter.includes(path, stat.kind, stat.size, stat.mtime)
+    }
+
+    fn is_in_control_area(&self, path: &TreePath) -> bool {
+        let is_reserved = self.shared.is_reserved(path);
+        if is_reserved {
+            let text = format!("{path} is not pushed: its place in the bucket is that of the mirror's control area");
+            self.shared.once(&text, || self.shared.watch.observer.on(&Event::Note { text: &text }));
+        }
+        is_reserved
     }
 
     fn is_left_out(&self, path: &TreePath) -> bool {
