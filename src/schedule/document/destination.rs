@@ -17,8 +17,9 @@ pub(super) fn read(mut document: Fields<'_>, metadata: &Metadata) -> Result<(Res
             .with_hint("a destination runs by spec.trigger: nothing tells it that a store has changed"));
     }
     document.skip("status");
-    let mut spec = document.section("spec")?.ok_or_else(|| Error::invalid("spec is missing"))?;
+    let spec = document.section("spec")?;
     document.finish()?;
+    let mut spec = spec.ok_or_else(|| Error::invalid("spec is missing"))?;
     let trigger = trigger::read(&mut spec, None)?;
     let paused = spec.truth("paused")?;
     let (mut section, is_restic) = mover_section::choose(&mut spec)?;

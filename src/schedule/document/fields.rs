@@ -10,6 +10,8 @@ pub(super) struct Fields<'v> {
     path: String,
     map: &'v Map<String, Value>,
     taken: Vec<&'v str>,
+    /// The first field that has to be there and is not. Told at the end: a name that is mistyped is the better thing to say.
+    missing: Option<String>,
     notes: Vec<String>,
 }
 
@@ -20,7 +22,7 @@ impl<'v> Fields<'v> {
             let place = if path.is_empty() { "the document" } else { path };
             Error::invalid(format!("{place} is not a mapping"))
         })?;
-        Ok(Self { path: path.to_owned(), map, taken: Vec::new(), notes: Vec::new() })
+        Ok(Self { path: path.to_owned(), map, taken: Vec::new(), missing: None, notes: Vec::new() })
     }
 
     /// The path of a field.
@@ -57,6 +59,15 @@ impl<'v> Fields<'v> {
             Some(text) if !text.is_empty() => Ok(text),
             Some(_) | None => Err(Error::invalid(format!("{} is missing", self.at(name)))),
         }
+    }
+
+    /// Text that has to be there; empty when it is not, which [`Fields::finish`] says.
+    pub(super) fn needed_text(&mut self, name: &str) -> Result<&'v str> {
+        let text = self.text(name)?.unwrap_or_default();
+        if text.is_empty() && self.missing.is_none() {
+            self.missing = Some(self.at(name));
+        }
+        Ok(text)
     }
 
     pub(super) fn truth(&mut self, name: &str) -> Result<bool> {
@@ -117,18 +128,23 @@ impl<'v> Fields<'v> {
         self.map.get(name).is_some_and(|value| !value.is_null())
     }
 
-    /// What there is to say, when nothing is left.
+    /// That nothing is left.
     ///
     /// # Errors
     /// `Invalid` with the path of a field that is not known.
+    pub(super) fn all_known(&self) -> Result<()> {
+        let Some(name) = self.map.keys().find(|name| !self.taken.contains(&name.as_str())) else { return Ok(()) };
+        // The name of a key may be anything, also long.
+        let name: String = name.chars().take(80).flat_map(char::escape_debug).collect();
+        Err(Error::invalid(format!("{} is not known", self.at(&name))))
+    }
+
+    /// What there is to say, when nothing is left and all is there.
+    ///
+    /// # Errors
+    /// `Invalid` with the path of a field that is not known, else of one that is missing.
     pub(super) fn finish(self) -> Result<Vec<String>> {
-        match self.map.keys().find(|name| !self.taken.contains(&name.as_str())) {
-            None => Ok(self.notes),
-            Some(name) => {
-                // The name of a key may be anything, also long.
-                let name: String = name.chars().take(80).flat_map(char::escape_debug).collect();
-                Err(Error::invalid(format!("{} is not known", self.at(&name))))
-            }
-        }
+        self.all_known()?;
+        self.missing.map_or(Ok(self.notes), |path| Err(Error::invalid(format!("{path} is missing"))))
     }
 }

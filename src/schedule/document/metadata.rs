@@ -37,7 +37,7 @@ pub(super) struct Metadata {
 impl Metadata {
     pub(super) fn read(fields: &mut Fields<'_>) -> Result<Self> {
         let mut metadata = fields.section("metadata")?.ok_or_else(|| Error::invalid("metadata is missing"))?;
-        let name = name_of(&metadata.at("name"), metadata.required_text("name")?)?;
+        let name = metadata.needed_text("name")?.to_owned();
         let namespace = match metadata.word("namespace")? {
             Some(namespace) => name_of("metadata.namespace", &namespace)?,
             None => "default".to_owned(),
@@ -64,6 +64,7 @@ impl Metadata {
             metadata.skip(name);
         }
         metadata.finish()?;
+        read.name = name_of("metadata.name", &read.name)?;
         Ok(read)
     }
 

@@ -114,16 +114,16 @@ pub struct RepositoryRef {
     pub secret: String,
     /// Certificates to trust.
     pub custom_ca: Option<CaRef>,
-    /// Claims mounted at `/mnt/NAME`: a repository may lie there.
+    /// Volumes mounted at `/mnt/NAME`: a repository may lie there.
     pub mounts: Vec<Mount>,
 }
 
-/// A claim that a repository may lie on.
+/// A volume that a repository may lie on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mount {
     /// Below `/mnt`.
     pub path: String,
-    /// The claim.
+    /// The claim; of what is none, the name below `/mnt`.
     pub volume: String,
 }
 

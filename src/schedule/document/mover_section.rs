@@ -24,7 +24,11 @@ pub(super) fn choose<'v>(spec: &mut Fields<'v>) -> Result<(Fields<'v>, bool)> {
         (Some(_), Some(_)) => {
             Err(Error::invalid("spec.restic and spec.rclone are both there; a resource has one mover"))
         }
-        (None, None) => Err(Error::invalid("spec.restic or spec.rclone is missing")),
+        (None, None) => {
+            // All that may stand beside them has been taken: a name that is left over is a mistyped one.
+            spec.all_known()?;
+            Err(Error::invalid("spec.restic or spec.rclone is missing"))
+        }
     }
 }
 
@@ -69,30 +73,32 @@ pub(super) fn custom_ca(section: &mut Fields<'_>) -> Result<Option<CaRef>> {
     Ok(Some(CaRef { in_config_map, name, key }))
 }
 
-/// `moverVolumes`: of use are claims, which a repository may lie on.
+/// `moverVolumes`: a repository may lie on them. What is no claim goes by the name that it is mounted under.
 pub(super) fn mover_volumes(section: &mut Fields<'_>) -> Result<Vec<Mount>> {
     let path = section.at("moverVolumes");
     let mut mounts = Vec::new();
     for (at, value) in section.list("moverVolumes")?.into_iter().flatten().enumerate() {
         let mut volume = Fields::of(value, &format!("{path}[{at}]"))?;
-        let mount = volume.required_text("mountPath")?.to_owned();
+        let mount = volume.needed_text("mountPath")?.to_owned();
         if mount.contains('/') || mount.starts_with('.') {
             return Err(Error::invalid(format!("{} is not a single name", volume.at("mountPath"))));
         }
-        let mut from = volume
-            .section("volumeSource")?
-            .ok_or_else(|| Error::invalid(format!("{} is missing", volume.at("volumeSource"))))?;
+        let (from, place) = (volume.section("volumeSource")?, volume.at("volumeSource"));
+        volume.finish()?;
+        let mut from = from.ok_or_else(|| Error::invalid(format!("{place} is missing")))?;
+        let mut name = mount.clone();
         if let Some(mut claim) = from.section("persistentVolumeClaim")? {
-            mounts.push(Mount { path: mount, volume: claim.required_text("claimName")?.to_owned() });
+            claim.needed_text("claimName")?.clone_into(&mut name);
             claim.skip("readOnly");
             claim.finish()?;
         }
         for name in ["secret", "nfs"] {
-            from.ignore(name, "there is no pod to mount it in");
+            let instead =
+                format!("there is no pod to mount it in; --volume {mount}=DIRECTORY names what stands for it");
+            from.ignore(name, &instead);
         }
-        let unused = from.finish()?;
-        volume.finish()?;
-        for note in unused {
+        mounts.push(Mount { path: mount, volume: name });
+        for note in from.finish()? {
             section.note(note);
         }
     }

@@ -20,9 +20,10 @@ const LIVE: &str = "the volume is read as it is, while others may write to it";
 /// The resource, and what there is to say of it.
 pub(super) fn read(mut document: Fields<'_>, metadata: &Metadata) -> Result<(Resource, Vec<String>)> {
     document.skip("status");
-    let mut spec = document.section("spec")?.ok_or_else(|| Error::invalid("spec is missing"))?;
+    let spec = document.section("spec")?;
     document.finish()?;
-    let volume = spec.required_text("sourcePVC")?.to_owned();
+    let mut spec = spec.ok_or_else(|| Error::invalid("spec is missing"))?;
+    let volume = spec.needed_text("sourcePVC")?.to_owned();
     let trigger = trigger::read(&mut spec, metadata.on_change.as_deref())?;
     let paused = spec.truth("paused")?;
     let (mut section, is_restic) = mover_section::choose(&mut spec)?;
@@ -49,7 +50,7 @@ fn backup(section: &mut Fields<'_>) -> Result<BackupTask> {
 
 pub(super) fn repository(section: &mut Fields<'_>) -> Result<RepositoryRef> {
     Ok(RepositoryRef {
-        secret: section.required_text("repository")?.to_owned(),
+        secret: section.needed_text("repository")?.to_owned(),
         custom_ca: mover_section::custom_ca(section)?,
         mounts: mover_section::mover_volumes(section)?,
     })
@@ -57,9 +58,9 @@ pub(super) fn repository(section: &mut Fields<'_>) -> Result<RepositoryRef> {
 
 pub(super) fn mirror(section: &mut Fields<'_>) -> Result<MirrorTask> {
     let task = MirrorTask {
-        secret: section.required_text("rcloneConfig")?.to_owned(),
-        section: section.required_text("rcloneConfigSection")?.to_owned(),
-        path: section.required_text("rcloneDestPath")?.to_owned(),
+        secret: section.needed_text("rcloneConfig")?.to_owned(),
+        section: section.needed_text("rcloneConfigSection")?.to_owned(),
+        path: section.needed_text("rcloneDestPath")?.to_owned(),
         custom_ca: mover_section::custom_ca(section)?,
     };
     section.ignore("moverVolumes", "there is no pod to mount them in");

@@ -1,8 +1,11 @@
 //! The environment of a restic mover, as `internal/controller/mover/restic/mover.go` of `VolSync` makes it.
 
+use std::path::Path;
+
 use super::{Building, DATA};
-use crate::error::{Error, Result};
+use crate::error::{Attempt, Error, Result};
 use crate::schedule::document::{BackupTask, Keys, Mount, RepositoryRef, RestoreTask};
+use crate::storage::Location;
 
 const REPOSITORY: &str = "RESTIC_REPOSITORY";
 const PASSWORD: &str = "RESTIC_PASSWORD";
@@ -104,16 +107,20 @@ fn required<'k>(keys: &'k Keys, key: &str, secret: &str) -> Result<&'k [u8]> {
     value.ok_or_else(|| Error::invalid(format!("Secret {secret} has no key {key}")))
 }
 
-/// A repository below `/mnt/NAME` lies on the volume that is mounted there in a pod.
+/// A repository below `/mnt/NAME` lies on the volume that is mounted there in a pod. Where nobody said which directory that is, it is refused: the
+/// path as it stands would be one of this machine's own disk.
 fn moved(job: &Building<'_>, location: &[u8], mounts: &[Mount]) -> Result<Vec<u8>> {
     let text = String::from_utf8_lossy(location);
+    // What is no location at all is for the mover to refuse.
+    let Ok(Location::Local(path)) = text.trim().parse() else { return Ok(location.to_vec()) };
     for mount in mounts {
-        let below = text.trim().strip_prefix("/mnt/").and_then(|rest| rest.strip_prefix(mount.path.as_str()));
-        if let Some(below) = below.filter(|below| below.is_empty() || below.starts_with('/')) {
-            let mut path = job.volume(&mount.volume)?.into_os_string().into_encoded_bytes();
-            path.extend_from_slice(below.as_bytes());
-            return Ok(path);
+        let Ok(below) = path.strip_prefix(Path::new("/mnt").join(&mount.path)) else { continue };
+        let said = || format!("find the repository {}, which lies on moverVolume {}", path.display(), mount.path);
+        let mut volume = job.volume(&mount.volume).attempt(said)?;
+        if below.components().next().is_some() {
+            volume.push(below);
         }
+        return Ok(volume.into_os_string().into_encoded_bytes());
     }
     Ok(location.to_vec())
 }

@@ -138,6 +138,38 @@ fn files_of_a_job_are_for_this_user_only() {
 }
 
 #[test]
+fn a_repository_on_a_volume_of_the_mover_is_never_looked_for_on_the_disk_of_this_machine() {
+    let (claim, nfs) = ("{persistentVolumeClaim: {claimName: nas-claim}}", "{nfs: {server: s, path: /p}}");
+    let made = |source: &str, location: &str, mapped: bool| {
+        let text = DOCUMENTS.replace(claim, source).replace("RESTIC_REPOSITORY: /mnt/nas/backups", location);
+        let mut setup = setup(Path::new("/state/files"));
+        if mapped {
+            setup.volumes.insert("nas".to_owned(), PathBuf::from("/srv/nas"));
+        }
+        let documents = documents(&text);
+        let job = Job::new(&documents.resources[0], &documents, &setup, &Environment::default());
+        job.map(|job| shown(&job)["RESTIC_REPOSITORY"].clone())
+    };
+    for (location, below) in [
+        ("/mnt/nas/backups", "/backups"),
+        ("local:/mnt/nas/backups", "/backups"),
+        ("file:///mnt/nas/backups", "/backups"),
+        ("/mnt//nas/./backups/", "/backups"),
+        ("/mnt/nas", ""),
+    ] {
+        let location = format!("RESTIC_REPOSITORY: {location}");
+        assert_eq!(made(claim, &location, false).unwrap(), format!("/nas{below}"), "{location}");
+        assert_eq!(made(nfs, &location, true).unwrap(), format!("/srv/nas{below}"), "{location}");
+        let error = made(nfs, &location, false).unwrap_err();
+        assert!(error.chain().contains("which lies on moverVolume nas"), "{}", error.chain());
+        assert_eq!(error.hint(), Some("say it with --volume nas=DIRECTORY"));
+    }
+    for location in ["/mnt/nas2/backups", "local:/srv/mnt/nas", "s3:https://host/mnt/nas"] {
+        assert_eq!(made(nfs, &format!("RESTIC_REPOSITORY: {location}"), false).unwrap(), location);
+    }
+}
+
+#[test]
 fn what_is_missing_is_named_with_the_way_out() {
     let dir = tempfile::tempdir().unwrap();
     for (from, to, said) in [
