@@ -194,8 +194,8 @@ impl Board {
     /// Asks for a run beyond the trigger, as if `spec.trigger.manual` had become `tag`: `lastManualSync` says when it is done.
     ///
     /// # Errors
-    /// `NotFound` for an unknown resource, `Refused` for a paused one and when too much was asked for already, `Invalid` for a tag that is empty,
-    /// longer than 63 bytes or not printable.
+    /// `NotFound` for an unknown resource, `Refused` for a paused one, for the tag of its last run, which would start none, and when too much was asked
+    /// for already, `Invalid` for a tag that is empty, longer than 63 bytes or not printable.
     pub fn ask(&self, id: &ResourceId, tag: &str) -> Result<()> {
         if tag.is_empty() || tag.len() > TAG_MAX || tag.chars().any(char::is_control) {
             return Err(Error::invalid(format!("a manual trigger is 1 to {TAG_MAX} bytes of printable text")));
@@ -205,6 +205,10 @@ impl Board {
         let resource = resource.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no {id}")))?;
         if resource.paused {
             return Err(Error::new(ErrorKind::Refused, format!("{id} is paused")));
+        }
+        if resource.status.last_manual_sync.as_deref() == Some(tag) {
+            let text = format!("{id} has run for {tag} already, and another text starts another run");
+            return Err(Error::new(ErrorKind::Refused, text));
         }
         let mut asked = self.0.asked.lock().unwrap_or_else(PoisonError::into_inner);
         if asked.len() >= ASKED_MAX || asked.iter().any(|(waiting, _)| waiting == id) {

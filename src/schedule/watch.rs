@@ -39,8 +39,10 @@ impl Watcher {
     pub(super) fn new(root: &Path) -> Result<Self> {
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).map_err(std::io::Error::from);
         let inotify = inotify.attempt(|| "watch for changes".to_owned())?;
-        let mut watcher = Self { root: root.to_owned(), inotify, directories: HashMap::new() };
-        watcher.add(root)?;
+        // A volume may be named by a link; below it no link is followed, as no backup follows one.
+        let root = root.canonicalize().attempt(|| format!("watch {}", root.display()))?;
+        let mut watcher = Self { root: root.clone(), inotify, directories: HashMap::new() };
+        watcher.add(&root)?;
         Ok(watcher)
     }
 
@@ -142,5 +144,9 @@ mod tests {
         change("in the moved directory", &|| fs::write(at("a/c/d/e/file"), "5").unwrap());
         change("a file less", &|| fs::remove_file(at("a/b/file")).unwrap());
         assert!(Watcher::new(&at("missing")).is_err());
+        std::os::unix::fs::symlink(at("a"), at("link")).unwrap();
+        let mut watcher = Watcher::new(&at("link")).unwrap();
+        fs::write(at("a/b/file"), "6").unwrap();
+        assert!(watcher.changed().unwrap(), "a volume that is named by a link");
     }
 }

@@ -164,7 +164,10 @@ fn nothing_is_changed_without_the_token() {
     let shown = format!("Authorization: Bearer {TOKEN}\r\n");
     let without = site(view(vec![resource("app")]), None);
     assert_eq!(without.post("/sync/source/shop/app", &shown, "now"), 403, "no token was given to the program");
-    let site = site(view(vec![resource("app"), ResourceView { paused: true, ..resource("paused") }]), Some(TOKEN));
+    // The tag of the last run would start none.
+    let status = Status { last_manual_sync: Some("before".to_owned()), ..Status::default() };
+    let app = ResourceView { status, ..resource("app") };
+    let site = site(view(vec![app, ResourceView { paused: true, ..resource("paused") }]), Some(TOKEN));
     for wrong in [
         "",
         "Authorization: Bearer wrong\r\n",
@@ -178,6 +181,7 @@ fn nothing_is_changed_without_the_token() {
         ("/sync/source/shop/nothing", "now", 404),
         ("/sync/source/shop/paused", "now", 409),
         ("/sync/source/shop/app", "a\u{7}b", 400),
+        ("/sync/source/shop/app", "before", 409),
         ("/sync/source/shop/app", "now", 202),
         ("/sync/source/shop/app", "", 409),
         ("/sync/source/shop", "now", 404),

@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::record::{Asked, Record};
 use super::{Ended, EngineOptions};
+use crate::mover::Numbers;
 use crate::schedule::board::{HISTORY_MAX, Outcome, Past, ResourceView, Runs};
 use crate::schedule::cron::Cron;
 use crate::schedule::document::{Resource, Task};
@@ -246,7 +247,7 @@ impl Entry {
         match outcome {
             Outcome::Successful => {
                 self.runs.succeeded += 1;
-                self.record.latest = Some(numbers);
+                self.record.latest = Some(self.completed(numbers));
                 self.status.latest_mover_status = Some(MoverStatus { result: MoverResult::Successful, logs });
                 self.succeeded(running, (options, now));
             }
@@ -260,6 +261,17 @@ impl Entry {
             }
             // The next process goes on with it.
             Outcome::Stopped => {}
+        }
+    }
+
+    /// A run that passed over an empty volume did not look at the repository. What the one before it found there still counts, or nobody would be told
+    /// that the newest snapshot gets older and older.
+    fn completed(&self, numbers: Numbers) -> Numbers {
+        match (self.record.latest, &self.resource.task) {
+            (Some(Numbers { snapshots, newest, verified, .. }), Task::Backup(_)) if numbers.snapshots.is_none() => {
+                Numbers { snapshots, newest, verified, ..numbers }
+            }
+            _ => numbers,
         }
     }
 

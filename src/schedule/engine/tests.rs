@@ -207,6 +207,27 @@ fn a_manual_trigger_runs_once_for_each_tag_and_comes_before_the_schedule() {
 }
 
 #[test]
+fn a_run_that_found_an_empty_volume_does_not_hide_how_old_the_newest_snapshot_is() {
+    use crate::mover::Numbers;
+    let mut bench = Bench::new(&source("a", "{schedule: '0 * * * *'}", BACKUP), "2024-01-01T12:30:00Z", "UTC");
+    let newest = utc("2024-01-01T12:30:00Z");
+    let saved =
+        Numbers { files: 3, snapshots: Some(1), newest: Some(newest), verified: Some(newest), ..Numbers::default() };
+    for numbers in [saved, Numbers::default(), Numbers::default()] {
+        assert_eq!(bench.starts().len(), 1);
+        let now = bench.now();
+        bench.engine.ended(0, Ended { numbers, ..Ended::default() }, now);
+        assert_eq!(bench.view(0).latest, Some(Numbers { files: numbers.files, ..saved }));
+        bench.pass(Duration::from_hours(1));
+    }
+    bench.starts();
+    let now = bench.now();
+    let none_left = Numbers { snapshots: Some(0), ..Numbers::default() };
+    bench.engine.ended(0, Ended { numbers: none_left, ..Ended::default() }, now);
+    assert_eq!(bench.view(0).latest, Some(none_left));
+}
+
+#[test]
 fn what_is_asked_for_by_hand_does_not_change_a_schedule() {
     let mut bench = Bench::new(&source("a", "{schedule: '0 * * * *'}", BACKUP), "2024-01-01T12:30:00Z", "UTC");
     assert_eq!(bench.run(MINUTE, SECOND, SECOND).len(), 1);
