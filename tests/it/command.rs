@@ -543,13 +543,17 @@ fn a_repair_that_could_not_save_everything_does_not_report_success() {
         folders.flat_map(|dir| std::fs::read_dir(dir).unwrap()).map(|pack| pack.unwrap().path()).collect();
     // The kind of a pack stands in its head: 1 is data.
     let (data, pages): (Vec<_>, Vec<_>) = packs.into_iter().partition(|pack| std::fs::read(pack).unwrap()[11] == 1);
-    data.iter().for_each(|pack| std::fs::remove_file(pack).unwrap());
+    for pack in &data {
+        std::fs::remove_file(pack).unwrap();
+    }
     home.run(&["repair", "index", "--apply"]);
     assert_eq!(home.code(&["repair", "snapshots", "--dry-run"]), 0);
     assert_eq!(home.code(&["repair", "snapshots", "--apply"]), 1, "files are lost");
     assert_eq!(home.code(&["repair", "snapshots", "--apply"]), 0, "there is nothing more to do");
     // Nothing at all is left.
-    pages.iter().for_each(|pack| std::fs::remove_file(pack).unwrap());
+    for pack in &pages {
+        std::fs::remove_file(pack).unwrap();
+    }
     home.run(&["repair", "index", "--apply"]);
     let output = home.run(&["repair", "snapshots", "--apply"]);
     let (code, said) = (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap());
