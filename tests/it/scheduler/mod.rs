@@ -94,7 +94,9 @@ fn jobs_that_a_signal_ends_have_not_failed_and_are_gone_on_with() {
         assert_eq!(of["volvault"]["history"][0]["outcome"], "stopped", "{of:#}");
         assert_eq!(of["volvault"]["nextTry"], Value::Null, "{of:#}");
     }
-    names.iter().for_each(|name| desk.secret(name));
+    for name in names {
+        desk.secret(name);
+    }
     let mut running = desk.run(&["--jobs", "4"]);
     running.until("they are done", |status| names.iter().all(|name| status.runs(name) == 1));
     assert_eq!(running.terminate(), Some(0));
