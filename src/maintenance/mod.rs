@@ -74,12 +74,7 @@ impl Context<'_> {
 /// # Errors
 /// When the store cannot be read, so that there is no verdict, or `Interrupted`.
 pub fn check(repo: &Repository, options: &CheckOptions, watch: &Watch<'_>) -> Result<CheckReport> {
-    let session = repo.read_session().map_err(|error| match error.kind() {
-        ErrorKind::Corrupt => {
-            error.with_hint("run `volvault repair index`: it moves records aside that cannot be read")
-        }
-        _ => error,
-    })?;
+    let session = repo.read_session()?;
     let context = Context { session: &session, watch, findings: Findings::new(watch) };
     let outcome = run(&context, options);
     session.end(if outcome.is_ok() { "done" } else { "failed" });

@@ -448,6 +448,9 @@ fn look(repo: &Repository) -> Result<(Listing, BTreeMap<SessionId, Condemned>, G
             }
             // A prune has ended meanwhile, and removed its condemned record after its tombstones were stored.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                return Err(error.with_hint("run `volvault repair index`: it moves records aside that cannot be read"));
+            }
             Err(error) => return Err(error),
         }
     }
