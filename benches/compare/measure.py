@@ -38,8 +38,8 @@ def environment(tool, place):
     return {**os.environ, **(place.s3.env() if place.s3 else {}), **TOOLS[tool].env(place)}
 
 
-def execute(tool, place, command):
-    """Runs one command; returns wall, cpu, rss and what the S3 side saw."""
+def execute(tool, place, command, limit=TIMEOUT):
+    """Runs one command, for at most `limit` seconds; returns wall, cpu, rss and what the S3 side saw."""
     argv, cwd = command
     out, stats = f"{BENCH}/logs/last-{tool}.log", f"{BENCH}/logs/time-{tool}"
     os.sync()
@@ -52,7 +52,7 @@ def execute(tool, place, command):
     with open(out, "wb") as f:
         p = subprocess.Popen(["/usr/bin/time", "-q", "-o", stats, "-f", "%U %S %M %O", *argv], cwd=cwd, env=environment(tool, place),
                              stdout=f, stderr=f, stdin=subprocess.DEVNULL, start_new_session=True)
-        timer = threading.Timer(TIMEOUT, os.killpg, (p.pid, signal.SIGTERM))   # wait(timeout) would poll, 50 ms
+        timer = threading.Timer(limit, os.killpg, (p.pid, signal.SIGTERM))   # wait(timeout) would poll, 50 ms
         timer.start()
         rc = p.wait()
         timer.cancel()

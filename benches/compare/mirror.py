@@ -6,6 +6,7 @@
 
 Datasets are those of datasets.sh, and parts of them: d4/many has 200,000 tiny files. Programs: see mirrors.py. The server is the Versity gateway on a
 directory, behind s3proxy, which counts. Prints medians as a table, with ratios to the first program; every result is a line of $BENCH/mirror.jsonl.
+With BOUND=SECONDS a push or pull of rclone is stopped then (`>` in the table: it took longer, and the ratios to it are `<`).
 """
 
 import json
@@ -55,15 +56,17 @@ def table(dataset, delay, lines):
     runs = max(sum(1 for line in lines if (line["step"], line["tool"]) == key) for key in {(line["step"], line["tool"]) for line in lines})
     print(f"\n{dataset}, {delay} ms each way, {runs} runs\n\n| step | program | wall s | ratio | to tuned | CPU s | peak MiB | requests | up MB | down MB |\n|---|---|---|---|---|---|---|---|---|---|")
     for name in STEPS:
-        walls = {}
+        walls, bounds = {}, {}
         for tool in dict.fromkeys(line["tool"] for line in lines):
             each = [line for line in lines if (line["step"], line["tool"]) == (name, tool)]
             if not each:
                 continue
             middle = lambda key: statistics.median(key(line) for line in each)
             walls[tool] = wall = middle(lambda r: r["wall"])
-            ratio = lambda to: f"{wall / walls[to]:.3f} ×" if to in walls else ""
-            print(f"| {name} | {tool} | {wall:.2f} | {ratio('rclone')} | {ratio('tuned')} | {middle(lambda r: r['cpu']):.2f} | {middle(lambda r: r['rss']):.0f} |"
+            stopped = any(line.get("stopped") for line in each)
+            bounds[tool] = "> " if stopped else ""
+            ratio = lambda to: f"{'< ' if bounds[to] and not stopped else ''}{wall / walls[to]:.3f} ×" if to in walls else ""
+            print(f"| {name} | {tool} | {bounds[tool]}{wall:.2f} | {ratio('rclone')} | {ratio('tuned')} | {middle(lambda r: r['cpu']):.2f} | {middle(lambda r: r['rss']):.0f} |"
                   f" {middle(lambda r: r['s3']['requests']):.0f} | {middle(lambda r: r['s3']['up']) / 1e6:.1f} | {middle(lambda r: r['s3']['down']) / 1e6:.1f} |")
 
 

@@ -24,7 +24,7 @@ pub(super) const UNUSED_MAX: Duration = Duration::from_hours(92 * 24);
 const AT_ONCE: usize = 100;
 
 /// Held by a run until it has the lock of its directory. Waits for a sweep that is moving directories, which takes a few system calls. None where
-/// nothing can be written beside the directories: nothing can be moved there either.
+/// nothing can be written beside the directories, or nothing locked: nothing can be moved there either.
 pub(super) fn enter(holder: &Path) -> std::io::Result<Option<File>> {
     let gate = match open_gate(holder) {
         Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => {
@@ -32,8 +32,8 @@ pub(super) fn enter(holder: &Path) -> std::io::Result<Option<File>> {
         }
         gate => gate?,
     };
-    rustix::io::retry_on_intr(|| rustix::fs::flock(&gate, FlockOperation::LockShared))?;
-    Ok(Some(gate))
+    let locked = rustix::io::retry_on_intr(|| rustix::fs::flock(&gate, FlockOperation::LockShared));
+    Ok(locked.is_ok().then_some(gate))
 }
 
 /// Notes that a run has the directory now.
@@ -65,7 +65,7 @@ pub(super) fn sweep(holder: &Path, own: &File, rules: &Rules<'_>) -> std::io::Re
             Some(name) if is_directory && is_state(name) => {
                 let lock = fs::symlink_metadata(path.join(rules.lock));
                 let is_old = lock.and_then(|lock| lock.modified()).is_ok_and(|time| time < before);
-                if is_old && old.len() < AT_ONCE {
+                if is_old {
                     old.push(path);
                 }
             }
@@ -76,9 +76,11 @@ pub(super) fn sweep(holder: &Path, own: &File, rules: &Rules<'_>) -> std::io::Re
         let gate = open_gate(holder)?;
         // Somebody is just beginning: another time.
         rustix::fs::flock(&gate, FlockOperation::NonBlockingLockExclusive)?;
-        aside.extend(old.iter().filter_map(|path| move_aside(path, rules, before)));
+        aside.extend(old.iter().filter_map(|path| move_aside(path, rules, before)).take(AT_ONCE));
+        leave(&gate);
     }
-    aside.iter().try_for_each(fs::remove_dir_all)
+    // One that cannot be removed does not keep the others.
+    aside.iter().map(fs::remove_dir_all).fold(Ok(()), std::io::Result::and)
 }
 
 /// Moves a directory out of everybody's way, if nobody has it, it is still old, and nothing else lies in it.
@@ -92,9 +94,14 @@ fn move_aside(path: &Path, rules: &Rules<'_>, before: SystemTime) -> Option<Path
         Ok::<bool, std::io::Error>(is_old && names.iter().all(|entry| (rules.is_ours)(&entry.file_name())))
     };
     let moved = may_go().is_ok_and(|may| may && rustix::fs::renameat(CWD, path, CWD, &aside).is_ok());
-    // Nobody can come to it any more; and one that stays is free, even while a program that is just being started still has the handle.
-    let _ = rustix::fs::flock(&lock, FlockOperation::Unlock);
+    // Nobody can come to it any more, and one that stays is free.
+    leave(&lock);
     moved.then_some(aside)
+}
+
+/// Gives a lock back. Closing would not do it while a program that is just being started by another thread still has the handle.
+pub(super) fn leave(lock: &File) {
+    let _ = rustix::fs::flock(lock, FlockOperation::Unlock);
 }
 
 /// Whether a name is that of a state: 32 hex digits.
@@ -102,10 +109,11 @@ fn is_state(name: &str) -> bool {
     name.len() == 32 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Of another user's gate reading is enough.
+/// For reading and writing: NFS locks with others only what is open for reading, and alone only what is open for writing. Of another user's gate
+/// reading is enough.
 fn open_gate(holder: &Path) -> std::io::Result<File> {
     let path = holder.join(GATE);
-    match File::options().write(true).create(true).truncate(false).open(&path) {
+    match File::options().read(true).write(true).create(true).truncate(false).open(&path) {
         Err(error) if error.kind() == ErrorKind::PermissionDenied && path.exists() => File::open(&path),
         gate => gate,
     }
@@ -160,7 +168,7 @@ mod tests {
         expected.insert(GATE.to_owned());
         assert_eq!(names(holder), expected);
         assert!(foreign.join("scratch/left").exists());
-        drop(used);
+        leave(&used);
         sweep(holder, &lock, &RULES).expect("swept");
         assert!(!holder.join("d".repeat(32)).exists(), "nobody has it any more");
     }
@@ -171,10 +179,10 @@ mod tests {
         let own = state(dir.path(), 'a', Duration::ZERO);
         let old = state(dir.path(), 'b', 93 * DAY);
         let lock = File::open(own.join("lock")).expect("opened");
-        let gate = enter(dir.path()).expect("entered");
+        let gate = enter(dir.path()).expect("entered").expect("a gate");
         sweep(dir.path(), &lock, &RULES).expect_err("another time");
         assert!(old.exists());
-        drop(gate);
+        leave(&gate);
         sweep(dir.path(), &lock, &RULES).expect("swept");
         assert!(!old.exists());
     }

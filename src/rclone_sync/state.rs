@@ -97,7 +97,7 @@ impl State {
         let gate = idle::enter(holder).attempt(|| format!("begin in the state directory {}", shown(holder)))?;
         make(&dir)?;
         let lock = lock(&dir)?;
-        drop(gate);
+        gate.as_ref().map(idle::leave);
         let scratch = dir.join(SCRATCH);
         match fs::remove_dir_all(&scratch) {
             Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => Err(cause),
@@ -252,8 +252,7 @@ impl Drop for State {
     fn drop(&mut self) {
         // What stays is removed by the next run.
         let _ = fs::remove_dir_all(self.dir.join(SCRATCH));
-        // Closing would not end it while a program that is just being started by another thread still has the handle.
-        let _ = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
+        idle::leave(&self.lock);
     }
 }
 

@@ -71,6 +71,15 @@ fn push_on(mirror: &Mirror, generation: u64) {
     assert_eq!(result, Pushed::Published { generation });
 }
 
+/// Says so when it goes.
+struct Ended<'a>(&'a AtomicBool);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 #[test]
 fn no_pull_mixes_two_generations_while_others_are_pushed_without_pause() {
     let mirror = Mirror::new();
@@ -81,12 +90,14 @@ fn no_pull_mixes_two_generations_while_others_are_pushed_without_pause() {
         let pullers: Vec<_> = (0..PULLERS)
             .map(|number| {
                 scope.spawn({
-                    let (mirror, counts) = (&mirror, (&pushed, &done));
+                    let (mirror, counts) = (&mirror, (&pushed, &done, &over));
                     move || puller(mirror, number, counts)
                 })
             })
             .collect();
         scope.spawn(|| {
+            // Also when a push panics: nobody waits for generations that do not come.
+            let _ended = Ended(&over);
             while !over.load(Ordering::SeqCst) {
                 let next = pushed.load(Ordering::SeqCst) + 1;
                 push_on(&mirror, next);
@@ -111,14 +122,15 @@ fn no_pull_mixes_two_generations_while_others_are_pushed_without_pause() {
     println!("{} pulls of {generations} generations", done.load(Ordering::SeqCst));
 }
 
-fn puller(mirror: &Mirror, number: u64, (pushed, done): (&AtomicU64, &AtomicU64)) {
+fn puller(mirror: &Mirror, number: u64, (pushed, done, over): (&AtomicU64, &AtomicU64, &AtomicBool)) {
     let target = mirror.at(&format!("target-{number}"));
     let options = PullOptions { transfers: 2, checkers: 0, ..PullOptions::new(means(mirror)) };
     let state = Some(mirror.at(&format!("state-{number}")));
     let from = Destination { name: "mirror".to_owned(), places: mirror.places(), state };
     let mut last = 0;
     // Also where pushes are slow there have to be some.
-    for round in (0..).take_while(|round| *round < pulls() / PULLERS || pushed.load(Ordering::SeqCst) <= GENERATIONS) {
+    let is_wanted = |round: &u64| *round < pulls() / PULLERS || pushed.load(Ordering::SeqCst) <= GENERATIONS;
+    for round in (0..).take_while(|round| is_wanted(round) && !over.load(Ordering::SeqCst)) {
         let (progress, stop, ear) = (Progress::default(), Stop::new(), Ear::default());
         let report =
             pull(&from, &target, &options, &Watch { observer: &ear, progress: &progress, stop: &stop }).unwrap();

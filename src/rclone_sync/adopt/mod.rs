@@ -19,7 +19,7 @@ mod tests;
 mod tree;
 
 use std::io::{BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
@@ -33,6 +33,7 @@ use super::facl::{FACL, Records};
 use super::layout::{CONTROL, LINK_END, PUSH, ROOT, root_key};
 use super::manifest::store_segment;
 use super::root::{Flags, Pusher, Root, Totals, UNHASHED};
+use super::scratch::Scratch;
 use super::segment::{SegmentWriter, Written};
 use crate::catalog::{Entry, Metadata, Node, Timestamp};
 use crate::error::{Attempt, Error, ErrorKind, Result};
@@ -174,12 +175,12 @@ struct Adoption<'a> {
 impl Adoption<'_> {
     fn run(&self) -> Result<AdoptReport> {
         self.refuse_a_mirror()?;
-        let scratch = Scratch::make(&self.options.means)?;
+        let scratch = Scratch::make(&self.options.means.scratch, "volvault-adopt")?;
         let mut report = AdoptReport::default();
         let permissions = self.permissions(&scratch)?;
         report.facl = permissions.is_some();
         let objects = self.objects(&scratch, &mut report)?;
-        let mut writer = SegmentWriter::create(&scratch.0.join("base"))?;
+        let mut writer = SegmentWriter::create(&scratch.path().join("base"))?;
         let now = time_of(self.options.means.clock.now().to_utc());
         let directory = |path: &TreePath| self.describe(path, EntryKind::Directory, self.metadata(0o755, now));
         let mut tree = tree::Tree::new(Box::new(directory), permissions);
@@ -236,7 +237,7 @@ impl Adoption<'_> {
     fn objects(&self, scratch: &Scratch, report: &mut AdoptReport) -> Result<Runs> {
         let places = &self.mirror.places;
         let reading = Reading { places, options: self.options, adoption: self };
-        let mut runs = Runs::new(scratch.0.join("objects"));
+        let mut runs = Runs::new(scratch.path().join("objects"));
         let mut is_sampled = false;
         let mut pages = places.data.list_objects("")?;
         while let Some(page) = places.block(pages.next())? {
@@ -284,7 +285,7 @@ impl Adoption<'_> {
     fn permissions(&self, scratch: &Scratch) -> Result<Option<runs::Sorted>> {
         let places = &self.mirror.places;
         let Some((info, _)) = places.block(places.data.info(FACL))? else { return Ok(None) };
-        let path = scratch.0.join(FACL);
+        let path = scratch.path().join(FACL);
         let said = || format!("write {}", path.display());
         let mut file = std::fs::File::create(&path).attempt(said)?;
         let mut at = 0;
@@ -296,7 +297,7 @@ impl Adoption<'_> {
             at = end;
         }
         let file = std::fs::File::open(&path).attempt(|| format!("read {}", path.display()))?;
-        let mut runs = Runs::new(scratch.0.join("permissions"));
+        let mut runs = Runs::new(scratch.path().join("permissions"));
         for record in Records::new(BufReader::new(file)) {
             let record = record?;
             let mut meta = self.metadata(0, Timestamp::default());
@@ -355,27 +356,6 @@ impl Adoption<'_> {
 /// A point in time as entries have it.
 fn time_of(time: chrono::DateTime<chrono::Utc>) -> Timestamp {
     Timestamp { seconds: time.timestamp(), nanos: time.timestamp_subsec_nanos().min(999_999_999) }
-}
-
-/// A directory of this run, gone with it.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn make(means: &Means) -> Result<Self> {
-        let name = blake3::hash(means.id.as_bytes()).to_hex();
-        let path = means.scratch.join(format!("volvault-adopt-{}", name.get(..16).unwrap_or_default()));
-        std::fs::create_dir_all(&means.scratch).attempt(|| format!("make {}", means.scratch.display()))?;
-        // Made here and by nobody else: what others can foresee they can put links into.
-        std::fs::create_dir(&path).attempt(|| format!("make {}", path.display()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // Best effort: it lies where temporary files do.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 /// An object that cannot be part of the tree, and why.
