@@ -90,7 +90,7 @@ pub struct Repository {
 
 impl Repository {
     /// Makes a repository. Of several processes that do it at once, all end with the same one: always where the store honours create-only
-    /// writes, elsewhere unless one of them stands still for seconds between two requests ([`give_way`]).
+    /// writes, elsewhere unless one of them stands still for seconds between two requests (`give_way`).
     ///
     /// # Errors
     /// `AlreadyExists` when there is one.
