@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::output::json::mirror::MirrorStatus;
 use super::output::json::{BackupItem, BackupStatus, ItemError, Message, PlainError, RestoreItem, RestoreStatus};
-use super::output::{Console, Overlay, mirror, text};
+use super::output::{Console, Overlay, json, mirror, text};
 use crate::clock::{Clock, in_minutes};
 use crate::events::{Action, Event, Observer, Progress, Stop, Watch};
 use crate::path::escape;
@@ -284,7 +284,7 @@ impl Observer for Listener<'_> {
                     self.console.warn(text);
                 }
             }
-            Event::Item { action, path, size } if settings.json => self.item_json(*action, &json_path(path), *size),
+            Event::Item { action, path, size } if settings.json => self.item_json(*action, &json::path(path), *size),
             Event::Item { path, .. } if path.is_root() && matches!(self.kind, Kind::Mirror { .. }) => {}
             Event::Item { action, path, size } if let Kind::Mirror { dry_run, .. } = self.kind => {
                 let level = if *action == Action::Unchanged { 2 } else { 1 };
@@ -307,11 +307,6 @@ impl Observer for Listener<'_> {
 /// Most errors name their file already.
 fn with_item(item: &str, chain: String) -> String {
     if chain.contains(item) { chain } else { format!("{item}: {chain}") }
-}
-
-/// The path as JSON holds it: unescaped, with the replacement character for what is not UTF-8.
-fn json_path(path: &crate::path::TreePath) -> String {
-    format!("/{}", String::from_utf8_lossy(path.as_bytes()))
 }
 
 const fn word(action: Action) -> &'static str {

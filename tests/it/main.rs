@@ -31,6 +31,7 @@ mod mirror_push;
 mod mirror_push_faults;
 mod mirror_sight;
 mod mirror_store;
+mod mirror_told;
 mod mirror_torture;
 mod mirror_upkeep;
 mod monitor;

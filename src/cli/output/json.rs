@@ -9,6 +9,7 @@ mod prune;
 use serde::Serialize;
 
 use crate::maintenance::{self, Coverage};
+use crate::path::TreePath;
 use crate::repo::{Snapshot, Status, Summary};
 use crate::retention;
 use crate::storage::RequestCounts;
@@ -19,6 +20,11 @@ pub(crate) use prune::PruneSummary;
 pub(crate) fn line(value: &impl Serialize) -> String {
     serde_json::to_string(value)
         .unwrap_or_else(|error| format!("{{\"message_type\":\"error\",\"message\":\"{error}\"}}"))
+}
+
+/// The path as JSON holds it: from the root, unescaped, with the replacement character for what is not UTF-8.
+pub(crate) fn path(path: &TreePath) -> String {
+    format!("/{}", String::from_utf8_lossy(path.as_bytes()))
 }
 
 /// Whether a number says nothing.

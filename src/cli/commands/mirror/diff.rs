@@ -100,7 +100,7 @@ const fn modifier(difference: Difference) -> &'static str {
 fn show(app: &App<'_>, path: &TreePath, difference: Difference) {
     let modifier = modifier(difference);
     if app.console.settings().json {
-        let path = String::from_utf8_lossy(path.as_bytes());
+        let path = json::path(path);
         app.console.row(&json::line(&Line { message_type: "change", path: &path, modifier }));
         return;
     }

@@ -135,3 +135,15 @@ pub(crate) struct PullSummary {
     pub(crate) planned: Option<Planned>,
     pub(crate) stats: Stats,
 }
+
+/// `summary` of a run that failed as a whole.
+#[derive(Debug, Serialize)]
+pub(crate) struct FailedSummary<'a> {
+    pub(crate) message_type: &'static str,
+    pub(crate) exit_code: u8,
+    /// `failed`.
+    pub(crate) status: &'static str,
+    pub(crate) message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) hint: Option<&'a str>,
+}
