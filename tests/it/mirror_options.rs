@@ -106,7 +106,7 @@ fn earlier_generations_backups_and_what_is_not_allowed() {
     says(&home, &["pull", "m", "back", "--backup-dir", "replaced"], 0);
     assert_eq!(std::fs::read(home.at("replaced/00/00001")).unwrap(), before);
     // What the first generation had and the second removed is gone; a generation that was never there is named.
-    says(&home, &["pull", "m", "first", "--generation", "1", "--wait", "0"], 5);
+    says(&home, &["pull", "m", "first", "--generation", "1", "--wait", "0"], 6);
     assert!(says(&home, &["pull", "m", "second", "--generation", "9"], 3).contains('9'));
     says(&home, &["pull", "m", "second", "--generation", "2", "--strict"], 0);
     assert_same(&on_disk(&home.at("data")), &on_disk(&home.at("second")));

@@ -1,9 +1,17 @@
 //! What `volvault mirror` says when something is odd: last lines of JSON, exit codes, and what is left behind.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use serde_json::Value;
+use volvault::ErrorKind;
+use volvault::events::{Progress, Stop, Watch};
+use volvault::rclone_sync::push::push;
 
 use crate::command::{Home, fill, write};
 use crate::mirror_command::says;
+use crate::mirror_push::{Field, Two, root_of};
+use crate::support::nobody::{NOBODY, as_nobody};
+use crate::support::vault::Ear;
 
 fn home() -> Home {
     let home = Home::new();
@@ -60,4 +68,41 @@ fn paths_in_json_begin_at_the_root_of_the_mirror() {
         let found = told.iter().filter(|line| line[member] == "/docs/new").count();
         assert_eq!(found, 1, "{told:?}");
     }
+}
+
+/// It may be full; nobody knows.
+#[test]
+fn a_source_that_cannot_be_listed_is_refused_and_not_taken_for_denied_access_to_the_store() {
+    let field = Field::new();
+    field.fill(3);
+    let mirror = field.destination(&Two::new());
+    field.push(&mirror);
+    for path in [field.dir.path().to_owned(), field.source(), field.dir.path().join("state")] {
+        let _ = std::os::unix::fs::chown(&path, Some(NOBODY), Some(NOBODY));
+    }
+    let set_mode = |mode| {
+        std::fs::set_permissions(field.source(), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    set_mode(0o000);
+    let refused = as_nobody(|| {
+        let (progress, stop, ear) = (Progress::default(), Stop::new(), Ear::default());
+        let watch = Watch { observer: &ear, progress: &progress, stop: &stop };
+        push(&field.source(), std::slice::from_ref(&mirror), &field.options(), &watch)
+    });
+    set_mode(0o755);
+    let error = match refused {
+        Ok(mut report) => report.destinations.remove(0).result.unwrap_err(),
+        Err(error) => error,
+    };
+    assert_eq!((error.kind(), error.hint().is_some()), (ErrorKind::Refused, true), "{error:?}");
+    assert_eq!(root_of(&mirror.places).unwrap().0.totals.files, 3);
+}
+
+#[test]
+fn objects_of_an_earlier_generation_that_are_gone_are_not_waited_for() {
+    let home = home();
+    write(&home.at("data/00/00001"), b"replaced");
+    says(&home, &["push", "data", "m"], 0);
+    let said = says(&home, &["pull", "m", "back", "--generation", "1"], 6);
+    assert!(said.contains("generation 1 is not all there any more") && said.contains("versioning"), "{said}");
 }

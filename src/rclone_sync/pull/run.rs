@@ -316,8 +316,9 @@ impl<'r, 'a> Run<'r, 'a> {
     fn wait(&mut self, error: Error) -> Result<()> {
         let options = self.pull.options;
         if let Some(number) = options.generation {
-            return Err(error
-                .within(format!("generation {number} is not all there any more"))
+            // Nothing brings back what was replaced or deleted: `Changed` would say that a later run finds it.
+            return Err(Error::corrupt(format!("generation {number} is not all there any more"))
+                .with_source(error.chain())
                 .with_hint("files of earlier generations are kept only by a bucket with versioning"));
         }
         let seen = self.generation()?.pin().clone();

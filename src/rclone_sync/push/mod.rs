@@ -83,10 +83,18 @@ pub fn push(
 }
 
 /// The source by its full path.
+/// A source of which nothing can be seen may be full or empty, and is not pushed as either.
+fn unreadable(source: &Path) -> Error {
+    let shown = escape(source.as_os_str().as_bytes());
+    Error::new(ErrorKind::Refused, format!("the source {shown} cannot be read; the mirror is left as it is"))
+        .with_hint("push as a user who may list it, and see that its disk is mounted and whole")
+}
+
 fn check(source: &Path, destinations: &[Destination]) -> Result<std::path::PathBuf> {
     let shown = escape(source.as_os_str().as_bytes());
-    let full = source.canonicalize().map_err(|cause| {
-        Error::new(crate::error::kind_of_io(&cause), format!("open the source {shown}")).with_source(cause)
+    let full = source.canonicalize().map_err(|cause| match crate::error::kind_of_io(&cause) {
+        ErrorKind::Denied => unreadable(source).with_source(cause),
+        kind => Error::new(kind, format!("open the source {shown}")).with_source(cause),
     })?;
     if !full.is_dir() {
         return Err(Error::new(ErrorKind::Invalid, format!("the source {shown} is not a directory")));

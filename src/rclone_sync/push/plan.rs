@@ -19,6 +19,7 @@ use super::send::pin_of;
 use super::shared::Shared;
 use super::standing::Standing;
 use super::survey::{Difference, OldEntries, Seen, What, survey};
+use super::unreadable;
 
 /// See [`racy_from`].
 const RACY_SECONDS: i64 = 2;
@@ -166,7 +167,7 @@ impl Plan {
         let options: &PushOptions = shared.options;
         let source = shared.source.display();
         if seen.unreadable {
-            return Err(Error::new(ErrorKind::Local, format!("{source} cannot be read; the mirror is left as it is")));
+            return Err(unreadable(shared.source));
         }
         let orphans = self.orphans.len() as u64;
         if seen.present == 0 && seen.before + orphans > 0 && !options.allow_empty {

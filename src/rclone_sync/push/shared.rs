@@ -21,6 +21,7 @@ use super::super::pull::TORN_IF;
 use super::options::PushOptions;
 use super::read::{FileRead, read_file};
 use super::together::Together;
+use super::unreadable;
 
 /// Bytes of small files kept for the other destinations: one that is behind by a second reads them again at 16 MiB a second and more.
 const WINDOW: usize = 16 << 20;
@@ -101,7 +102,11 @@ impl<'a> Shared<'a> {
 
     /// Keeps pulls into the source away while it is read, where the file system has locks; pushes of one source are not in each other's way.
     pub(super) fn lock_source(&self) -> Result<TargetLock> {
-        TargetLock::shared(self.source)?.ok_or_else(|| {
+        let lock = TargetLock::shared(self.source).map_err(|error| match error.kind() {
+            ErrorKind::Denied => unreadable(self.source).with_source(error),
+            _ => error,
+        })?;
+        lock.ok_or_else(|| {
             Error::new(ErrorKind::Unavailable, format!("a pull into {} is under way", self.source.display()))
                 .with_hint("push when it is over: until then the directory is of two generations")
         })
