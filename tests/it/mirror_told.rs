@@ -99,6 +99,19 @@ fn a_source_that_cannot_be_listed_is_refused_and_not_taken_for_denied_access_to_
 }
 
 #[test]
+fn a_pull_that_comes_to_nothing_leaves_no_directory_that_it_made() {
+    let home = home();
+    says(&home, &["pull", "nowhere", "new/back", "--backup-dir", "replaced"], 3);
+    assert!(!home.at("new").exists() && !home.at("replaced").exists());
+    std::fs::create_dir(home.at("mine")).unwrap();
+    says(&home, &["pull", "nowhere", "mine"], 3);
+    assert!(home.at("mine").is_dir(), "it was there before");
+    says(&home, &["pull", "m", "mine", "--generation", "5"], 3);
+    says(&home, &["pull", "m", "new/back", "--backup-dir", "replaced"], 0);
+    assert!(home.at("new/back/00/00001").exists());
+}
+
+#[test]
 fn objects_of_an_earlier_generation_that_are_gone_are_not_waited_for() {
     let home = home();
     write(&home.at("data/00/00001"), b"replaced");

@@ -16,6 +16,7 @@ mod fetch;
 mod install;
 mod leaving;
 mod links;
+mod made;
 mod options;
 mod plan;
 mod removal;
@@ -44,6 +45,7 @@ use crate::volume::Target;
 
 use super::apart::{overlap, overlaps_mirror};
 use context::Pull;
+use made::Made;
 use run::Run;
 use source::Memory;
 pub(super) use stage::TORN_IF;
@@ -59,6 +61,20 @@ pub(super) use stage::TORN_IF;
 /// pull; `Interrupted` when asked to stop: a further run goes on from there. `Denied` with `strict`.
 pub fn pull(source: &Destination, target: &Path, options: &PullOptions, watch: &Watch<'_>) -> Result<PullReport> {
     check_places(source, target, options)?;
+    let (made, made_backup) = if options.dry_run {
+        (Made::default(), Made::default())
+    } else {
+        (Made::for_run(target), options.backup_dir.as_deref().map(Made::for_run).unwrap_or_default())
+    };
+    let pulled = pull_opened(source, target, options, watch);
+    if pulled.is_err() {
+        made_backup.take_back();
+        made.take_back();
+    }
+    pulled
+}
+
+fn pull_opened(source: &Destination, target: &Path, options: &PullOptions, watch: &Watch<'_>) -> Result<PullReport> {
     let opened = match Target::open(target, !options.dry_run) {
         Ok(opened) => Some(opened),
         Err(error) if options.dry_run && error.kind() == ErrorKind::NotFound => None,
