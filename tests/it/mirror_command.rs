@@ -132,7 +132,7 @@ fn a_destination_that_fails_stops_no_other_and_a_quorum_is_enough() {
     let said = says(&home, &push, 1);
     assert!(said.contains("one: generation 1, ") && said.contains("three: generation 1, "), "{said}");
     assert!(said.contains("file/two: failed, exit status 1: "), "{said}");
-    assert!(said.contains("2 of 3 destinations have the generation"), "{said}");
+    assert!(said.contains("2 of 3 destinations have the generation, 3 are needed"), "{said}");
     let lines = json(&home, &[&push[..], &["--quorum", "2"]].concat(), 0);
     let summary = message(&lines, "summary");
     assert_eq!((summary["succeeded"].as_u64(), summary["quorum"].as_u64()), (Some(2), Some(2)), "{summary}");

@@ -92,13 +92,14 @@ fn pull_opened(source: &Destination, target: &Path, options: &PullOptions, watch
     }
     let mut report = Run::new(&pull, memory).run()?;
     report.requests = sent(source, &before);
-    if let Some(text) = report.not_set.sentence() {
-        pull.note(&text);
-        if options.strict {
+    match report.not_set.sentence() {
+        Some(text) if options.strict => {
             return Err(
                 Error::new(ErrorKind::Denied, text).with_hint("run with the rights that it takes, or without --strict")
             );
         }
+        Some(text) => pull.note(&text),
+        None => {}
     }
     Ok(report)
 }

@@ -62,8 +62,11 @@ pub(super) fn foreign(kind: &str) -> Error {
         "" => "give the remote a type, such as s3",
         _ => "serve it with `rclone serve s3` and give the remote type = s3 with that endpoint",
     };
-    let what =
-        if kind.is_empty() { "a remote without a type".to_owned() } else { format!("rclone's remotes of type {kind}") };
-    Error::new(crate::error::ErrorKind::Unsupported, format!("{what} are not supported"))
+    let text = if kind.is_empty() {
+        "remotes without a type are not supported".to_owned()
+    } else {
+        format!("rclone's remotes of type {kind} are not supported")
+    };
+    Error::new(crate::error::ErrorKind::Unsupported, text)
         .with_hint(format!("known are local, alias, s3, google cloud storage and azureblob; {way_out}"))
 }

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::storage::{Location, StoreOptions};
 
 const BUCKET_RULES: &str = "set it for the whole bucket with the provider's tools and remove the setting";
-const NO_VERSIONS: &str = "a mirror holds the present; `volvault pull --generation` reads older generations";
+const NO_VERSIONS: &str = "a mirror holds the present; `volvault mirror pull --generation` reads older generations";
 const NO_KEYS: &str = "objects would need the key with every request; use the bucket's own encryption";
 
 /// Every setting that rclone 1.75 has for this type.

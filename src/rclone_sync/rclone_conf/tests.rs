@@ -155,6 +155,8 @@ fn settings_that_are_not_followed_are_said_or_refused_by_name() {
         let name = setting.split('=').next().unwrap();
         assert!(error.kind() == ErrorKind::Unsupported && error.chain().contains(name) && error.hint().is_some());
     }
+    let versions = resolve_with("s3-bucket,versions:b", &[]).unwrap_err();
+    assert!(versions.hint().is_some_and(|hint| hint.contains("`volvault mirror pull --generation`")), "{versions:?}");
     for harmless in ["acl=private", "server_side_encryption=AES256", "versions=false", "version_at=off"] {
         assert!(resolve_with(&format!("s3-bucket,{harmless}:b"), &[]).is_ok(), "{harmless}");
     }
@@ -240,6 +242,8 @@ fn other_types_are_refused_by_name_with_the_way_out() {
             "{text}"
         );
     }
+    let typeless = resolve_with("typeless:x", &[]).unwrap_err();
+    assert!(typeless.chain().ends_with("remotes without a type are not supported"), "{typeless:?}");
     for text in ["unknown:x", "/a/b", "a/b:c", "plain"] {
         assert!(resolve_with(text, &[]).unwrap().is_none(), "{text}");
     }

@@ -105,10 +105,4 @@ fn tell(app: &App<'_>, of: (&str, &PullReport), code: u8, took: Duration) {
         app.console.say(&format!("{name}: its files would take about {requests} requests and at most {bytes}"));
     }
     app.console.say(&mirror::told(name, told, report.requests.total(), code));
-    let not_set = report.not_set.sum();
-    if not_set > 0 {
-        app.console.warn(&format!(
-            "{not_set} owners, modes or attributes could not be set without privileges; --strict makes this an error"
-        ));
-    }
 }
