@@ -119,3 +119,25 @@ fn objects_of_an_earlier_generation_that_are_gone_are_not_waited_for() {
     let said = says(&home, &["pull", "m", "back", "--generation", "1"], 6);
     assert!(said.contains("generation 1 is not all there any more") && said.contains("versioning"), "{said}");
 }
+
+#[test]
+fn a_mirror_that_goes_back_is_followed_and_told() {
+    let home = home();
+    let first = std::fs::read(home.at("m.volvault/root")).unwrap();
+    write(&home.at("data/new"), b"new");
+    says(&home, &["push", "data", "m"], 0);
+    for target in ["text", "json"] {
+        says(&home, &["pull", "m", target], 0);
+    }
+    write(&home.at("m.volvault/root"), &first);
+    let said = says(&home, &["pull", "m", "text"], 0);
+    assert!(said.contains("generation 2 -> 1: the mirror went back"), "{said}");
+    assert!(!home.at("text/new").exists());
+    let told = lines(&home, &["pull", "m", "json"], 0);
+    let summary = told.last().unwrap();
+    assert_eq!((summary["went_back"].as_bool(), summary["generation"].as_u64()), (Some(true), Some(1)), "{summary}");
+    let told = lines(&home, &["pull", "m", "json"], 0);
+    assert!(told.last().unwrap()["went_back"].is_null(), "{told:?}");
+    let asked = says(&home, &["pull", "m", "text", "--generation", "1"], 0);
+    assert!(!asked.contains("went back"), "{asked}");
+}

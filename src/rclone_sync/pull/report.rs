@@ -17,6 +17,8 @@ pub struct PullReport {
     pub generation: u64,
     /// The generation of the last pull into this target, if it is remembered.
     pub before: Option<u64>,
+    /// The mirror is at an earlier generation than at the last pull, and nobody asked for that: its root was put back, or it was made anew.
+    pub went_back: bool,
     /// How it ended.
     pub outcome: Pulled,
     /// An earlier pull had been interrupted while it changed the target, and was finished first.

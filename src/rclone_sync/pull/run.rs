@@ -108,11 +108,18 @@ impl<'r, 'a> Run<'r, 'a> {
 
     /// Nobody publishes a generation twice: the root was put back, or the mirror was made anew.
     fn tell_of_a_way_back(&self, before: Option<u64>) -> Result<()> {
-        let now = self.generation()?.number();
-        if let Some(before) = before.filter(|before| *before > now && self.pull.options.generation.is_none()) {
-            self.pull.note(&format!("the mirror has gone from generation {before} back to {now}"));
+        if self.went_back(before)?
+            && let Some(before) = before
+        {
+            let now = self.generation()?.number();
+            self.pull.note(&format!("generation {before} -> {now}: the mirror went back, and the target follows"));
         }
         Ok(())
+    }
+
+    fn went_back(&self, before: Option<u64>) -> Result<bool> {
+        let now = self.generation()?.number();
+        Ok(before.is_some_and(|before| before > now) && self.pull.options.generation.is_none())
     }
 
     /// Completes what an earlier pull had ready, without the store, if it was told the same: what it removes, this one might have to keep.
@@ -357,6 +364,7 @@ impl<'r, 'a> Run<'r, 'a> {
         Ok(PullReport {
             generation: self.generation()?.number(),
             before,
+            went_back: self.went_back(before)?,
             outcome,
             finished_first,
             not_set: *self.pull.counts.not_set(),

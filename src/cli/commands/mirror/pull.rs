@@ -77,6 +77,7 @@ fn tell(app: &App<'_>, of: (&str, &PullReport), code: u8, took: Duration) {
             },
             before: report.before,
             generation: report.generation,
+            went_back: report.went_back,
             finished_first: report.finished_first,
             not_set: report.not_set.sum(),
             problems: report.problems,

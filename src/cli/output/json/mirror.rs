@@ -124,6 +124,9 @@ pub(crate) struct PullSummary {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) before: Option<u64>,
     pub(crate) generation: u64,
+    /// The mirror is at an earlier generation than at the last pull, although none was asked for.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) went_back: bool,
     /// Whether a pull that was interrupted was finished first.
     pub(crate) finished_first: bool,
     /// What could not be set for lack of privileges.
