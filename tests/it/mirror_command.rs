@@ -261,7 +261,7 @@ fn a_mirror_is_looked_at_and_its_damage_is_found() {
 }
 
 /// Damages a file so that neither its size nor its time tells.
-fn flip_a_bit(path: &Path) {
+pub(crate) fn flip_a_bit(path: &Path) {
     let time = std::fs::metadata(path).unwrap().modified().unwrap();
     let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
     let mut byte = [0];

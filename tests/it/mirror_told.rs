@@ -8,10 +8,12 @@ use volvault::events::{Progress, Stop, Watch};
 use volvault::rclone_sync::push::push;
 
 use crate::command::{Home, fill, write};
-use crate::mirror_command::says;
+use crate::mirror_command::{flip_a_bit, says};
 use crate::mirror_push::{Field, Two, root_of};
+use crate::support::memory_s3::Habits;
 use crate::support::nobody::{NOBODY, as_nobody};
-use crate::support::vault::Ear;
+use crate::support::s3::{S3Server, S3ServerThread};
+use crate::support::vault::{Ear, assert_same, noise, on_disk};
 
 fn home() -> Home {
     let home = Home::new();
@@ -140,4 +142,40 @@ fn a_mirror_that_goes_back_is_followed_and_told() {
     assert!(told.last().unwrap()["went_back"].is_null(), "{told:?}");
     let asked = says(&home, &["pull", "m", "text", "--generation", "1"], 0);
     assert!(!asked.contains("went back"), "{asked}");
+}
+
+/// Damages small files and a big one in a mirror by `rot`, so that neither size nor tag tells, and mends it.
+fn rots_and_is_mended(home: &Home, place: &str, rot: &dyn Fn(&str)) {
+    write(&home.at("data/big"), &noise(9 << 20, 3));
+    std::fs::hard_link(home.at("data/00/00002"), home.at("data/name")).unwrap();
+    says(home, &["push", "data", place], 0);
+    for damaged in ["00/00001", "big", "name"] {
+        rot(damaged);
+    }
+    says(home, &["push", "data", place, "--relist"], 0);
+    let said = says(home, &["pull", place, "back"], 6);
+    assert!(said.contains("push --relist --checksum"), "{said}");
+    let said = says(home, &["verify", place, "--read"], 1);
+    assert!(said.contains("0 missing, 0 replaced by others, 3 damaged"), "{said}");
+    let mended = says(home, &["push", "data", place, "--relist", "--checksum"], 0);
+    assert_eq!(mended.matches("sent again").count(), 3, "{mended}");
+    assert!(mended.contains("/00/00001: ") && mended.contains("/big: ") && mended.contains("/name: "), "{mended}");
+    says(home, &["verify", place, "--read"], 0);
+    says(home, &["pull", place, "back"], 0);
+    assert_same(&on_disk(&home.at("data")), &on_disk(&home.at("back")));
+    let again = says(home, &["push", "data", place, "--relist", "--checksum"], 0);
+    assert!(again.contains("unchanged") && !again.contains("sent again"), "{again}");
+}
+
+#[test]
+fn damage_that_no_tag_shows_is_mended_by_a_push_that_lists_and_compares() {
+    let home = home();
+    rots_and_is_mended(&home, "m", &|name| flip_a_bit(&home.at("m").join(name)));
+    let server = S3ServerThread::serving(S3Server::start_in_memory(Habits::GOOD, "site"));
+    let mut home = self::home();
+    for (name, value) in server.server.variables() {
+        home.set(name, value);
+    }
+    let place = format!("s3:{}/site/p", server.server.endpoint);
+    rots_and_is_mended(&home, &place, &|name| server.server.rot(&format!("p/{name}")));
 }

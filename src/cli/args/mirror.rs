@@ -210,7 +210,7 @@ pub struct PushArgs {
     /// Keep the file permissions.facl up to date, for old pullers of VolSync
     #[arg(long, help_heading = WRITING)]
     pub facl: bool,
-    /// List the destination and mend what another tool changed there, although nothing else is new
+    /// List the destination and mend what another tool changed there, although nothing else is new; with --checksum all objects are read, too, and those that are damaged sent again
     #[arg(long, help_heading = WRITING)]
     pub relist: bool,
     /// Put files of up to SIZE into packs, too, so that a first pull of many small files takes few requests: KiB, or with a suffix B|K|M [default: 64K]

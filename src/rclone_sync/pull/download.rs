@@ -160,6 +160,6 @@ pub(super) fn gone(error: Error) -> Error {
 
 pub(super) fn wrong() -> Error {
     Error::corrupt("the object has not the content that the mirror says").with_hint(
-        "`volvault mirror verify --read` names such objects: delete them from the store, then `volvault mirror push --relist`",
+        "`volvault mirror push --relist --checksum` from the source reads all objects, and sends such ones again; `volvault mirror verify --read` names them",
     )
 }

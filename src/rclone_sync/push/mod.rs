@@ -22,6 +22,7 @@ mod plan;
 mod publish;
 mod read;
 mod report;
+mod reread;
 mod send;
 mod shared;
 mod standing;
@@ -82,7 +83,6 @@ pub fn push(
     Ok(PushReport { destinations: reports, problems: shared.problems.load(Ordering::Relaxed), bytes_read })
 }
 
-/// The source by its full path.
 /// A source of which nothing can be seen may be full or empty, and is not pushed as either.
 fn unreadable(source: &Path) -> Error {
     let shown = escape(source.as_os_str().as_bytes());
@@ -90,6 +90,7 @@ fn unreadable(source: &Path) -> Error {
         .with_hint("push as a user who may list it, and see that its disk is mounted and whole")
 }
 
+/// The source by its full path.
 fn check(source: &Path, destinations: &[Destination]) -> Result<std::path::PathBuf> {
     let shown = escape(source.as_os_str().as_bytes());
     let full = source.canonicalize().map_err(|cause| match crate::error::kind_of_io(&cause) {

@@ -120,8 +120,12 @@ impl<'a> Sender<'a> {
             What::Describe { found, link, kept } => self.described(found, *link, kept.as_ref(), old.as_deref()),
             What::Read { found, link, kept } if found.stat.kind == EntryKind::File => {
                 let expected = expected(old.as_deref(), &there, gone.is_some());
-                let base = old.as_deref().filter(|_| !displaced && gone.is_none()).and_then(base);
-                self.file(&Wanted { found, link: *link, kept: kept.as_ref(), base, expected, there: &there }, &mut body)
+                let is_rotten = self.is_rotten(found, kept.as_ref())?;
+                // What is in doubt is neither kept, nor taken for what its tag says, nor made part of anything.
+                let is_sound = !is_rotten && (kept.is_some() || !self.rereads());
+                let base = old.as_deref().filter(|_| !displaced && gone.is_none() && is_sound).and_then(base);
+                let (kept, there) = if is_rotten { (None, &There::AsNamed) } else { (kept.as_ref(), &there) };
+                self.file(&Wanted { found, link: *link, kept, base, expected, there }, &mut body)
             }
             What::Read { found, link, .. } => self.symlink(found, *link, old.as_deref(), &there),
         };

@@ -145,6 +145,14 @@ impl State {
         Ok(version)
     }
 
+    fn rot(&mut self, key: &str) {
+        for stored in self.buckets.values_mut().filter_map(|objects| objects.get_mut(key)?.last_mut()) {
+            let mut bytes = stored.bytes.to_vec();
+            bytes[100] ^= 1;
+            stored.bytes = bytes.into();
+        }
+    }
+
     fn delete(&mut self, bucket: &str, key: &str, versions: bool) -> S3Result<()> {
         if versions && self.bucket(bucket)?.contains_key(key) {
             let marker = Stored {
@@ -173,7 +181,11 @@ impl Memory {
 
     fn enter<T>(&self, request: &S3Request<T>) -> S3Result<MutexGuard<'_, State>> {
         self.control.enter(request, true)?;
-        Ok(self.state.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        for key in self.control.rotting.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            state.rot(&key);
+        }
+        Ok(state)
     }
 
     /// Checks the conditions of a write.

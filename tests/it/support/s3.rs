@@ -95,6 +95,8 @@ pub(super) struct Control {
     slow_down_each: AtomicU64,
     grants: Mutex<BTreeMap<String, Grant>>,
     signers: Mutex<BTreeSet<Signer>>,
+    /// Keys of objects that a server in memory is to damage before the next request.
+    pub(super) rotting: Mutex<Vec<String>>,
 }
 
 impl Control {
@@ -305,6 +307,11 @@ impl S3Server {
     /// Uploads in parts that were begun and not ended, at a server in memory or rclone's: they cost money, and nobody sees them.
     pub(crate) fn unfinished(&self) -> u64 {
         self.control.unfinished.load(Ordering::SeqCst)
+    }
+
+    /// The object loses a bit, at a server in memory; neither its size nor its tag shows it.
+    pub(crate) fn rot(&self, key: &str) {
+        self.control.rotting.lock().unwrap_or_else(PoisonError::into_inner).push(key.to_owned());
     }
 
     /// The next requests are answered with 503 `SlowDown`, without effect.

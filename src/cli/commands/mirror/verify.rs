@@ -85,13 +85,13 @@ fn sentences(report: &VerifyReport) -> Vec<String> {
         return lines;
     }
     lines.push(format!("{missing} missing, {changed} replaced by others, {damaged} damaged"));
-    if damaged > 0 {
-        // Size and entity tag are right, so a push takes them for what they should be.
-        lines.push("delete the damaged objects from the store".to_owned());
-    }
-    lines.push(
-        "`volvault mirror push --relist` sends what is missing or another one, as far as its source has it".to_owned(),
-    );
+    // Size and entity tag of what is damaged are right: a push takes it for what it should be, unless it reads it.
+    let (way_out, what) = if damaged > 0 {
+        ("push --relist --checksum", "reads all objects, and sends what is missing, another one or damaged")
+    } else {
+        ("push --relist", "sends what is missing or another one")
+    };
+    lines.push(format!("`volvault mirror {way_out}` {what}, as far as its source has it"));
     lines
 }
 
@@ -112,9 +112,11 @@ mod tests {
                 "no errors were found",
             ]
         );
-        let torn = VerifyReport { missing: 1, changed: 2, damaged: 3, ..Default::default() };
-        let said = sentences(&torn);
+        let damaged = VerifyReport { missing: 1, changed: 2, damaged: 3, ..Default::default() };
+        let said = sentences(&damaged);
         assert!(said.contains(&"1 missing, 2 replaced by others, 3 damaged".to_owned()), "{said:?}");
-        assert!(said.last().is_some_and(|line| line.contains("--relist")), "{said:?}");
+        assert!(said.last().is_some_and(|line| line.contains("push --relist --checksum` reads")), "{said:?}");
+        let said = sentences(&VerifyReport { damaged: 0, ..damaged });
+        assert!(said.last().is_some_and(|line| line.contains("push --relist` sends")), "{said:?}");
     }
 }
