@@ -13,6 +13,7 @@ use crate::backup::{self, BackupOptions, BackupReport, ParentChoice, Skip};
 use crate::clock::in_minutes;
 use crate::error::Result;
 use crate::repo::{Repository, Status, Summary};
+use crate::retention::Policy;
 use crate::size::ByteSize;
 use crate::volume::rules::{RuleOptions, Rules};
 use crate::volume::sources_from_args;
@@ -83,7 +84,8 @@ impl Run<'_> {
             ignore_inode: saving.ignore_inode,
             read_rate: saving.read_rate,
             dry_run: false,
-            skip: Skip::Failing,
+            // A job that fails whatever it finds is started again and again, too.
+            skip: if saving.policy.as_ref().is_some_and(Policy::is_empty) { Skip::Unchanged } else { Skip::Failing },
         })
     }
 

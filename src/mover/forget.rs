@@ -1,6 +1,7 @@
 //! Forgetting after a backup: in the session of the backup, and only among snapshots of the same source.
 
 use super::failure::Failure;
+use super::job::FORGET_OPTIONS;
 use super::run::Run;
 use crate::error::Result;
 use crate::maintenance::{self, ForgetReport};
@@ -9,10 +10,17 @@ use crate::retention::Policy;
 
 impl Run<'_> {
     /// Forgets by the job's policy. `newest` is the snapshot that was just stored, which the session did not see when it began; what others stored
-    /// meanwhile stays.
+    /// meanwhile stays. A policy that keeps nothing is refused here and not before: as in the script, the volume is saved first.
     pub(super) fn forget(&self, session: &Session<'_>, newest: Option<&Snapshot>) -> Result<(), Failure> {
         let Some(policy) = &self.job.saving.policy else { return Ok(()) };
         self.log.say("=== Starting forget ===");
+        if policy.is_empty() {
+            return Err(Failure::new(
+                1,
+                format!("{FORGET_OPTIONS} keeps nothing; the volume is saved, nothing was forgotten"),
+            )
+            .with_hint("keep at least one snapshot: set spec.restic.retain, or leave it out"));
+        }
         self.log.say(&format!("Applying Policy: {policy}"));
         let (kept, report) = self.apply(session, newest, policy).map_err(|error| Failure::of("forgetting", error))?;
         self.note(|numbers| numbers.snapshots = u64::try_from(kept).ok());

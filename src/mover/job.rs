@@ -22,7 +22,7 @@ use crate::volume::pattern::read_patterns;
 /// A file of certificates to trust beside the system's.
 pub(super) const CUSTOM_CA: &str = "CUSTOM_CA";
 const DATA_DIR: &str = "DATA_DIR";
-const FORGET_OPTIONS: &str = "FORGET_OPTIONS";
+pub(super) const FORGET_OPTIONS: &str = "FORGET_OPTIONS";
 const RESTORE_AS_OF: &str = "RESTORE_AS_OF";
 const RESTORE_OPTIONS: &str = "RESTORE_OPTIONS";
 const SELECT_PREVIOUS: &str = "SELECT_PREVIOUS";
@@ -107,7 +107,7 @@ pub(super) struct Job {
 /// How a volume is saved.
 #[derive(Debug)]
 pub(super) struct Saving {
-    /// Which snapshots stay afterwards; none for all.
+    /// Which snapshots stay afterwards; none for all. One that keeps nothing fails the job after the volume was saved.
     pub(super) policy: Option<Policy>,
     /// Patterns of what is left out, beside `lost+found`.
     pub(super) excludes: Vec<Vec<u8>>,
@@ -190,10 +190,6 @@ impl Saving {
     fn new(environment: &Environment) -> Result<Self> {
         let policy = environment.text(FORGET_OPTIONS)?.filter(|line| !line.trim().is_empty());
         let policy = policy.map(Policy::from_options).transpose().attempt(|| format!("read {FORGET_OPTIONS}"))?;
-        if policy.as_ref().is_some_and(Policy::is_empty) {
-            return Err(Error::invalid(format!("{FORGET_OPTIONS} keeps nothing"))
-                .with_hint("keep at least one snapshot: set spec.restic.retain, or leave it out"));
-        }
         // A new inode number comes with a new ctime.
         let ignore_inode = environment.switch_named(IGNORE_INODE)?;
         Ok(Self {
@@ -424,7 +420,6 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused_and_named() {
         for (name, value) in [
-            ("FORGET_OPTIONS", "--keep-last 0"),
             ("FORGET_OPTIONS", "--prune"),
             ("RESTORE_AS_OF", "yesterday"),
             ("SELECT_PREVIOUS", "-1"),

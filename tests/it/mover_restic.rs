@@ -213,9 +213,29 @@ fn retention_is_volsyncs() {
     assert_eq!(pod.snapshots().len(), 3, "without options nothing is forgotten, as in the script");
     let hosts: BTreeSet<_> = pod.snapshots().iter().map(|snapshot| snapshot["hostname"].to_string()).collect();
     assert_eq!(hosts, BTreeSet::from(["\"volsync\"".to_owned()]));
-    pod.set("FORGET_OPTIONS", "--keep-last 0");
-    assert_eq!(pod.run(&["backup"]).code, 1);
-    assert_eq!(pod.snapshots().len(), 3);
+}
+
+/// What an operator makes of `retain: {hourly: 0}`: the script saves, then `restic forget` fails for want of a policy.
+#[test]
+fn a_policy_that_keeps_nothing_fails_after_the_volume_was_saved() {
+    let mut pod = filled();
+    for (n, options) in
+        [" --keep-hourly 0", " --keep-within 0d", " --keep-last 0 --keep-daily 0"].into_iter().enumerate()
+    {
+        pod.set("FORGET_OPTIONS", options);
+        pod.write("a", &format!("round {n}"));
+        let ran = pod.run(&["backup", "prune"]);
+        assert_eq!(ran.code, 1, "{options}: {}", ran.log);
+        ran.assert_says("^snapshot [0-9a-f]{8} of volsync saved$");
+        assert!(ran.kept.contains("hint: keep at least one snapshot: set spec.restic.retain"), "{}", ran.kept);
+        let last = ran.kept.trim_end().lines().last().unwrap();
+        assert!(last.starts_with("ERROR: FORGET_OPTIONS keeps nothing"), "{}", ran.kept);
+        assert!(!ran.log.contains("=== Starting prune ==="), "{}", ran.log);
+        assert_eq!(pod.snapshots().len(), n + 1, "none was forgotten");
+    }
+    // A failed job is started again and again.
+    let ran = pod.run(&["backup"]);
+    assert_eq!((ran.code, pod.snapshots().len()), (1, 3), "{}", ran.log);
 }
 
 #[test]
