@@ -103,6 +103,8 @@ fn the_exit_codes_are_the_scripts() {
     }
     let ran = filled().destination().run();
     assert_eq!(ran.code, 3, "nothing is there, as rclone says it: {}", ran.log);
+    ran.assert_says("^Fatal: there is nothing to pull at ");
+    ran.assert_says("^hint: let the source push first");
     assert!(ran.kept.contains("ERROR: the pull failed"), "{}", ran.kept);
 }
 
@@ -226,9 +228,17 @@ fn a_volume_is_only_read_and_what_does_not_change_costs_few_requests() {
 fn an_empty_volume_is_passed_over_and_said_or_refused_when_strict() {
     let s3 = server();
     let mut pod = Pod::on(&s3.server, "bucket/app");
-    pod.done().assert_says("generation 1");
+    let ran = pod.done();
+    ran.assert_says("^== Directory is empty skipping sync ===$");
+    assert!(ran.kept.contains("the directory is empty, the mirror stays as it is"), "{}", ran.kept);
+    assert_eq!(pod.mirror().keys(), NOTHING, "an empty volume makes no mirror");
     let mut destination = pod.destination();
-    destination.done();
+    let ran = destination.run();
+    assert_eq!(ran.code, 3, "{}", ran.log);
+    ran.assert_says("^Fatal: there is nothing to pull at s3:.*/bucket/app$");
+    pod.set("RCLONE_VOLVAULT_ALLOW_EMPTY", "true");
+    pod.done().assert_says("^Elapsed time: .*, generation 1, ");
+    pod.unset("RCLONE_VOLVAULT_ALLOW_EMPTY");
     fill(&pod);
     pod.done();
     destination.done();

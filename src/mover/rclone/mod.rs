@@ -23,6 +23,7 @@ use crate::clock::SharedClock;
 use crate::environment::Environment;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::events::{Stop, Watch};
+use crate::path::escape;
 use crate::rclone_sync::pull::{PullOptions, PullReport, Pulled, pull};
 use crate::rclone_sync::push::{DestinationReport, PushOptions, Pushed, push};
 use crate::rclone_sync::words::{self, ErrorNote};
@@ -131,12 +132,21 @@ impl Run<'_> {
     fn push(&self) -> Result<(), Failure> {
         let job = self.job;
         let failed = |error| Failure::by(Codes::Rclone, "the push", error);
-        let data = crate::path::escape(job.data.as_os_str().as_encoded_bytes());
+        let data = escape(job.data.as_os_str().as_encoded_bytes());
         self.log.say(&format!("pushing {data} to {}", job.name));
         self.warn_of_whole_buckets();
-        let is_empty = content::is_empty(&job.data).map_err(failed)?;
-        if is_empty && job.strict {
-            return Err(Failure::new(1, format!("the directory is empty, and {} is set", super::job::STRICT)));
+        if content::is_empty(&job.data).map_err(failed)? {
+            if job.strict {
+                return Err(Failure::new(1, format!("the directory is empty, and {} is set", super::job::STRICT)));
+            }
+            if !job.allow_empty {
+                self.log.say("== Directory is empty skipping sync ===");
+                self.tell(
+                    &Tally::default(),
+                    &format!("the directory is empty, the mirror stays as it is ({ALLOW_EMPTY})"),
+                );
+                return Ok(());
+            }
         }
         let mirror = self.mirror().map_err(failed)?;
         let author = self.author(&mirror.places).map_err(failed)?;
@@ -155,11 +165,6 @@ impl Run<'_> {
         let requests = requests.plus(&self.looked.get());
         self.note(&tally, requests);
         let pushed = match result {
-            Err(error) if is_empty && error.kind() == ErrorKind::Refused => {
-                self.log.say("== Directory is empty skipping sync ===");
-                self.tell(&tally, &format!("the directory is empty, the mirror stays as it is ({ALLOW_EMPTY})"));
-                return Ok(());
-            }
             Err(error) => {
                 self.log.say(words::stats(&tally, self.elapsed(), ErrorNote::of(error.kind())).trim_end());
                 return Err(failed(error));
@@ -239,7 +244,7 @@ impl Run<'_> {
     fn pull(&self) -> Result<(), Failure> {
         let job = self.job;
         let failed = |error| Failure::by(Codes::Rclone, "the pull", error);
-        let data = crate::path::escape(job.data.as_os_str().as_encoded_bytes());
+        let data = escape(job.data.as_os_str().as_encoded_bytes());
         self.log.say(&format!("pulling {} to {data}", job.name));
         if std::fs::canonicalize(&job.data).is_ok_and(|path| path.parent().is_none()) {
             return Err(Failure::new(1, "MOUNT_PATH is /: a pull would delete this system"));

@@ -205,12 +205,29 @@ impl Adoption<'_> {
         }
         let written = writer.finish()?;
         if written.entries == 0 {
-            return Err(Error::new(ErrorKind::NotFound, "there is nothing to adopt")
-                .with_hint("look at the location with `rclone ls`; an empty mirror is made by a push"));
+            return Err(self.nothing());
         }
         (report.entries, report.files, report.bytes) = (written.entries, written.files, written.bytes);
         self.publish(&written, report.facl)?;
         Ok(report)
+    }
+
+    fn nothing(&self) -> Error {
+        if self.beside.is_none() {
+            return Error::new(ErrorKind::NotFound, "there is nothing to adopt")
+                .with_hint("look at the location with `rclone ls`; an empty mirror is made by a push");
+        }
+        let location = self.mirror.places.data.location();
+        Error::new(ErrorKind::NotFound, format!("there is nothing to pull at {location}"))
+            .with_hint("let the source push first; if it has pushed, it was to another place")
+    }
+
+    /// A directory or a bucket that nobody has made yet is as good as an empty one to whoever wants to pull.
+    fn unless_missing(&self, error: Error) -> Error {
+        match (error.kind(), &self.beside) {
+            (ErrorKind::NotFound, Some(_)) => self.nothing().with_source(error),
+            (_, _) => error,
+        }
     }
 
     fn refuse_a_mirror(&self) -> Result<()> {
@@ -240,7 +257,7 @@ impl Adoption<'_> {
         let mut runs = Runs::new(scratch.path().join("objects"));
         let mut is_sampled = false;
         let mut pages = places.data.list_objects("")?;
-        while let Some(page) = places.block(pages.next())? {
+        while let Some(page) = places.block(pages.next()).map_err(|error| self.unless_missing(error))? {
             let is_control = |key: &str| self.beside.is_some() && key.starts_with(CONTROL) && key.contains('/');
             let wanted = |object: &ObjectInfo| object.key != FACL && !is_control(&object.key);
             let page: Vec<ObjectInfo> = page.into_iter().filter(wanted).collect();
