@@ -63,7 +63,9 @@ pub(super) fn mirror(section: &mut Fields<'_>) -> Result<MirrorTask> {
         path: section.needed_text("rcloneDestPath")?.to_owned(),
         custom_ca: mover_section::custom_ca(section)?,
     };
-    section.ignore("moverVolumes", "there is no pod to mount them in");
+    let instead =
+        "there is no pod to mount them in; a path /mnt/NAME of rclone.conf or of the Secret is that of this machine";
+    section.ignore("moverVolumes", instead);
     Ok(task)
 }
 
