@@ -192,7 +192,7 @@ def examples(binary, found):
     compose(composed, where, found)
     service = composed["services"]["volvault"]
     tried(binary, service["command"], f"{where}: compose", found)
-    # Jobs get 20 seconds to stop in good order.
+    # Jobs get 18 seconds to stop in good order, and are over within 20.
     if int(service["stop_grace_period"].rstrip("s")) <= 20:
         found.append(f"{where}: compose: stop_grace_period is too short")
 

@@ -1,7 +1,7 @@
 //! SIGINT and SIGTERM: the first asks a run to stop in good order, the second ends the process at once.
 //!
 //! A command that only looks has nothing to put in order and ends at the first. A run that has not stopped within
-//! [`GRACE`] is ended: Kubernetes kills ten seconds later, and what is half done is safe to leave behind at any instant.
+//! [`GRACE`] is ended: Kubernetes kills twelve seconds later, and what is half done is safe to leave behind at any instant.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,8 +17,8 @@ use super::output::json::{self, ExitError};
 use crate::error::{Attempt, Result};
 use crate::events::Stop;
 
-/// How long a run may take to stop.
-pub(crate) const GRACE: Duration = Duration::from_secs(20);
+/// How long a run may take to stop: it is to be over within 20 s, and a machine that is busy needs some of them to end the process.
+pub(crate) const GRACE: Duration = Duration::from_secs(18);
 
 /// What the terminal was like before it hid what is typed; put back before the process ends.
 static TYPING: Mutex<Option<Termios>> = Mutex::new(None);

@@ -63,6 +63,15 @@ pub(super) enum Action {
 }
 
 impl Action {
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Unlock => "unlock",
+            Self::Backup => "backup",
+            Self::Prune => "prune",
+            Self::Restore => "restore",
+        }
+    }
+
     pub(super) fn parse(word: &str) -> Result<Self, Failure> {
         match word {
             "unlock" => Ok(Self::Unlock),

@@ -20,6 +20,15 @@ const OFTEN: Duration = Duration::from_secs(10);
 const SELDOM: Duration = Duration::from_mins(1);
 const OFTEN_FOR: Duration = Duration::from_mins(10);
 
+/// How long a job that was asked to stop goes on before the log says what it waits for. The process is ended three seconds later.
+const OVERDUE: Duration = Duration::from_secs(15);
+
+/// What is waited for fits into the 1,024 bytes that an operator keeps.
+const WAITS_MAX: usize = 600;
+
+/// How often somebody looks whether a job was asked to stop.
+const LOOK: Duration = Duration::from_millis(250);
+
 /// Takes the lines of a job.
 pub(super) struct Log {
     out: Mutex<Box<dyn Write + Send>>,
@@ -61,6 +70,29 @@ impl Log {
             let _ended = Ended(&over);
             work(&watch)
         })
+    }
+
+    /// Runs `work`. If it does not end when it is asked to stop, because a store or a disk does not answer, a line says what it waits for: nobody else
+    /// can, because the process is ended in the middle of it.
+    pub(super) fn until_overdue<R>(&self, stop: &Stop, waits: &str, work: impl FnOnce() -> R) -> R {
+        let over = Over::default();
+        std::thread::scope(|scope| {
+            scope.spawn(|| self.tell_overdue(stop, waits, &over));
+            let _ended = Ended(&over);
+            work()
+        })
+    }
+
+    fn tell_overdue(&self, stop: &Stop, waits: &str, over: &Over) {
+        while !stop.was_requested() {
+            if over.within(LOOK) {
+                return;
+            }
+        }
+        if !over.within(OVERDUE) {
+            let waits = shortened(waits, WAITS_MAX);
+            self.say(&format!("ERROR: asked to stop {} s ago, and {waits}", OVERDUE.as_secs()));
+        }
     }
 
     fn tick(&self, clock: &dyn Clock, progress: &Progress, over: &Over) {

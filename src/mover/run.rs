@@ -11,6 +11,7 @@ use super::log::Log;
 use super::numbers::Numbers;
 use crate::clock::SharedClock;
 use crate::events::{Stop, Watch};
+use crate::path::escape;
 use crate::repo::{Repository, Session};
 use crate::storage::Store;
 
@@ -51,22 +52,20 @@ impl<'a> Run<'a> {
     /// Does one action.
     pub(super) fn act(&self, action: Action) -> Result<Flow, Failure> {
         self.go_on()?;
-        let flow = match action {
-            Action::Unlock => {
-                self.unlock();
-                Flow::On
-            }
-            Action::Backup => self.backup()?,
-            Action::Prune => {
-                self.prune()?;
-                Flow::On
-            }
-            Action::Restore => {
-                self.restore()?;
-                Flow::On
-            }
-        };
+        let (what, volume) = (action.word(), escape(self.job.volume.as_os_str().as_encoded_bytes()));
+        let waits = format!("the {what} still waits for {volume} or {}", self.job.location);
+        let flow = self.log.until_overdue(self.stop, &waits, || self.perform(action))?;
         self.go_on().map(|()| flow)
+    }
+
+    fn perform(&self, action: Action) -> Result<Flow, Failure> {
+        match action {
+            Action::Unlock => self.unlock(),
+            Action::Backup => return self.backup(),
+            Action::Prune => self.prune()?,
+            Action::Restore => self.restore()?,
+        }
+        Ok(Flow::On)
     }
 
     /// VolSync asks for it when a user does: the run of a mover that locks may have been killed.

@@ -49,10 +49,7 @@ pub fn rclone(demands: Demands, world: World<'_>) -> u8 {
             looked: Cell::default(),
             did: Cell::new(Numbers::default()),
         };
-        let outcome = match job.direction {
-            Direction::Source => run.push(),
-            Direction::Destination => run.pull(),
-        };
+        let outcome = run.go();
         if let Some(numbers) = numbers {
             *numbers.lock().unwrap_or_else(PoisonError::into_inner) = run.did.get();
         }
@@ -122,6 +119,19 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    fn go(&self) -> Result<(), Failure> {
+        let what = match self.job.direction {
+            Direction::Source => "push",
+            Direction::Destination => "pull",
+        };
+        let volume = escape(self.job.data.as_os_str().as_encoded_bytes());
+        let waits = format!("the {what} still waits for {volume} or {}", self.job.location);
+        self.log.until_overdue(self.stop, &waits, || match self.job.direction {
+            Direction::Source => self.push(),
+            Direction::Destination => self.pull(),
+        })
+    }
+
     fn mirror(&self) -> Result<Destination> {
         let job = self.job;
         let connected = Places::connect(&job.location, &job.store, self.clock.clone());

@@ -11,6 +11,7 @@ use crate::support::vault::noise;
 
 use super::pod::Pod;
 use super::{same, server};
+use crate::mover_restic;
 
 fn slow(pod: &mut Pod) {
     for n in 0..40u64 {
@@ -55,6 +56,38 @@ fn a_pod_that_is_told_to_stop_ends_in_time_and_the_next_one_goes_on() {
     destination.unset("RCLONE_BWLIMIT");
     destination.done();
     same(&source, &destination);
+}
+
+/// Nothing can be put in order then; but what it waited for is known, because nobody finds it out afterwards.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "how long a process takes to end is what is measured")]
+fn a_pod_whose_store_hangs_says_so_when_it_is_told_to_stop() {
+    // Connections are taken by the system, and nobody ever answers.
+    let hung = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", hung.local_addr().unwrap());
+    let s3 = server();
+    let mut mirror = Pod::on(&s3.server, "bucket/app");
+    mirror.write("a", "a");
+    mirror.set("RCLONE_CONFIG_BUCKET_ENDPOINT", &endpoint);
+    let mut backup = mover_restic::pod::Pod::on(&s3.server, "bucket", "app");
+    backup.write("a", "a");
+    backup.set("RESTIC_REPOSITORY", &format!("s3:{endpoint}/bucket/app"));
+    let logs = [(mirror.at("log"), "push"), (backup.at("log"), "backup")];
+    let mut pods = [mirror.start(&logs[0].0), backup.start(&["backup"], &logs[1].0)];
+    pause(Duration::from_secs(3));
+    for pod in &pods {
+        kill_process(Pid::from_child(pod), Signal::TERM).unwrap();
+    }
+    let asked = Instant::now();
+    for (pod, (log, what)) in pods.iter_mut().zip(&logs) {
+        let code = pod.wait().unwrap().code();
+        let said = std::fs::read_to_string(log).unwrap();
+        assert_eq!(code, Some(130), "{said}");
+        let line = format!("ERROR: asked to stop 15 s ago, and the {what} still waits for ");
+        let line = said.lines().find(|found| found.starts_with(&line)).unwrap_or_else(|| panic!("{said}"));
+        assert!(line.ends_with(&format!(" or s3:{endpoint}/bucket/app")), "{said}");
+    }
+    assert!(asked.elapsed() < Duration::from_secs(28), "it took {:?}", asked.elapsed());
 }
 
 /// What was sent of a file in parts costs money, and no listing shows it.
