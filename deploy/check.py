@@ -94,6 +94,14 @@ def container(document):
     return one
 
 
+def anonymous(document, where):
+    """A job says who it is: the image's own user is nobody who has files."""
+    if document.get("kind") not in ("CronJob", "Job"):
+        return []
+    user = container(document).get("securityContext", {}).get("runAsUser")
+    return [] if isinstance(user, int) else [f"{where}: {document['kind']}: securityContext.runAsUser is missing"]
+
+
 def run(binary, found):
     """Does what the jobs of deploy/kubernetes say, on directories in the place of the volume and the bucket."""
     jobs = {d["metadata"]["name"]: container(d) for _, d in documents() if d.get("kind") in ("CronJob", "Job")}
@@ -202,13 +210,15 @@ def refuses_what_is_wrong():
     source = {"apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationSource", "metadata": {}, "spec": {"restic": {"retian": {}}}}
     mirror = {"apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationDestination", "metadata": {}, "spec": {"rclone": {"repository": "x"}}}
     job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "x"}, "spec": {"template": {"spec": {"containers": [], "restartPolcy": "Never"}}}}
-    return [f"not found: {wrong}" for wrong in (source, mirror, job, {"restik": {}}) if not check(wrong, "wrong")]
+    nobody = {"kind": "Job", "spec": {"template": {"spec": {"containers": [{"securityContext": {"runAsNonRoot": True}}]}}}}
+    found = [f"not found: {wrong}" for wrong in (source, mirror, job, {"restik": {}}) if not check(wrong, "wrong")]
+    return found + ([] if anonymous(nobody, "wrong") else [f"not found: {nobody}"])
 
 
 def main():
     found, count = refuses_what_is_wrong(), 0
     for where, document in documents():
-        found += check(document, where)
+        found += check(document, where) + anonymous(document, where)
         count += 1
     if count < 13:
         found.append(f"only {count} documents were found")
