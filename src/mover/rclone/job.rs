@@ -26,7 +26,7 @@ const DIRECTION: &str = "DIRECTION";
 /// Lets what is empty empty the other side, as the script does.
 pub(super) const ALLOW_EMPTY: &str = "RCLONE_VOLVAULT_ALLOW_EMPTY";
 /// A directory to remember in what was seen of mirrors.
-const STATE: &str = "RCLONE_VOLVAULT_STATE";
+pub(super) const STATE: &str = "RCLONE_VOLVAULT_STATE";
 
 /// Ours, beside those that every mover knows.
 pub(in super::super) const OURS: [&str; 2] = [ALLOW_EMPTY, STATE];

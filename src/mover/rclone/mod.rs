@@ -30,7 +30,7 @@ use crate::rclone_sync::words::{self, ErrorNote};
 use crate::rclone_sync::{Author, Destination, Places, Tally, claim, pull_plain};
 use crate::storage::{Location, RequestCounts};
 
-use job::{ALLOW_EMPTY, Direction, Job};
+use job::{ALLOW_EMPTY, Direction, Job, STATE};
 
 /// Pushes or pulls, as `DIRECTION` says, and returns the exit code: rclone's, 1 for a wrong environment, 130 when it was stopped.
 pub fn rclone(demands: Demands, world: World<'_>) -> u8 {
@@ -177,7 +177,7 @@ impl Run<'_> {
         let pushed = match result {
             Err(error) => {
                 self.log.say(words::stats(&tally, self.elapsed(), ErrorNote::of(error.kind())).trim_end());
-                return Err(failed(error));
+                return Err(failed(self.in_the_words_of_a_pod(error)));
             }
             Ok(pushed) => pushed,
         };
@@ -340,6 +340,12 @@ impl Run<'_> {
     fn in_the_words_of_a_pod(&self, error: crate::Error) -> crate::Error {
         if error.kind() == ErrorKind::Refused && self.is_empty(&error) {
             return error.with_hint(format!("{ALLOW_EMPTY} lets an empty mirror empty the volume"));
+        }
+        // An option of the command, which no variable stands for: what makes it necessary is what this pod remembers.
+        if error.kind() == ErrorKind::Refused && error.hint().is_some_and(|hint| hint.contains("--relist")) {
+            return error.with_hint(format!(
+                "if its disk is not mounted, mount it; to make the mirror anew, empty the directory that {STATE} names"
+            ));
         }
         error
     }

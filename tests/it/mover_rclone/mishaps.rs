@@ -136,6 +136,27 @@ fn two_pods_at_once_leave_one_state() {
     same(&pod, &destination);
 }
 
+/// A disk that is not mounted looks like that: the mirror is not made in its place, and an empty volume does not hide it from anybody who asks.
+#[test]
+fn a_mirror_that_is_gone_is_not_made_anew_by_a_pod_that_remembers_it() {
+    let mut pod = Pod::with_volume();
+    pod.write("a", "a");
+    let state = pod.at("state").display().to_string();
+    pod.set("RCLONE_VOLVAULT_STATE", &state);
+    pod.done();
+    std::fs::remove_dir_all(pod.at("mnt")).unwrap();
+    std::fs::create_dir(pod.at("mnt")).unwrap();
+    pod.write("a", "changed");
+    let ran = pod.run();
+    assert_eq!(ran.code, 7, "{}", ran.log);
+    ran.assert_says("^Fatal: .*is not there any more");
+    ran.assert_says(
+        "^hint: if its disk is not mounted, mount it; .* empty the directory that RCLONE_VOLVAULT_STATE names$",
+    );
+    std::fs::remove_dir_all(pod.at("state")).unwrap();
+    pod.done();
+}
+
 /// A node is lost, a pod is killed for its memory: there is no last word, and a claim stays until it is dead.
 #[test]
 fn after_a_pod_was_killed_the_next_one_needs_nothing() {
