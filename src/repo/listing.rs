@@ -48,6 +48,8 @@ pub struct Listing {
 pub struct ListedSession {
     /// Keys of its records.
     pub keys: Vec<String>,
+    /// When the oldest of them was stored, by the store's clock: the first one is, before the session does anything.
+    pub began: Option<DateTime<Utc>>,
     /// When the newest of them was stored, by the store's clock.
     pub seen: Option<DateTime<Utc>>,
 }
@@ -111,6 +113,7 @@ impl Listing {
             }),
             (Some("sessions"), Some(id), Some(_)) => id.parse().is_ok_and(|id: SessionId| {
                 let session = self.sessions.entry(id).or_default();
+                session.began = Some(session.began.map_or(object.modified, |began| began.min(object.modified)));
                 session.seen = session.seen.max(Some(object.modified));
                 session.keys.push(key.to_owned());
                 true

@@ -34,7 +34,7 @@ pub(super) struct PackUse {
     pub(super) unused: u64,
     /// It must go: a prune that is over had condemned it.
     pub(super) forced: bool,
-    /// It must not be touched: a prune that is at work has condemned it.
+    /// It must not be touched: a prune that is at work has condemned it, or a run that is may be writing what it holds.
     pub(super) taken: bool,
 }
 

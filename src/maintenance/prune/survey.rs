@@ -5,9 +5,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use crate::error::{Error, Result};
 use crate::events::Watch;
 use crate::id::{ObjectHash, SessionId};
-use crate::repo::{MERGED_FROM, OpenSegment, PackInfo, Repository, Session, SnapshotName, StoredPack};
+use crate::repo::{MERGED_FROM, OpenSegment, Other, PackInfo, Repository, Session, SnapshotName, StoredPack};
 
-use super::choose::{PackUse, choose};
+use super::choose::{Choice, PackUse, choose};
 use super::history::History;
 use super::mark::Marker;
 use super::options::PruneOptions;
@@ -125,21 +125,59 @@ pub(super) fn survey(
     let chain = mark(session, before, &mut survey, watch)?;
     history.shows_all_that_came_before(&chain, options)?;
     super::step(watch, "deciding what to remove")?;
-    let forced = adopt(session, &mut survey, options)?;
-    let packs = weigh(&mut survey, &forced);
-    let full = session.repo().limits().pack_size.bytes();
-    let choice = choose(&packs, options, full);
+    let others = session.others(session.listing())?;
+    let forced = adopt(session, &mut survey, (&others, options));
+    let mut packs = weigh(&mut survey, &forced);
+    let unnamed = orphans(session, before, &survey, (options, &forced));
+    let (choice, unnamed) = decide(&history, (&survey, &forced, &others), options, &mut packs, unnamed)?;
     fill_plan(&mut survey, &packs, &choice.remove, &choice.repack, &forced);
     // A hundred bytes a pack, and from here on the table of victims grows.
     drop(packs);
     let names = |number: &u32| survey.usage.packs().get(*number as usize).map(|info| (info.pack.name, info.size));
     survey.victims = choice.remove.iter().chain(&choice.repack).filter_map(names).collect();
     survey.repack = choice.repack;
-    orphans(session, before, &mut survey, (options, &forced));
-    if !options.force {
-        history.explains(&survey, &forced)?;
+    for pack in unnamed {
+        survey.victims.insert(pack.name, pack.size);
+        survey.orphans.insert(pack.name);
+        survey.plan.unreferenced_packs.add(pack.size);
     }
     Ok(survey)
+}
+
+/// What goes: by number, and of the `unnamed` packs. If that would be refused, what was stored since a run began that is still at work stays as it is, and is
+/// for a later prune to judge: it may be what that run writes, and no snapshot can need it yet.
+fn decide(
+    history: &History<'_>,
+    (survey, forced, others): (&Survey, &HashSet<ObjectHash>, &[Other]),
+    options: &PruneOptions,
+    packs: &mut [PackUse],
+    mut unnamed: Vec<StoredPack>,
+) -> Result<(Choice, Vec<StoredPack>)> {
+    let full = history.session.repo().limits().pack_size.bytes();
+    let name = |number: u32| survey.usage.packs().get(number as usize).map(|info| info.pack.name);
+    // What an earlier prune condemned was judged by that one: it counts neither among what goes nor among all.
+    let judged = |name: &ObjectHash| !forced.contains(name);
+    let going = |choice: &Choice, unnamed: &[StoredPack]| {
+        let named = choice.remove.iter().filter_map(|number| name(*number));
+        named.chain(unnamed.iter().map(|pack| pack.name)).filter(judged).collect::<Vec<_>>()
+    };
+    let choice = choose(packs, options, full);
+    if options.force {
+        return Ok((choice, unnamed));
+    }
+    let all = going(&choice, &unnamed);
+    let of = packs.iter().filter(|pack| !pack.forced).count() + unnamed.iter().filter(|p| judged(&p.name)).count();
+    let Err(refused) = history.explains(&all, of) else { return Ok((choice, unnamed)) };
+    let Some(since) = history.written_since(others, options) else { return Err(refused) };
+    let stays = |name: &ObjectHash| judged(name) && history.stored(name).is_none_or(|stored| stored >= since);
+    for pack in packs.iter_mut() {
+        pack.taken |= name(pack.number).is_some_and(|name| stays(&name));
+    }
+    unnamed.retain(|pack| !stays(&pack.name));
+    let choice = choose(packs, options, full);
+    let left = going(&choice, &unnamed);
+    history.explains(&left, of.saturating_sub(all.len() - left.len()))?;
+    Ok((choice, unnamed))
 }
 
 /// Reads all segments of the index but those in `known`.
@@ -224,8 +262,11 @@ fn mark(
 }
 
 /// Packs that prunes condemned which are over: they are ours now. Those of prunes at work are theirs.
-fn adopt(session: &Session<'_>, survey: &mut Survey, options: &PruneOptions) -> Result<HashSet<ObjectHash>> {
-    let others = session.others(session.listing())?;
+fn adopt(
+    session: &Session<'_>,
+    survey: &mut Survey,
+    (others, options): (&[Other], &PruneOptions),
+) -> HashSet<ObjectHash> {
     let mut forced = HashSet::new();
     for (prune, condemned) in session.condemned() {
         let at_work = others.iter().any(|other| other.id == *prune && !super::is_over(other, options));
@@ -237,7 +278,7 @@ fn adopt(session: &Session<'_>, survey: &mut Survey, options: &PruneOptions) -> 
         }
     }
     forced.retain(|name| !survey.unreliable.contains(name));
-    Ok(forced)
+    forced
 }
 
 /// What each pack holds. Of a blob in several packs one place counts as used: that in the pack which is used most anyway.
@@ -340,22 +381,18 @@ fn fill_plan(survey: &mut Survey, packs: &[PackUse], remove: &[u32], repack: &[u
 fn orphans(
     session: &Session<'_>,
     before: &Before,
-    survey: &mut Survey,
+    survey: &Survey,
     (options, forced): (&PruneOptions, &HashSet<ObjectHash>),
-) {
+) -> Vec<StoredPack> {
     let listing = session.listing();
     let newest = listing.sessions.get(&session.id()).and_then(|own| own.seen).or(listing.newest);
-    for pack in &before.packs {
-        let is_named = survey.usage.number(&pack.name).is_some();
-        if is_named || survey.unreliable.contains(&pack.name) {
-            continue;
+    let is_old = |pack: &&StoredPack| {
+        if survey.usage.number(&pack.name).is_some() || survey.unreliable.contains(&pack.name) {
+            return false;
         }
         let age = newest.and_then(|now| (now - pack.modified).to_std().ok()).unwrap_or_default();
         let is_tombstoned = session.gone().packs.contains(&pack.name);
-        if age >= options.orphan_age || forced.contains(&pack.name) || is_tombstoned {
-            survey.victims.insert(pack.name, pack.size);
-            survey.orphans.insert(pack.name);
-            survey.plan.unreferenced_packs.add(pack.size);
-        }
-    }
+        age >= options.orphan_age || forced.contains(&pack.name) || is_tombstoned
+    };
+    before.packs.iter().filter(is_old).copied().collect()
 }

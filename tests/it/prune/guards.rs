@@ -131,3 +131,126 @@ fn most_packs_that_were_condemned_and_waited_go_with_the_next_prune() {
     assert!(report.deleted_packs.count > 4 && report.pending_packs == 0, "{report:?}");
     assert_clean(&repo);
 }
+
+/// Removes the notes of prunes, so that only the number of packs is left to judge by.
+fn without_notes(bench: &Bench) {
+    bench.keys("state/pruned/").iter().for_each(|key| bench.delete(key));
+}
+
+#[test]
+fn what_an_earlier_prune_condemned_counts_neither_among_what_goes_nor_among_all() {
+    let (bench, small, new) = grown_since_a_prune(5);
+    let repo = bench.open();
+    let at_work = repo.write_session().unwrap();
+    forget(&repo, &[small, new[0], new[1]]);
+    assert!(prune(&repo, &thorough()).unwrap().pending_packs > 4);
+    at_work.end("failed");
+    without_notes(&bench);
+    // Two of three snapshots are not listed: of what is not condemned, most would go.
+    let hidden: Vec<_> =
+        new[3..].iter().map(|id| key_of(&bench, *id)).map(|key| (key.clone(), bench.get(&key))).collect();
+    hidden.iter().for_each(|(key, _)| bench.delete(key));
+    assert_stopped(&bench, "packs would be removed");
+    hidden.into_iter().for_each(|(key, bytes)| bench.put(&key, bytes));
+    assert!(prune(&repo, &thorough()).unwrap().deleted_packs.count > 4);
+    assert_clean(&repo);
+}
+
+/// A repository in which just more than half of the packs are those of a snapshot that vanished.
+fn with_a_majority_that_vanished() -> Bench {
+    let bench = Bench::new();
+    let repo = bench.open();
+    let forgotten = write_tree(&repo, &tree([(0, 1)]), Layout::Chunks(9000)).id;
+    write_tree(&repo, &tree([(0, 2)]), Layout::Chunks(9000));
+    let before = bench.keys("packs/").len();
+    let vanished = write_tree(&repo, &tree((0..6).map(|n| (n, 100 + u64::from(n)))), Layout::Chunks(9000)).id;
+    let all = bench.keys("packs/").len();
+    let majority = all - before;
+    assert!(majority * 2 > all && (majority - 1) * 2 <= all, "{majority} of {all}");
+    bench.delete(&key_of(&bench, vanished));
+    forget(&repo, &[forgotten]);
+    bench
+}
+
+#[test]
+fn a_pack_that_the_listing_does_not_show_is_not_explained_by_what_was_forgotten() {
+    let bench = with_a_majority_that_vanished();
+    assert_stopped(&bench, "packs would be removed");
+    for number in 0..bench.keys("packs/").len() {
+        let at = At::Matching { op: Op::List, prefix: "packs", from: 0, times: 1 };
+        let plan = FaultPlan { script: vec![(at, Fault::Hide(number))], ..FaultPlan::default() };
+        let faulty = FaultStore::new(Arc::new(bench.objects.fork()), plan);
+        let error = Vault::over(faulty).open().and_then(|repo| prune(&repo, &thorough())).unwrap_err();
+        assert!(error.chain().contains("packs would be removed"), "{}", error.chain());
+    }
+}
+
+/// The repository, for a run that gives its second sign of life, and its last one, at once.
+fn restless(bench: &Bench) -> Vault {
+    let mut vault = Vault::over(bench.objects.clone());
+    (vault.limits.heartbeat, vault.limits.heartbeats_max) = (Duration::from_millis(5), 1);
+    vault
+}
+
+/// Waits for its second sign of life.
+fn wait_for_a_beat(bench: &Bench, session: SessionId) {
+    let prefix = format!("state/sessions/{}/", session.to_hex());
+    while bench.keys(&prefix).len() < 2 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Many packs that no snapshot needs yet.
+fn large() -> Tree {
+    tree((0..30).map(|n| (n, 900 + u64::from(n))))
+}
+
+#[test]
+fn what_a_large_backup_at_work_has_stored_refuses_no_prune_and_is_not_condemned() {
+    let (bench, small, new) = grown_since_a_prune(3);
+    let (repo, vault) = (bench.open(), restless(&bench));
+    forget(&repo, &[small, new[0]]);
+    let old = bench.keys("packs/").len();
+    let busy = vault.open().unwrap();
+    let at_work = busy.write_session().unwrap();
+    let writer = BlobWriter::new(&at_work, false);
+    let files = entries(&busy, &writer, &large(), Layout::Chunks(9000));
+    writer.finish().unwrap();
+    assert!(bench.keys("packs/").len() > 2 * old);
+    wait_for_a_beat(&bench, at_work.id());
+    let report = prune(&repo, &thorough()).unwrap();
+    assert!(report.pending_packs > 4 && report.plan.remove_packs.count == report.pending_packs, "{report:?}");
+    // Another one that runs meanwhile builds on what is there.
+    let other = repo.write_session().unwrap();
+    assert_eq!(other.absent_packs().len() as u64, report.pending_packs);
+    other.end("failed");
+    // What else would go is judged as ever, also while that backup runs.
+    without_notes(&bench);
+    let hidden: Vec<_> =
+        new[1..].iter().map(|id| key_of(&bench, *id)).map(|key| (key.clone(), bench.get(&key))).collect();
+    hidden.iter().for_each(|(key, _)| bench.delete(key));
+    assert_stopped(&bench, "packs would be removed");
+    hidden.into_iter().for_each(|(key, bytes)| bench.put(&key, bytes));
+    let id = write_entries(&at_work, &writer, &files).id;
+    assert!(prune(&repo, &thorough()).unwrap().deleted_packs.count > 4);
+    assert_holds(&repo.observe().unwrap(), id, &large());
+    assert_clean(&repo);
+}
+
+#[test]
+fn what_a_large_backup_left_that_gave_up_or_fell_silent_is_judged_like_the_rest() {
+    let (bench, ..) = grown_since_a_prune(1);
+    let (repo, vault) = (bench.open(), restless(&bench));
+    let busy = vault.open().unwrap();
+    let gave_up = busy.write_session().unwrap();
+    let writer = BlobWriter::new(&gave_up, false);
+    entries(&busy, &writer, &large(), Layout::Chunks(9000));
+    writer.finish().unwrap();
+    wait_for_a_beat(&bench, gave_up.id());
+    let report = prune(&repo, &thorough()).unwrap();
+    assert_eq!((report.pending_packs, report.deleted_packs.count), (0, 0));
+    let error = prune(&repo, &stale_at_once()).unwrap_err();
+    assert!(error.chain().contains("packs would be removed"), "{}", error.chain());
+    gave_up.end("failed");
+    assert_stopped(&bench, "packs would be removed");
+}
