@@ -341,10 +341,10 @@ impl Run<'_> {
         if error.kind() == ErrorKind::Refused && self.is_empty(&error) {
             return error.with_hint(format!("{ALLOW_EMPTY} lets an empty mirror empty the volume"));
         }
-        // An option of the command, which no variable stands for: what makes it necessary is what this pod remembers.
+        // An option of the command, which no variable stands for: what makes it necessary is what is remembered, beside the mirror and in this pod.
         if error.kind() == ErrorKind::Refused && error.hint().is_some_and(|hint| hint.contains("--relist")) {
             return error.with_hint(format!(
-                "if its disk is not mounted, mount it; to make the mirror anew, empty the directory that {STATE} names"
+                "if its disk is not mounted, mount it; to make the mirror anew, remove the directory beside it that ends in .volvault, and empty the one that {STATE} names"
             ));
         }
         error

@@ -151,7 +151,7 @@ fn a_mirror_that_is_gone_is_not_made_anew_by_a_pod_that_remembers_it() {
     assert_eq!(ran.code, 7, "{}", ran.log);
     ran.assert_says("^Fatal: .*is not there any more");
     ran.assert_says(
-        "^hint: if its disk is not mounted, mount it; .* empty the directory that RCLONE_VOLVAULT_STATE names$",
+        "^hint: if its disk is not mounted, mount it; .* remove the directory .* empty the one that RCLONE_VOLVAULT_STATE names$",
     );
     std::fs::remove_dir_all(pod.at("state")).unwrap();
     pod.done();
