@@ -82,10 +82,10 @@ pub fn tag(
             break;
         }
         let Some(tags) = change.of(&snapshot.tags) else { continue };
-        let key = (first(snapshot), snapshot.time.to_utc(), tags.clone(), snapshot.root.name());
+        let key = (snapshot.first(), snapshot.time.to_utc(), tags.clone(), snapshot.root.name());
         let new = match before.get(&key) {
             Some(new) => *new,
-            None => republish(repo, Snapshot { tags, original: Some(first(snapshot)), ..snapshot.clone() })?,
+            None => republish(repo, snapshot, tags)?,
         };
         report.changed.push((snapshot.id, new));
     }
@@ -113,16 +113,16 @@ fn retagged(session: &Session<'_>) -> Result<Retagged> {
     Ok(all.filter_map(key).collect())
 }
 
-fn first(snapshot: &Snapshot) -> SessionId {
-    snapshot.original.unwrap_or(snapshot.id)
-}
-
 /// Publishes the snapshot under an id of its own.
-fn republish(repo: &Repository, snapshot: Snapshot) -> Result<SessionId> {
+fn republish(repo: &Repository, snapshot: &Snapshot, tags: Vec<String>) -> Result<SessionId> {
     let session = repo.write_session()?;
     let old = session.snapshots().iter().find(|name| name.id == snapshot.id).cloned();
     let outcome = match old {
-        Some(old) => session.publish_beside(&Snapshot { id: session.id(), ..snapshot }, &old).map(|name| name.id),
+        Some(old) => {
+            let (id, prev, original) = (session.id(), session.prev_in_place_of(snapshot), Some(snapshot.first()));
+            let new = Snapshot { id, tags, original, prev, ..snapshot.clone() };
+            session.publish_beside(&new, &old).map(|name| name.id)
+        }
         None => {
             Err(Error::new(ErrorKind::Unavailable, format!("snapshot {} was removed meanwhile", snapshot.id.short()))
                 .with_hint("run the command again"))

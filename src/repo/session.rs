@@ -357,6 +357,13 @@ impl<'r> Session<'r> {
         .with_hint("run the backup again: what is stored is used"))
     }
 
+    /// What a snapshot that takes the place of `old` names as the one before it. What is gone may have no record any more that says why, so for a new
+    /// name it would look as if it had vanished; `old` will have one when it goes.
+    pub fn prev_in_place_of(&self, old: &Snapshot) -> Option<SessionId> {
+        let is_listed = |id: &SessionId| self.listing.snapshots.iter().any(|name| name.id == *id);
+        old.prev.map(|prev| if is_listed(&prev) { prev } else { old.id })
+    }
+
     /// As [`Session::publish`], for a snapshot whose content another one has, which was listed when this session started.
     ///
     /// That one protects the content, as long as it is there: a prune that passes before the new one is published sees the old one then. So this

@@ -135,7 +135,7 @@ pub struct Snapshot {
     pub summary: Summary,
     /// How many snapshots of this source came before it.
     pub seq: u64,
-    /// The snapshot of this source before it.
+    /// The snapshot of this source before it; of one that took another's place that other one, where what it named was gone.
     pub prev: Option<SessionId>,
     /// Bundles that this snapshot uses by less than half; the next backup bundles their files anew.
     pub sparse: Vec<BlobId>,
@@ -173,6 +173,11 @@ impl Snapshot {
             sparse: Vec::new(),
             known: Vec::new(),
         }
+    }
+
+    /// The snapshot that it was at first, before it was copied, repaired or its tags were changed.
+    pub fn first(&self) -> SessionId {
+        self.original.unwrap_or(self.id)
     }
 
     /// What the next ones say of it.

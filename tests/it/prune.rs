@@ -9,8 +9,9 @@ use proptest::prelude::*;
 use volvault::error::ErrorKind;
 use volvault::events::{Progress, Silent, Stop, Watch};
 use volvault::id::SessionId;
-use volvault::maintenance::{self, MaxUnused, PruneOptions, PruneReport, ReadData};
-use volvault::repo::{BlobWriter, Repository, Session};
+use volvault::maintenance::repair::{self, Mode, RepairIndex, RepairSnapshots};
+use volvault::maintenance::{self, MaxUnused, PruneOptions, PruneReport, ReadData, TagChange};
+use volvault::repo::{BlobWriter, Repository, Selector, Session, SnapshotFilter};
 use volvault::size::ByteSize;
 use volvault::{Error, Result};
 

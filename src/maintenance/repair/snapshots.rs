@@ -81,7 +81,7 @@ fn run(
             note(watch, report, format!("snapshot {} is marked as suspect, and left as it is", snapshot.id.short()));
             continue;
         }
-        let before = repaired.get(&first(snapshot)).map(Vec::as_slice).unwrap_or_default();
+        let before = repaired.get(&snapshot.first()).map(Vec::as_slice).unwrap_or_default();
         match repaired_as(session, &mut survey, snapshot, before)? {
             Some(by) if options.forget => {
                 report.steps.push(format!(
@@ -160,11 +160,6 @@ fn holds_the_same(session: &Session<'_>, survey: &mut Survey<'_>, snapshot: &Sna
     survey.survivors(&snapshot.root, &mut author)?;
     let root = author.tree.finish(&mut |page| store(&writer, page))?;
     Ok(root.name() == by.root.name())
-}
-
-/// The snapshot that it was before all changes.
-fn first(snapshot: &Snapshot) -> SessionId {
-    snapshot.original.unwrap_or(snapshot.id)
 }
 
 /// Repairs one damaged snapshot; says whether it can go.
@@ -247,7 +242,8 @@ fn rewrite_in(
         id: session.id(),
         time: snapshot.time + later,
         tags,
-        original: Some(first(snapshot)),
+        original: Some(snapshot.first()),
+        prev: session.prev_in_place_of(snapshot),
         root,
         summary: Summary { errors, ..snapshot.summary.clone() },
         ..snapshot.clone()

@@ -254,3 +254,52 @@ fn what_a_large_backup_left_that_gave_up_or_fell_silent_is_judged_like_the_rest(
     gave_up.end("failed");
     assert_stopped(&bench, "packs would be removed");
 }
+
+fn watched<T>(work: impl FnOnce(&Watch<'_>) -> T) -> T {
+    let (progress, stop) = (Progress::default(), Stop::new());
+    work(&Watch { observer: &Silent, progress: &progress, stop: &stop })
+}
+
+fn tagged(repo: &Repository, id: SessionId) -> SessionId {
+    let change = TagChange { add: vec!["x".to_owned()], ..TagChange::default() };
+    let chosen = [Selector::Id(id.to_hex())];
+    let report = watched(|watch| maintenance::tag(repo, (&chosen, &SnapshotFilter::default()), &change, watch));
+    report.unwrap().changed[0].1
+}
+
+/// Somebody removed this snapshot, and said that it was on purpose.
+fn accept_without(bench: &Bench, id: SessionId) {
+    bench.delete(&key_of(bench, id));
+    assert_stopped(bench, "1 snapshots are missing");
+    prune(&bench.open(), &PruneOptions { force: true, ..thorough() }).unwrap();
+    prune(&bench.open(), &thorough()).unwrap();
+}
+
+#[test]
+fn a_snapshot_that_takes_anothers_place_brings_up_no_old_loss_again() {
+    let (bench, _, new) = grown_since_a_prune(3);
+    let repo = bench.open();
+    accept_without(&bench, new[1]);
+    let last = tagged(&repo, new[2]);
+    prune(&repo, &thorough()).unwrap();
+    // The same of one that is repaired.
+    let packs = bench.keys("packs/");
+    write_tree(&repo, &tree((0..6).map(|n| (n, 925 + u64::from(n)))), Layout::Chunks(9000));
+    accept_without(&bench, last);
+    let is_data = |key: &&String| !packs.contains(key) && bench.get(key)[11] == 1;
+    bench.delete(bench.keys("packs/").iter().find(is_data).unwrap());
+    let index = RepairIndex { mode: Mode::Apply, read_all_packs: false };
+    let snapshots = RepairSnapshots { forget: true, mode: Mode::Apply, ..RepairSnapshots::default() };
+    watched(|watch| repair::repair_index(&repo, index, watch)).unwrap();
+    let report = watched(|watch| repair::repair_snapshots(&repo, &snapshots, watch)).unwrap();
+    assert_eq!(report.steps.len(), 2, "{report:?}");
+    prune(&repo, &thorough()).unwrap();
+}
+
+#[test]
+fn a_snapshot_that_takes_anothers_place_goes_on_telling_what_came_before() {
+    let (bench, _, new) = grown_since_a_prune(3);
+    tagged(&bench.open(), new[2]);
+    bench.delete(&key_of(&bench, new[1]));
+    assert_stopped(&bench, "1 snapshots are missing that later ones name");
+}
