@@ -24,7 +24,7 @@ DEPLOY = f"{TOP}/deploy/monitoring"
 SHOTS = sys.argv[1] if len(sys.argv) > 1 else None
 LABELS = {"obj_name", "obj_namespace", "role", "method"}
 # Of other programs: Prometheus itself, and kube-state-metrics.
-THEIRS = {"up", "kube_job_status_failed", "kube_cronjob_created", "kube_cronjob_status_last_successful_time"}
+THEIRS = {"up", "kube_job_status_failed", "kube_cronjob_status_last_successful_time", "kube_cronjob_created", "kube_cronjob_spec_suspend"}
 SIZES = {"phone": (390, 844), "desktop": (1280, 900)}
 
 
