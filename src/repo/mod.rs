@@ -28,6 +28,7 @@ mod small;
 mod snapshot;
 mod snapshot_names;
 mod trash;
+mod turn;
 mod verified;
 mod writer;
 

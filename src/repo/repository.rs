@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::future::Future;
-use std::time::Duration;
 
 use tokio::runtime::Handle;
 
@@ -20,14 +19,7 @@ use super::config::{self, Config, Features};
 use super::listing::Listing;
 use super::session::Session;
 use super::session_record::SessionKind;
-use super::slots;
-
-/// Time between two looks for a repository that somebody else makes at the same time.
-const LOOK: Duration = Duration::from_millis(200);
-/// Two seconds: what comes between the slot and `config` is one request.
-const LOOKS_A_TURN: usize = 10;
-/// More who make one at once wait no longer.
-const RANK_MAX: usize = 20;
+use super::{slots, turn};
 
 /// What a run brings along to open a repository.
 #[derive(Clone, Debug)]
@@ -119,7 +111,7 @@ impl Repository {
         // The slot first: whoever sees `config` must be able to open it.
         let slot = slots::seal(&io, &init.credential, init.kdf, &options, &init.label)?;
         let slot = slots::store(&io, &slot)?;
-        if give_way(&io, &slot)? {
+        if turn::give_way(&io, &slot)? {
             let _ = io.block(io.store.delete(&slots::key(&slot)));
             return Err(exists(&io.store));
         }
@@ -273,38 +265,11 @@ impl Repository {
         self.config.check_maintainable()?;
         Session::start(self, Some(SessionKind::Maintain))
     }
-
-    /// Whether `config` is still that of this repository: for a process that has just made it on a store without
-    /// create-only writes, where another could have replaced it.
-    pub fn still_ours(&self) -> Result<bool> {
-        let bytes = self.io.block(self.io.store.get(config::KEY, OBJECT_MAX))?;
-        Ok(config::repo_id(&bytes)? == self.id())
-    }
 }
 
 /// Name and version of this program, as it stands in what it writes.
 pub(super) fn program() -> String {
     concat!("volvault ", env!("CARGO_PKG_VERSION")).to_owned()
-}
-
-/// Waits for others who make a repository here at the same time; whether one of them has. Whoever stores a slot later than another sees that one, so of
-/// several that see each other one goes on at a time, in the order of the names, and who saw nobody need not wait. The slot of a run that was killed costs one wait.
-fn give_way(io: &Io, own: &str) -> Result<bool> {
-    let own = slots::key(own);
-    let listed = io.block(io.store.list(slots::PREFIX))?;
-    if listed.iter().all(|slot| slot.key == own) {
-        return Ok(false);
-    }
-    let rank = listed.iter().filter(|slot| slot.key < own).take(RANK_MAX).count();
-    for _ in 0..(1 + rank) * LOOKS_A_TURN {
-        match io.block(io.store.head(config::KEY)) {
-            Ok(_) => return Ok(true),
-            // The timer is made where the runtime is known.
-            Err(error) if error.kind() == ErrorKind::NotFound => io.block(async { tokio::time::sleep(LOOK).await }),
-            Err(error) => return Err(error.within("look whether somebody else has made a repository")),
-        }
-    }
-    Ok(false)
 }
 
 /// A repository whose `config` is gone: making a new one in its place would bury the old one.

@@ -3,15 +3,19 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use object_store::memory::InMemory;
 use volvault::Result;
+use volvault::clock::SystemClock;
 use volvault::maintenance::ReadData;
 use volvault::repo::{Repository, Selector, SnapshotFilter};
 use volvault::secret::{Credential, Key32};
+use volvault::storage::Store;
 
 use crate::support::faults::{Counting, FaultPlan, FaultStore, When};
 use crate::support::repo::check;
+use crate::support::s3::{Conditions, S3Server, S3ServerThread};
 use crate::support::vault::{Vault, assert_same, backup, contents, latest, noise, on_disk, options_for};
 
 fn fill(root: &Path, round: u64) {
@@ -200,4 +204,28 @@ fn thirty_two_processes_that_init_at_once_end_with_one_repository() {
     let made: Vec<_> = outcomes.into_iter().filter_map(Result::ok).collect();
     assert_eq!(made.len(), 1, "exactly one says that it made the repository");
     assert_eq!(vault.open().unwrap().id(), made[0]);
+}
+
+/// Over HTTP, each through a connection of its own. Who comes when, and who has the smallest name, is chance; what follows from it is played through beside the
+/// code (`of_many_inits_at_once_on_a_store_that_overlooks_conditions_one_makes_the_repository`).
+#[test]
+fn five_inits_at_once_on_a_server_that_overlooks_conditions_end_with_one_repository() {
+    let s3 = S3ServerThread::serving(S3Server::start_with(Conditions::Ignored));
+    s3.server.make_bucket("bucket");
+    let vault = Vault::new();
+    let store = || {
+        let (location, options) = (s3.server.location("bucket", "p"), s3.server.options());
+        vault.runtime.block_on(Store::connect(&location, &options, SystemClock::new())).unwrap()
+    };
+    let make = &|number: u64| {
+        std::thread::sleep(Duration::from_millis(number * 5));
+        vault.init_in(store()).map(|repo| repo.id())
+    };
+    let outcomes: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..5).map(|number| scope.spawn(move || make(number))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let made: Vec<_> = outcomes.into_iter().filter_map(Result::ok).collect();
+    assert_eq!(made.len(), 1, "exactly one says that it made the repository");
+    assert_eq!(Repository::open(store(), &Vault::credential(), vault.options()).unwrap().id(), made[0]);
 }

@@ -112,9 +112,14 @@ impl Vault {
     }
 
     pub(crate) fn init(&self) -> Result<Repository> {
+        self.init_in(self.store())
+    }
+
+    /// Makes one at another place, on this runtime.
+    pub(crate) fn init_in(&self, store: Store) -> Result<Repository> {
         let chunker = chunker::Params::around(16 << 10)?;
         let init = InitOptions { credential: Self::credential(), chunker, kdf: None, label: String::new() };
-        Repository::init(self.store(), &init, self.options())
+        Repository::init(store, &init, self.options())
     }
 
     pub(crate) fn open(&self) -> Result<Repository> {
