@@ -4,7 +4,8 @@
 //! bundle stays a bundle and a chunk a chunk. What was copied once, and what the other repository has anyway, is not stored again.
 //!
 //! Order: as for a backup, blobs, index, snapshot. A snapshot that is there already ([`There`] says which one is) is passed over, so a second run
-//! goes on where the first one was stopped. Memory: 80 bytes for each blob and small file that was copied, up to `KNOWN_MAX`.
+//! goes on where the first one was stopped. Memory: 80 bytes for each blob and small file that was copied, up to `KNOWN_MAX`; and of each snapshot that was
+//! copied ever what stands in it but for `known` and `sparse`, a few kilobytes: its root is most of that.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
@@ -15,7 +16,7 @@ use crate::events::{Progress, Watch};
 use crate::id::{BlobId, ContentHash, SessionId};
 use crate::repo::{BlobKind, BlobWriter, Repository, Selector, Session, Snapshot, SnapshotFilter, Unreadable, Wanted};
 
-use super::there::{self, There};
+use super::there::There;
 
 /// Entries whose content is fetched together: their metadata takes a few megabytes.
 const ENTRIES_AT_ONCE: usize = 8192;
@@ -99,7 +100,7 @@ fn run(
     let mut report = CopyReport { unreadable, ..CopyReport::default() };
     let mut known = Known::default();
     for snapshot in snapshots {
-        if there.holds(from, &snapshot)? {
+        if there.holds(from, &snapshot, watch)? {
             tell(&snapshot, None);
             report.skipped.push(snapshot);
             continue;
@@ -157,7 +158,7 @@ fn copy_into(
     let new = Snapshot {
         id: session.id(),
         parent: None,
-        original: Some(there::first(snapshot)),
+        original: Some(snapshot.first()),
         root,
         seq: newest.as_ref().map_or(0, |newest| newest.seq + 1),
         prev: newest.map(|newest| newest.id),
@@ -185,14 +186,16 @@ fn store(writer: &BlobWriter<'_>, page: &[u8]) -> Result<StoredPage> {
     Ok(StoredPage { id: stored.blob.id, raw_len: stored.blob.raw_len, place: None })
 }
 
-impl Copying<'_> {
-    fn go_on(&self) -> Result<()> {
-        if self.watch.stop.requested() {
-            return Err(Error::new(ErrorKind::Interrupted, "the copy was interrupted; a second run goes on from here"));
-        }
-        Ok(())
+/// # Errors
+/// `Interrupted` when the copy was asked to stop.
+pub(super) fn go_on(watch: &Watch<'_>) -> Result<()> {
+    if watch.stop.requested() {
+        return Err(Error::new(ErrorKind::Interrupted, "the copy was interrupted; a second run goes on from here"));
     }
+    Ok(())
+}
 
+impl Copying<'_> {
     /// Copies the content of these entries, then writes them.
     fn entries(&mut self, entries: Vec<Entry>) -> Result<()> {
         if self.known.blobs.len() + self.known.hashes.len() > KNOWN_MAX {
@@ -239,7 +242,7 @@ impl Copying<'_> {
             wanted.push(Wanted { kind: BlobKind::Data, blob: *blob, place: None });
         }
         for wanted in wanted.chunks(BLOBS_AT_ONCE) {
-            self.go_on()?;
+            go_on(self.watch)?;
             self.fetch(wanted, parts)?;
         }
         Ok(())

@@ -2,12 +2,14 @@
 //!
 //! Ids and pages depend on a repository's key, so what is compared is what a copy takes over as it is: the first id, time, host, paths, tags, what the
 //! run did, and how many entries there are. A snapshot whose tags were changed, or of which a repair has saved a part, is another one, as in restic.
-//! Of repaired ones two can agree in all of that and lack different files: they are compared entry by entry.
+//! Of repaired ones two can agree in all of that and lack different files: they are compared entry by entry. So is whatever had errors, as those have that
+//! were repaired and whose tag somebody took away.
 
 use std::collections::HashMap;
 
 use crate::catalog::{Content, Entry, Node};
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::Watch;
 use crate::id::SessionId;
 use crate::repo::{Session, Snapshot, SnapshotFilter};
 
@@ -15,11 +17,6 @@ use super::repair::REPAIRED;
 
 /// The snapshots that have a copy, each with the session that can read it, by the snapshot that it was at first.
 pub(super) struct There<'s>(HashMap<SessionId, Vec<(&'s Session<'s>, Snapshot)>>);
-
-/// The snapshot that it was before it was copied, repaired or its tags were changed.
-pub(super) fn first(snapshot: &Snapshot) -> SessionId {
-    snapshot.original.unwrap_or(snapshot.id)
-}
 
 impl<'s> There<'s> {
     /// What `session` lists. Of one that is marked as suspect nobody knows whether it is whole: it counts for nothing.
@@ -34,10 +31,14 @@ impl<'s> There<'s> {
     }
 
     /// Whether a copy of this snapshot, which `session` can read, is there.
-    pub(super) fn holds(&self, session: &Session<'_>, snapshot: &Snapshot) -> Result<bool> {
-        for (other, copy) in self.0.get(&first(snapshot)).into_iter().flatten() {
-            if is_like(snapshot, copy) && (!is_repaired(snapshot) || same_entries((session, snapshot), (other, copy))?)
-            {
+    ///
+    /// # Errors
+    /// Errors of both stores; `Interrupted`.
+    pub(super) fn holds(&self, session: &Session<'_>, snapshot: &Snapshot, watch: &Watch<'_>) -> Result<bool> {
+        for (other, copy) in self.0.get(&snapshot.first()).into_iter().flatten() {
+            let is_same = is_like(snapshot, copy)
+                && (!may_be_a_part(snapshot) || same_entries((session, snapshot), (other, copy), watch)?);
+            if is_same {
                 return Ok(true);
             }
         }
@@ -46,12 +47,15 @@ impl<'s> There<'s> {
 
     /// From now on there is a copy of this snapshot, which `session` can read.
     pub(super) fn add(&mut self, session: &'s Session<'s>, snapshot: &Snapshot) {
-        self.0.entry(first(snapshot)).or_default().push((session, snapshot.clone()));
+        // The longest parts of a snapshot, and of no use here.
+        let snapshot = Snapshot { known: Vec::new(), sparse: Vec::new(), ..snapshot.clone() };
+        self.0.entry(snapshot.first()).or_default().push((session, snapshot));
     }
 }
 
-fn is_repaired(snapshot: &Snapshot) -> bool {
-    snapshot.tags.iter().any(|tag| tag == REPAIRED)
+/// Whether it may lack something that another one of the same first id has.
+fn may_be_a_part(snapshot: &Snapshot) -> bool {
+    snapshot.summary.errors > 0 || snapshot.tags.iter().any(|tag| tag == REPAIRED)
 }
 
 fn is_like(one: &Snapshot, other: &Snapshot) -> bool {
@@ -73,9 +77,11 @@ fn is_like(one: &Snapshot, other: &Snapshot) -> bool {
 fn same_entries(
     (session, snapshot): (&Session<'_>, &Snapshot),
     (other, copy): (&Session<'_>, &Snapshot),
+    watch: &Watch<'_>,
 ) -> Result<bool> {
     let mut theirs = other.reader().tree(&copy.root, None);
     for entry in session.reader().tree(&snapshot.root, None) {
+        super::copy::go_on(watch)?;
         let same = entry.and_then(|entry| match theirs.next() {
             Some(other) => Ok(shape(entry) == shape(other?)),
             None => Ok(false),

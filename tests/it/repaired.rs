@@ -149,6 +149,12 @@ fn two_repaired_snapshots_that_lack_different_files_are_both_copied() {
     assert_eq!(numbers(&copied(&from, &to, &[id(first)])), (1, 0));
     assert_eq!(numbers(&copied(&from, &to, &[id(second)])), (1, 0));
     assert_eq!(numbers(&copied(&from, &to, &[id(first), id(second)])), (0, 2));
+    // Nor does the tag, when somebody takes it away.
+    let untagged = [first, second].map(|repaired| id(set_tags(&from, &[], repaired)));
+    for one in &untagged {
+        assert_eq!(numbers(&copied(&from, &to, std::slice::from_ref(one))), (1, 0));
+    }
+    assert_eq!(numbers(&copied(&from, &to, &untagged)), (0, 2));
 }
 
 /// Nor does the tag, when somebody takes it away.
