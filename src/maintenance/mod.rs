@@ -29,7 +29,7 @@ pub use forget::{ForgetGroup, ForgetOptions, ForgetPlan, ForgetReport, forget, r
 pub use options::{CheckOptions, ReadData};
 pub use prune::{Amount, MaxUnused, PruneOptions, PrunePlan, PruneReport, prune, prune_without};
 pub use report::CheckReport;
-pub use stats::{Stats, StatsMode, stats};
+pub use stats::{Stats, StatsMode, stats, stats_of_each};
 pub use tag::{TagChange, TagReport, tag};
 
 use std::time::Duration;

@@ -48,7 +48,7 @@ pub struct Stats {
 struct Counting<'c> {
     context: &'c Context<'c>,
     /// For `RawData`: where blobs lie.
-    index: Option<Blobs>,
+    index: Option<&'c Blobs>,
     mode: StatsMode,
     stats: Stats,
     /// Half of each id, or of a hash of the content: enough to tell them apart.
@@ -62,17 +62,33 @@ struct Counting<'c> {
 /// # Errors
 /// `Corrupt` when a catalogue cannot be read; errors of the store; `Interrupted`.
 pub fn stats(session: &Session<'_>, snapshots: &[Snapshot], mode: StatsMode, watch: &Watch<'_>) -> Result<Stats> {
+    Ok(stats_of_each(session, &[snapshots], mode, watch)?.pop().unwrap_or_default())
+}
+
+/// Counts over each of these groups of snapshots. The index is read once.
+///
+/// # Errors
+/// As [`stats`].
+pub fn stats_of_each(
+    session: &Session<'_>,
+    groups: &[&[Snapshot]],
+    mode: StatsMode,
+    watch: &Watch<'_>,
+) -> Result<Vec<Stats>> {
     let quiet = Watch { observer: &Silent, progress: watch.progress, stop: watch.stop };
     let context = Context { session, watch: &quiet, findings: Findings::new(&quiet) };
     let index = (mode == StatsMode::RawData).then(|| structure::index(&context)).transpose()?;
-    let (stats, seen, links) = (Stats::default(), HashSet::new(), HashSet::new());
-    let mut counting = Counting { context: &context, index, mode, stats, seen, links };
-    for snapshot in snapshots {
-        counting.stats.snapshots += 1;
-        counting.links.clear();
-        counting.pages(&snapshot.root)?;
-    }
-    Ok(counting.stats)
+    let count = |snapshots: &&[Snapshot]| {
+        let (stats, seen, links) = (Stats::default(), HashSet::new(), HashSet::new());
+        let mut counting = Counting { context: &context, index: index.as_ref(), mode, stats, seen, links };
+        for snapshot in *snapshots {
+            counting.stats.snapshots += 1;
+            counting.links.clear();
+            counting.pages(&snapshot.root)?;
+        }
+        Ok(counting.stats)
+    };
+    groups.iter().map(count).collect()
 }
 
 impl Counting<'_> {
@@ -179,7 +195,7 @@ impl Counting<'_> {
             return Ok(false);
         }
         self.stats.blobs += 1;
-        if let Some(index) = &self.index {
+        if let Some(index) = self.index {
             let found = index.find(self.context.session, kind, blob)?.ok_or_else(|| {
                 Error::corrupt(format!("blob {} is in no pack that the index knows", blob.id))
                     .with_hint("run `volvault check` to see what is affected")

@@ -586,6 +586,11 @@ fn snapshots_are_copied_with_the_variables_that_restic_has() {
     assert_same(&on_disk(&home.at("back/data")), &on_disk(&home.at("data")));
     let stats = home.text(&["stats", "--json"]);
     assert!(stats.contains(r#""total_size":60000,"total_file_count":"#), "{stats}");
+    let none = |arguments: &[&str]| home.text(&[&["stats", "--json", "--host", "nobody"], arguments].concat());
+    assert_eq!(
+        (none(&[]).as_str(), none(&["-g", "host"]).as_str()),
+        ("{\"total_size\":0,\"snapshots_count\":0}\n", "[]\n")
+    );
     home.text(&["backup", "--host", "other", "data"]);
     let groups: serde_json::Value = serde_json::from_str(&home.text(&["stats", "--json", "-g", "host"])).unwrap();
     let sizes = groups.as_array().unwrap().iter().map(|group| group["total_size"].as_u64().unwrap());

@@ -113,6 +113,16 @@ fn counts_are_those_of_the_files_that_were_written() {
     let raw = count(StatsMode::RawData);
     assert_eq!(raw.blobs, 43);
     assert!(raw.uncompressed > 7090 && raw.size > 7090 && raw.size < 12_000, "{raw:?}");
+    // Each by itself, as a grouping has it: the index is read once for all.
+    let each = |groups: &[&[Snapshot]]| {
+        let before = repo.store().requests().total();
+        let count = watched(|watch| maintenance::stats_of_each(&session, groups, StatsMode::RawData, watch)).unwrap();
+        (count.iter().map(|stats| stats.blobs).collect::<Vec<_>>(), repo.store().requests().total() - before)
+    };
+    let (both, few) = each(&snapshots.chunks(1).collect::<Vec<_>>());
+    assert_eq!(both, [42, 41]);
+    let (twice, many) = (each(&[&snapshots[..1]]), each(&[&snapshots[1..]]));
+    assert!(few < twice.1 + many.1, "{few} {} {}", twice.1, many.1);
 }
 
 fn copied(from: &Repository, to: &Repository) -> Result<CopyReport> {

@@ -29,10 +29,9 @@ pub(in crate::cli) fn run(app: &App<'_>, args: &StatsArgs) -> Result<Outcome> {
     app.console.say("scanning...");
     let counted: Vec<(GroupKey, Stats)> = super::reading(&repository, |session| {
         let groups = groups(load(app, session, &chosen, &filter)?, grouping);
-        let count = |(key, snapshots): (GroupKey, Vec<Snapshot>)| {
-            Ok((key, maintenance::stats(session, &snapshots, mode(args.mode), &watch)?))
-        };
-        groups.into_iter().map(count).collect()
+        let snapshots: Vec<&[Snapshot]> = groups.values().map(Vec::as_slice).collect();
+        let counts = maintenance::stats_of_each(session, &snapshots, mode(args.mode), &watch)?;
+        Ok(groups.into_keys().zip(counts).collect())
     })?;
     if app.console.settings().json {
         print_json(app, &counted, grouping);
