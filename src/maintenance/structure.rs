@@ -43,7 +43,7 @@ pub(super) fn vanished(context: &Context<'_>) -> Result<()> {
     };
     for id in super::vanished::vanished(session, &[], &forgotten, seen.into_iter()) {
         let missing = Error::corrupt("it is missing: the last prune saw it, and nobody forgot it")
-            .with_hint("bring it back from a copy (`volvault repair --from`); if it was removed on purpose, `volvault prune --force` accepts that");
+            .with_hint("bring it back from a copy (`volvault repair --from COPY --all`); if it was removed on purpose, `volvault prune --force` accepts that");
         context.findings.error(&format!("snapshot {}", id.short()), &missing);
     }
     Ok(())

@@ -95,7 +95,7 @@ impl Repository {
             match read(io, &self.forgotten_keys()?, self.limits().reads_in_flight) {
                 // Merged meanwhile: its names stand in another record by now.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
-                read => return read,
+                read => return read.map_err(small::with_way_out),
             }
         }
         Err(Error::new(ErrorKind::Unavailable, "the records of forgotten snapshots changed each time they were read")
@@ -129,7 +129,7 @@ impl Repository {
         match self.merge_records(&self.forgotten_keys()?, settled) {
             // Merged meanwhile: the next prune sweeps.
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            swept => swept,
+            swept => swept.map_err(small::with_way_out),
         }
     }
 

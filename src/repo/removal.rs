@@ -172,7 +172,8 @@ impl Session<'_> {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 bytes => bytes?,
             };
-            let record: PrunedRecord = small::open(&io.keys, ObjectKind::Pruned, key, &bytes)?;
+            let record = small::open(&io.keys, ObjectKind::Pruned, key, &bytes);
+            let record: PrunedRecord = record.map_err(small::with_way_out)?;
             for id in &record.snapshots {
                 seen.snapshots.insert(id.parse()?);
             }

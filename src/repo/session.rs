@@ -455,10 +455,7 @@ fn look(repo: &Repository) -> Result<(Listing, BTreeMap<SessionId, Condemned>, G
             }
             // A prune has ended meanwhile, and removed its condemned record after its tombstones were stored.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) if error.kind() == ErrorKind::Corrupt => {
-                return Err(error.with_hint("run `volvault repair index`: it moves records aside that cannot be read"));
-            }
-            Err(error) => return Err(error),
+            Err(error) => return Err(small::with_way_out(error)),
         }
     }
     Err(Error::new(ErrorKind::Unavailable, "prunes begin and end faster than their records can be read")

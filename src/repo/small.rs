@@ -4,12 +4,20 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::crypto::{HEADER_LEN, KeyRing, ObjectKind, ObjectWriter, Opener, Part, Sealed};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::RepoId;
 use crate::limits::OBJECT_MAX;
 
 /// Payloads are padded to a multiple of this with spaces, so that their length says little.
 const GRANULE: usize = 256;
+
+/// An error of reading a record of `state/` that `volvault repair index` moves aside, with that way out where it is damaged.
+pub(super) fn with_way_out(error: Error) -> Error {
+    if error.kind() == ErrorKind::Corrupt {
+        return error.with_hint("run `volvault repair index`: it moves records aside that cannot be read");
+    }
+    error
+}
 
 /// Seals `value` for the object at `key`.
 pub(super) fn seal<T: Serialize>(keys: &KeyRing, kind: ObjectKind, key: &str, value: &T) -> Result<Sealed> {

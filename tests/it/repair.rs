@@ -9,8 +9,8 @@ use volvault::catalog::{Entry, Node};
 use volvault::clock::SystemClock;
 use volvault::events::{Progress, Stop, Watch};
 use volvault::id::BlobId;
-use volvault::maintenance::ReadData;
 use volvault::maintenance::repair::{self, Heal, Mode, RepairIndex, RepairReport, RepairSnapshots};
+use volvault::maintenance::{self, PruneOptions, ReadData};
 use volvault::path::TreePath;
 use volvault::repo::{BlobKind, BlobWriter, Repository, SnapshotName, Trash};
 
@@ -248,6 +248,22 @@ fn a_damaged_record_that_keeps_every_session_from_starting_is_moved_aside() {
     let errors = check(&repo, ReadData::All).unwrap().errors;
     assert!(errors.len() == 1 && errors[0].contains(session), "{errors:?}");
     assert_eq!(bench.keys("trash/").len(), 2);
+}
+
+#[test]
+fn a_damaged_record_that_stops_a_prune_is_named_with_the_way_out() {
+    let bench = filled();
+    let prune =
+        |repo: &Repository| watched(|watch| maintenance::prune(repo, &PruneOptions::default(), watch, &mut |_| ()));
+    let repo = bench.open();
+    let id = "00112233445566778899aabbccddeeff";
+    for key in [format!("state/forgotten/{id}"), format!("state/pruned/{id}-0")] {
+        bench.put(&key, b"nothing".to_vec());
+        let error = prune(&repo).unwrap_err();
+        assert!(error.hint().is_some_and(|hint| hint.contains("volvault repair index")), "{error:?}");
+        assert_eq!(index(&repo, Mode::Apply).unwrap().steps.len(), 1);
+        prune(&repo).unwrap();
+    }
 }
 
 /// R25, and more kinds of damage: what comes back is byte for byte what was there, and what was in its place is kept.
