@@ -90,6 +90,7 @@ fn resource(now: DateTime<Utc>, id: (Role, &str, &str), trigger: &str, method: M
         trigger: trigger.to_owned(),
         paused: false,
         running: None,
+        running_for: None,
         waiting: false,
         next: Some(now + TimeDelta::minutes(307)),
         status: Status {

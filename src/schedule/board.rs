@@ -107,6 +107,8 @@ pub struct ResourceView {
     pub paused: bool,
     /// Since when a job is at work.
     pub running: Option<DateTime<Utc>>,
+    /// The manual trigger that this job is for.
+    pub running_for: Option<String>,
     /// Whether it is due, and waits because as many jobs run as may.
     pub waiting: bool,
     /// The next start: by the schedule, or the next try after a failure.
@@ -194,7 +196,7 @@ impl Board {
     /// Asks for a run beyond the trigger, as if `spec.trigger.manual` had become `tag`: `lastManualSync` says when it is done.
     ///
     /// # Errors
-    /// `NotFound` for an unknown resource, `Refused` for a paused one, for the tag of its last run, which would start none, and when too much was asked
+    /// `NotFound` for an unknown resource, `Refused` for a paused one, for the tag of its last run or of the one at work, which would start none, and when too much was asked
     /// for already, `Invalid` for a tag that is empty, longer than 63 bytes or not printable.
     pub fn ask(&self, id: &ResourceId, tag: &str) -> Result<()> {
         if tag.is_empty() || tag.len() > TAG_MAX || tag.chars().any(char::is_control) {
@@ -208,6 +210,10 @@ impl Board {
         }
         if resource.status.last_manual_sync.as_deref() == Some(tag) {
             let text = format!("{id} has run for {tag} already, and another text starts another run");
+            return Err(Error::new(ErrorKind::Refused, text));
+        }
+        if resource.running_for.as_deref() == Some(tag) {
+            let text = format!("{id} is running for {tag} now, and another text starts another run after it");
             return Err(Error::new(ErrorKind::Refused, text));
         }
         let mut asked = self.0.asked.lock().unwrap_or_else(PoisonError::into_inner);

@@ -32,6 +32,7 @@ fn resource(name: &str) -> ResourceView {
         trigger: "schedule @daily".to_owned(),
         paused: false,
         running: None,
+        running_for: None,
         waiting: false,
         next: None,
         status: Status::default(),
@@ -164,9 +165,10 @@ fn nothing_is_changed_without_the_token() {
     let shown = format!("Authorization: Bearer {TOKEN}\r\n");
     let without = site(view(vec![resource("app")]), None);
     assert_eq!(without.post("/sync/source/shop/app", &shown, "now"), 403, "no token was given to the program");
-    // The tag of the last run would start none.
+    // The tag of the last run would start none, nor would that of the one at work.
     let status = Status { last_manual_sync: Some("before".to_owned()), ..Status::default() };
-    let app = ResourceView { status, ..resource("app") };
+    let (running, running_for) = (Some(now()), Some("at work".to_owned()));
+    let app = ResourceView { status, running, running_for, ..resource("app") };
     let site = site(view(vec![app, ResourceView { paused: true, ..resource("paused") }]), Some(TOKEN));
     for wrong in [
         "",
@@ -182,6 +184,7 @@ fn nothing_is_changed_without_the_token() {
         ("/sync/source/shop/paused", "now", 409),
         ("/sync/source/shop/app", "a\u{7}b", 400),
         ("/sync/source/shop/app", "before", 409),
+        ("/sync/source/shop/app", "at work", 409),
         ("/sync/source/shop/app", "now", 202),
         ("/sync/source/shop/app", "", 409),
         ("/sync/source/shop", "now", 404),

@@ -334,6 +334,7 @@ impl Entry {
             trigger: self.shown_trigger(),
             paused: self.resource.paused,
             running: self.running.as_ref().map(|running| running.since),
+            running_for: self.running.as_ref().and_then(|running| running.tag.clone()),
             waiting: self.due_since.is_some(),
             next,
             status: self.status.clone(),

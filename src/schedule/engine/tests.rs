@@ -200,6 +200,9 @@ fn a_manual_trigger_runs_once_for_each_tag_and_comes_before_the_schedule() {
     assert_eq!(bench.status().last_manual_sync.as_deref(), Some("second"));
     let id = bench.view(0).id;
     bench.engine.ask(&id, "by hand".to_owned());
+    assert_eq!((bench.view(0).running_for, bench.starts().len()), (None, 1));
+    assert_eq!(bench.view(0).running_for.as_deref(), Some("by hand"));
+    bench.restart();
     assert_eq!(bench.run(DAY, MINUTE, SECOND).len(), 1);
     bench.restart();
     assert_eq!(bench.run(DAY, MINUTE, SECOND).len(), 0, "what was asked for is remembered");
