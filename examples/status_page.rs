@@ -106,7 +106,13 @@ fn resource(now: DateTime<Utc>, id: (Role, &str, &str), trigger: &str, method: M
         out_of_sync: false,
         runs: Runs { succeeded: 58, failed: 2, seconds: sum },
         requests: last.numbers.requests,
-        latest: Some(Numbers { snapshots, newest: Some(last.started), verified: Some(now - TimeDelta::days(12)), ..last.numbers }),
+        latest: Some(Numbers {
+            snapshots,
+            newest: Some(last.started),
+            verified: Some(now - TimeDelta::days(12)),
+            prune_refused: snapshots.map(|_| false),
+            ..last.numbers
+        }),
         history,
     }
 }

@@ -105,6 +105,8 @@ fn volumes(text: &mut Text<'_>, now: DateTime<Utc>) {
     latest("volvault_last_verified_timestamp_seconds", verified, &|numbers| {
         numbers.verified.map(|time| time.timestamp().into())
     });
+    let refused = "1 if the last prune of a run was left for another time: no space was freed.";
+    latest("volvault_prune_refused", refused, &|numbers| numbers.prune_refused.map(Into::into));
 }
 
 fn requests(text: &mut Text<'_>) {

@@ -27,4 +27,6 @@ pub struct Numbers {
     pub newest: Option<DateTime<Utc>>,
     /// When a check last read a part of the repository's data, and noted it.
     pub verified: Option<DateTime<Utc>>,
+    /// Whether the job's prune was left for another time; none where it made none.
+    pub prune_refused: Option<bool>,
 }

@@ -21,10 +21,12 @@ impl Run<'_> {
         let report = match self.prune_beside_others(repository) {
             Err(error) if is_for_another_time(&error) && !self.job.strict => {
                 self.log.say(&format!("ERROR: nothing was pruned: {}", error.chain()));
+                self.note(|numbers| numbers.prune_refused = Some(true));
                 return Ok(());
             }
             report => report.map_err(|error| Failure::of("the prune", error))?,
         };
+        self.note(|numbers| numbers.prune_refused = Some(false));
         for id in &report.incomplete_snapshots {
             let id = id.get(..8).unwrap_or(id);
             self.log.say(&format!("snapshot {id} is marked as suspect and lacks something; see `volvault check`"));

@@ -8,6 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::runtime::Runtime;
 use volvault::clock::SystemClock;
 use volvault::monitor::{MonitorOptions, Serving, Token, serve};
+use volvault::mover::Numbers;
 use volvault::schedule::{Board, Method, MoverResult, MoverStatus, ResourceId, ResourceView, Role, Runs, Status, View};
 use volvault::storage::RequestCounts;
 
@@ -96,7 +97,8 @@ impl Site {
 
 #[test]
 fn the_page_the_status_and_the_metrics_are_there() {
-    let site = site(view(vec![resource("app")]), None);
+    let latest = Some(Numbers { prune_refused: Some(true), ..Numbers::default() });
+    let site = site(view(vec![ResourceView { latest, ..resource("app") }]), None);
     let (status, page) = site.get("/");
     assert_eq!(status, 200);
     assert!(page.contains("shop/<wbr>app") && page.contains("schedule @daily"), "{page}");
@@ -122,6 +124,7 @@ fn the_page_the_status_and_the_metrics_are_there() {
         format!("volvault_runs_total{{{labels},result=\"failed\"}} 1\n"),
         format!("volvault_requests_total{{{labels},kind=\"put\"}} 7\n"),
         format!("volvault_store_bytes_total{{{labels},direction=\"up\"}} 99\n"),
+        format!("volvault_prune_refused{{{labels}}} 1\n"),
     ] {
         assert!(metrics.contains(&line), "{line}{metrics}");
     }

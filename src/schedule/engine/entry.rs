@@ -265,8 +265,9 @@ impl Entry {
     }
 
     /// A run that passed over an empty volume did not look at the repository. What the one before it found there still counts, or nobody would be told
-    /// that the newest snapshot gets older and older.
-    fn completed(&self, numbers: Numbers) -> Numbers {
+    /// that the newest snapshot gets older and older. Nor do most runs prune.
+    fn completed(&self, mut numbers: Numbers) -> Numbers {
+        numbers.prune_refused = numbers.prune_refused.or(self.record.latest.and_then(|latest| latest.prune_refused));
         match (self.record.latest, &self.resource.task) {
             (Some(Numbers { snapshots, newest, verified, .. }), Task::Backup(_)) if numbers.snapshots.is_none() => {
                 Numbers { snapshots, newest, verified, ..numbers }

@@ -214,8 +214,14 @@ fn a_run_that_found_an_empty_volume_does_not_hide_how_old_the_newest_snapshot_is
     use crate::mover::Numbers;
     let mut bench = Bench::new(&source("a", "{schedule: '0 * * * *'}", BACKUP), "2024-01-01T12:30:00Z", "UTC");
     let newest = utc("2024-01-01T12:30:00Z");
-    let saved =
-        Numbers { files: 3, snapshots: Some(1), newest: Some(newest), verified: Some(newest), ..Numbers::default() };
+    let saved = Numbers {
+        files: 3,
+        snapshots: Some(1),
+        newest: Some(newest),
+        verified: Some(newest),
+        prune_refused: Some(true),
+        ..Numbers::default()
+    };
     for numbers in [saved, Numbers::default(), Numbers::default()] {
         assert_eq!(bench.starts().len(), 1);
         let now = bench.now();
@@ -225,7 +231,7 @@ fn a_run_that_found_an_empty_volume_does_not_hide_how_old_the_newest_snapshot_is
     }
     bench.starts();
     let now = bench.now();
-    let none_left = Numbers { snapshots: Some(0), ..Numbers::default() };
+    let none_left = Numbers { snapshots: Some(0), prune_refused: Some(false), ..Numbers::default() };
     bench.engine.ended(0, Ended { numbers: none_left, ..Ended::default() }, now);
     assert_eq!(bench.view(0).latest, Some(none_left));
 }
