@@ -277,6 +277,9 @@ mod tests {
             fn may_descend(&self, path: &TreePath) -> bool {
                 path.as_bytes() != b"e"
             }
+            fn reaches(&self, _: &TreePath, _: EntryKind) -> bool {
+                true
+            }
         }
         let newer = [entry("e/", 0, 1, 0o755), entry("e/f", 9, 1, 0o644), entry("g", 1, 1, 0o644)];
         let counts = between([], newer.map(Ok), &NotE, &mut |_, _| {}).expect("sorted");

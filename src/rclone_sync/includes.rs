@@ -16,9 +16,7 @@ pub trait Includes: Send + Sync + Debug {
     fn may_descend(&self, path: &TreePath) -> bool;
 
     /// Whether a thing is removed with those that are no part of it, where such are: a limit says how far one looks, and not what is to go.
-    fn reaches(&self, _path: &TreePath, _kind: EntryKind) -> bool {
-        true
-    }
+    fn reaches(&self, path: &TreePath, kind: EntryKind) -> bool;
 
     /// What tells this part from others and is the same in every run; none if the part is another one in each, because it depends on the time.
     /// What a run remembers holds only for the same part.
@@ -47,6 +45,10 @@ impl Includes for Everything {
     }
 
     fn may_descend(&self, _path: &TreePath) -> bool {
+        true
+    }
+
+    fn reaches(&self, _path: &TreePath, _kind: EntryKind) -> bool {
         true
     }
 }

@@ -119,6 +119,11 @@ impl Includes for LeavesLinks {
         self.0.may_descend(path)
     }
 
+    /// Whoever pushes the prefix pushes no links: none is removed for not being in it, whatever else goes.
+    fn reaches(&self, path: &TreePath, kind: EntryKind) -> bool {
+        kind != EntryKind::Symlink && self.0.reaches(path, kind)
+    }
+
     fn words(&self) -> Option<String> {
         Some(format!("{} without links", self.0.words()?))
     }

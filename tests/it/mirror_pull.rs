@@ -238,6 +238,10 @@ impl Includes for Nothing {
     fn may_descend(&self, _: &TreePath) -> bool {
         false
     }
+
+    fn reaches(&self, _: &TreePath, _: EntryKind) -> bool {
+        true
+    }
 }
 
 #[test]

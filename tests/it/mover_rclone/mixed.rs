@@ -78,6 +78,41 @@ fn without_permissions_a_plain_prefix_keeps_those_that_are_there() {
     pod.done().assert_says("unchanged, no generation");
 }
 
+/// As rclone leaves them, although what is excluded goes: what lies deeper than it looks, and links where the other side pushes none.
+#[test]
+fn a_plain_pull_that_deletes_what_is_excluded_leaves_what_it_does_not_look_at() {
+    let s3 = server();
+    let script = Script::on(&s3.server, "bucket/app");
+    script.put("a", b"first");
+    script.put("dir/b", b"second");
+    let mut pod = Pod::on(&s3.server, "bucket/app");
+    for (name, value) in [
+        ("DIRECTION", "destination"),
+        ("RCLONE_MAX_DEPTH", "1"),
+        ("RCLONE_DELETE_EXCLUDED", "true"),
+        ("RCLONE_EXCLUDE", "*.tmp"),
+    ] {
+        pod.set(name, value);
+    }
+    for name in ["dir/b", "dir/deep/c", "x.tmp", "extra"] {
+        pod.write(name, "here");
+    }
+    for link in ["link", "dir/link"] {
+        std::os::unix::fs::symlink("a", pod.data().join(link)).unwrap();
+    }
+    for _ in 0..2 {
+        pod.done();
+        assert_eq!(pod.read("a").as_deref(), Some("first"));
+        assert_eq!((pod.read("x.tmp"), pod.read("extra")), (None, None));
+        for name in ["dir/b", "dir/deep/c"] {
+            assert_eq!(pod.read(name).as_deref(), Some("here"), "{name}");
+        }
+        for link in ["link", "dir/link"] {
+            assert!(pod.data().join(link).is_symlink(), "{link}");
+        }
+    }
+}
+
 /// The image of the source is changed, then of the destination, then the source's is changed back, and again.
 #[test]
 fn images_may_be_changed_on_either_side_at_any_time() {
