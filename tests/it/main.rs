@@ -21,6 +21,7 @@ mod mirror_adopt;
 mod mirror_choices;
 mod mirror_claim;
 mod mirror_command;
+mod mirror_cut_off;
 mod mirror_edges;
 mod mirror_golden;
 mod mirror_options;

@@ -8,12 +8,14 @@ use std::collections::{HashMap, HashSet};
 
 use crate::catalog::{Entry, Joined, LinkGroup, Node, merge_join};
 use crate::error::{Error, Result};
+use crate::events::Action;
 use crate::path::TreePath;
 use crate::volume::{EntryKind, Stat, Target};
 
 use super::super::segment::Change;
 use super::context::Pull;
 use super::stage::{FETCH, HEADS, Plan, SET, Stage};
+use super::verdict::is_left;
 
 /// What came of it.
 #[derive(Debug, Default)]
@@ -132,11 +134,15 @@ impl Apply<'_, '_> {
     }
 
     fn put(&mut self, entry: &Entry, (stat, staged): (Option<Stat>, bool)) -> Result<()> {
-        let group = match (&entry.node, entry.link) {
-            (Node::Directory, _) => return self.make_directory(&entry.path, stat.as_ref()),
-            (_, None) => return self.install(entry, (stat, staged)),
-            (_, Some(group)) => group,
-        };
+        if matches!(entry.node, Node::Directory) {
+            return self.make_directory(&entry.path, stat.as_ref());
+        }
+        // It may have come or been changed since the survey, which may be another run's, of hours ago.
+        if stat.as_ref().is_some_and(|stat| is_left(self.pull, entry, stat)) {
+            self.leave(entry);
+            return Ok(());
+        }
+        let Some(group) = entry.link else { return self.install(entry, (stat, staged)) };
         match self.heads.get(&group).cloned() {
             Some(Head::At(head)) if head != entry.path => self.link(&head, entry, stat.as_ref()),
             Some(Head::Failed) => Err(Error::corrupt("the file that this is another name of could not be made")),
@@ -147,6 +153,16 @@ impl Apply<'_, '_> {
                 done
             }
         }
+    }
+
+    /// What stands at the place of `entry` stays, as the survey would have it. Further names of the group are names of that.
+    fn leave(&mut self, entry: &Entry) {
+        if let Some(group) = entry.link
+            && !matches!(self.heads.get(&group), Some(Head::At(_) | Head::Failed))
+        {
+            self.heads.insert(group, Head::At(entry.path.clone()));
+        }
+        self.pull.item(Action::Skipped, &entry.path, 0);
     }
 
     /// Whether anything may be removed: everything else has succeeded.

@@ -21,7 +21,7 @@ use super::links::{Links, Role};
 use super::plan::PlanWriter;
 use super::seen::{Seen, SeenWriter, Stamp};
 use super::stage::{Plan, STAGE};
-use super::verdict::{Local, Verdict, judge};
+use super::verdict::{Local, Verdict, is_left, judge};
 
 /// What file systems keep for themselves at the top of a volume.
 const LOST_AND_FOUND: &str = "lost+found";
@@ -306,8 +306,8 @@ impl<'p, 'a> Survey<'p, 'a> {
     fn further(&mut self, entry: &Entry, local: Option<&Local>, kept: Option<(u64, u64)>) -> Result<()> {
         let local = local.map(|local| &local.found);
         let is_same = local.is_some_and(|found| kept == Some((found.stat.device, found.stat.inode)));
-        let is_left = self.pull.options.ignore_existing && local.is_some();
-        if is_same || is_left {
+        let is_kept = |found: &Found| self.pull.options.ignore_existing || is_left(self.pull, entry, &found.stat);
+        if is_same || local.is_some_and(is_kept) {
             local.map_or(Ok(()), |found| self.note(found, false))?;
             self.pull.item(Action::Unchanged, &entry.path, 0);
             return Ok(());

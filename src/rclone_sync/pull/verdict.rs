@@ -52,11 +52,8 @@ pub(super) fn object_of(entry: &Entry) -> Option<&StoredObject> {
 /// Decides by what the walk saw, and by the content where that leaves it open.
 pub(super) fn judge(pull: &Pull<'_>, entry: &Entry, local: Option<&Local>) -> Result<Verdict> {
     let kind = EntryKind::of(&entry.node);
-    if let Some(Local { found, .. }) = local {
-        let is_newer = pull.options.update && kind == EntryKind::File && found.stat.mtime > entry.meta.mtime;
-        if found.stat.kind != EntryKind::Directory && (pull.options.ignore_existing || is_newer) {
-            return Ok(Verdict::Leave);
-        }
+    if local.is_some_and(|local| is_left(pull, entry, &local.found.stat)) {
+        return Ok(Verdict::Leave);
     }
     let Some(Local { found, bare }) = local.filter(|local| local.found.stat.kind == kind) else {
         return Ok(make(pull, entry, kind));
@@ -79,6 +76,13 @@ pub(super) fn judge(pull: &Pull<'_>, entry: &Entry, local: Option<&Local>) -> Re
     // What has other names that the mirror does not know of is not ours to change.
     let is_shared = found.stat.nlink > 1 && entry.link.is_none();
     Ok(if is_shared { make(pull, entry, kind) } else { Verdict::Describe })
+}
+
+/// Whether the options say that what stands at the place of `entry` is left, whatever the entry is.
+pub(super) fn is_left(pull: &Pull<'_>, entry: &Entry, stands: &Stat) -> bool {
+    let options = pull.options;
+    let is_newer = options.update && matches!(entry.node, Node::File(_)) && stands.mtime > entry.meta.mtime;
+    stands.kind != EntryKind::Directory && (options.ignore_existing || is_newer)
 }
 
 fn make(pull: &Pull<'_>, entry: &Entry, kind: EntryKind) -> Verdict {
