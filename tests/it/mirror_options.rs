@@ -1,5 +1,6 @@
 //! Options of `volvault mirror` as a process: each does what its help says, or is refused by name.
 
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -8,6 +9,7 @@ use volvault::clock::SystemClock;
 use crate::command::{Home, fill, pause, write};
 use crate::mirror_command::says;
 use crate::support::s3::S3ServerThread;
+use crate::support::trees::paths;
 use crate::support::vault::{assert_same, noise, on_disk};
 
 fn home() -> Home {
@@ -196,13 +198,57 @@ fn a_mirror_that_was_wiped_begins_anew_and_a_missing_directory_only_when_told() 
             std::fs::remove_dir_all(home.at(name)).unwrap();
         }
         write(&home.at("data/new"), format!("{gone:?}").as_bytes());
-        if gone.contains(&"m.volvault") {
-            assert!(says(&home, &["push", "data", "m"], 7).contains("--relist"), "{gone:?}");
-        }
+        assert!(says(&home, &["push", "data", "m"], 7).contains("--relist"), "{gone:?}");
         says(&home, &["push", "data", "m", "--relist"], 0);
         says(&home, &["verify", "m", "--read"], 0);
         says(&home, &["pull", "m", "back"], 0);
         assert_same(&on_disk(&home.at("data")), &on_disk(&home.at("back")));
+    }
+}
+
+/// A disk that is not mounted looks like that, whatever is remembered of the mirror: its pin, what a push leaves of that which was cut off, or which
+/// had to fetch, or nothing.
+#[test]
+fn a_mirror_whose_disk_may_not_be_mounted_is_neither_made_nor_added_to() {
+    let home = home();
+    let push = |more: &[&str], code| {
+        says(&home, &[&["push", "data", "m", "--state-dir", "state"], more].concat(), code);
+    };
+    for (gone, is_made_again) in
+        [(&["m"][..], false), (&["m.volvault"], false), (&["m", "m.volvault"], false), (&["m"], true)]
+    {
+        for remembered in ["all", "no pin", "fetched", "nothing"] {
+            let what = format!("{gone:?} gone, made again: {is_made_again}, {remembered} remembered");
+            push(&["--relist"], 0);
+            match remembered {
+                "all" => {}
+                "nothing" => std::fs::remove_dir_all(home.at("state")).unwrap(),
+                pin => set_version(&home.at("state"), Some(pin).filter(|pin| *pin != "no pin")),
+            }
+            for name in gone {
+                std::fs::remove_dir_all(home.at(name)).unwrap();
+            }
+            if is_made_again {
+                std::fs::create_dir(home.at("m")).unwrap();
+            }
+            write(&home.at("data/new"), what.as_bytes());
+            let there = || ["m", "m.volvault"].map(|name| home.at(name).exists().then(|| on_disk(&home.at(name))));
+            let before = there();
+            let may_be_new = remembered == "nothing" && gone.contains(&"m.volvault");
+            push(&[], if may_be_new { 0 } else { 7 });
+            assert!(may_be_new || there() == before, "{what}");
+            push(&["--relist"], 0);
+            says(&home, &["verify", "m", "--read"], 0);
+        }
+    }
+}
+
+fn set_version(state: &Path, version: Option<&str>) {
+    for path in paths(state).iter().filter(|path| path.ends_with("state.json")) {
+        let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        json["kept"]["etag"] = serde_json::Value::Null;
+        json["kept"]["version"] = version.into();
+        write(path, json.to_string().as_bytes());
     }
 }
 

@@ -219,11 +219,12 @@ impl<'a> Hold<'a> {
         }
     }
 
-    /// What was there when the store was looked at first may have been removed since.
+    /// What was there when the store was looked at first may have been removed since. The directory of a mirror that was there just now is not made again
+    /// without `--relist`: it may have lain on a disk that is not mounted any more.
     fn ensure_containers(&self, base: &Base) -> Result<()> {
         let places = &self.destination.places;
         let is_local = matches!(places.data.location(), Location::Local(_));
-        if is_local || matches!(base, Base::Nothing) {
+        if is_local && self.options.relist || matches!(base, Base::Nothing) {
             places.block(places.data.ensure_container())?;
             places.block(places.control.ensure_container())?;
         }

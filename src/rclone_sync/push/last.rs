@@ -169,7 +169,19 @@ impl Memory {
 
     /// One request when nothing was published since; else the manifest is fetched, too. `anew`: all of it, whatever is remembered; and what cannot be read
     /// is no error, but is to be replaced.
+    ///
+    /// # Errors
+    /// `Refused` when the directory of a mirror is gone, or what was in it, unless `anew`: its disk may not be mounted.
     pub(super) fn look(&mut self, destination: &Destination, anew: bool) -> Result<Look> {
+        let look = self.look_at_root(destination, anew)?;
+        match look.base.last() {
+            Some(last) if !anew && lacks_files(&destination.places, last) => is_gone(&destination.places)?,
+            Some(_) | None => {}
+        }
+        Ok(look)
+    }
+
+    fn look_at_root(&mut self, destination: &Destination, anew: bool) -> Result<Look> {
         let places = &destination.places;
         let seen = self.state.as_ref().and_then(State::kept).map(|kept| (kept.pin.clone(), kept.clone()));
         if let Some((pin, kept)) = seen.as_ref().filter(|(pin, _)| pin.etag.is_some() && !anew) {
@@ -178,7 +190,8 @@ impl Memory {
                     let last = self.kept_last(kept.text.clone(), pin.clone())?;
                     return Ok(Look { base: last.map_or(Base::Nothing, of), is_known: true, is_in_doubt: false });
                 }
-                Err(error) if error.kind() == ErrorKind::NotFound => is_gone(places)?,
+                // Asked once more below.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
                 answer => answer.map(drop)?,
             }
         }
@@ -187,6 +200,10 @@ impl Memory {
         let said = || format!("look at the mirror {}", places.data.location());
         let (text, pin) = match places.block(places.control.get_with_pin(ROOT, ROOT_MAX)) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
+                // Also where no pin is remembered: it is taken away by the first write of a push, which may not have come to its end.
+                if seen.is_some() && !anew {
+                    is_gone(places)?;
+                }
                 return Ok(Look { base: Base::Nothing, is_known: false, is_in_doubt });
             }
             answer => answer.attempt(said)?,
@@ -257,6 +274,16 @@ fn is_gone(places: &Places) -> Result<()> {
     let text = format!("the mirror that was pushed to {} is not there any more", path.display());
     Err(Error::new(ErrorKind::Refused, text)
         .with_hint("if its disk is not mounted, mount it; to make the mirror anew, push with --relist"))
+}
+
+/// Whether a mirror in a directory has lost all its files although its control area, which lies beside it, is there.
+fn lacks_files(places: &Places, last: &Last) -> bool {
+    let Location::Local(path) = places.data.location() else { return false };
+    match std::fs::read_dir(path) {
+        Ok(mut names) => last.root.totals.files > 0 && names.next().is_none(),
+        // What else cannot be listed is told by whoever writes there.
+        Err(cause) => cause.kind() == std::io::ErrorKind::NotFound,
+    }
 }
 
 fn of(last: Last) -> Base {
