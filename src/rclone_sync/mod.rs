@@ -5,7 +5,6 @@
 
 pub mod adopt;
 pub mod amounts;
-mod apart;
 mod author;
 pub mod blocks;
 pub mod bwlimit;
@@ -22,6 +21,7 @@ pub mod look;
 pub mod manifest;
 mod memory;
 mod merge;
+mod overlap;
 mod plain;
 mod proof;
 pub mod pull;

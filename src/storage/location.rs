@@ -58,6 +58,17 @@ impl Location {
         }
     }
 
+    /// The whole bucket or container; a directory has no prefix.
+    #[must_use]
+    pub fn without_prefix(&self) -> Self {
+        let mut whole = self.clone();
+        match &mut whole {
+            Self::S3 { prefix, .. } | Self::Gcs { prefix, .. } | Self::Azure { prefix, .. } => prefix.clear(),
+            Self::Local(_) | Self::Memory => {}
+        }
+        whole
+    }
+
     /// Whether listings come in the order of keys, so that one that broke can go on after its last key.
     pub fn lists_in_order(&self) -> bool {
         !matches!(self, Self::Local(_))

@@ -177,8 +177,17 @@ impl Store {
     /// The same in full, as it is remembered: with the endpoint or the account that the environment or a profile names, and the whole path of a
     /// directory. Two stores have the same only if they are the same.
     pub fn place(&self) -> String {
-        let place = self.location.to_string();
-        match (self.access.as_deref(), self.location.as_ref()) {
+        self.place_of(&self.location)
+    }
+
+    /// As [`Store::place`], without the prefix: what all prefixes of one bucket or container have in common, and no others.
+    pub fn holder(&self) -> String {
+        self.place_of(&self.location.without_prefix())
+    }
+
+    fn place_of(&self, location: &Location) -> String {
+        let place = location.to_string();
+        match (self.access.as_deref(), location) {
             (Some(Access::S3(S3Access { endpoint: Some(endpoint), .. })), Location::S3 { bucket, prefix, .. }) => {
                 format!("s3:{endpoint}/{bucket}/{prefix}")
             }

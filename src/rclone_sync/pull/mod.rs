@@ -43,7 +43,7 @@ use crate::events::Watch;
 use crate::storage::RequestCounts;
 use crate::volume::Target;
 
-use super::apart::{overlap, overlaps_mirror};
+use super::overlap::{overlap, overlaps_mirror};
 use context::Pull;
 use made::Made;
 use run::Run;

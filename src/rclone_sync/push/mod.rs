@@ -41,8 +41,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::events::Watch;
 use crate::path::escape;
 
-use super::apart::{check_destinations, overlaps_mirror};
 use super::destination::Destination;
+use super::overlap::{check_destinations, overlaps_mirror};
 use shared::Shared;
 
 /// Pushes `source` to all destinations, each by threads of its own: one that is slow or dead stops no other. Files that cannot be read are told
