@@ -227,6 +227,31 @@ fn a_big_file_is_sent_in_parts_and_later_only_what_changed_of_it() {
     field.assert_like_source(&mirror.places);
 }
 
+/// A copy is as lost there as what is sent: nobody could ever read what the generation names.
+#[test]
+fn a_copy_that_the_store_keeps_under_another_name_is_told_and_left_out() {
+    let habits = Habits { renames: true, ..Habits::GOOD };
+    let server = S3ServerThread::serving(S3Server::start_in_memory(habits, "bucket"));
+    let field = Field::new();
+    field.write("old", &noise(100_000, 3));
+    let (location, options) = (server.server.location("bucket", "mirror"), server.server.options());
+    let places = field.runtime.block_on(Places::connect(&location, &options, SystemClock::new())).unwrap();
+    let mirror = field.at(places, "s3");
+    assert_eq!(published(&field.push(&mirror)), 1);
+    rustix::fs::rename(field.source().join("old"), field.source().join("line\nend")).unwrap();
+    field.write("pair/a", &noise(100_000, 4));
+    std::fs::hard_link(field.source().join("pair/a"), field.source().join("pair/b\tb")).unwrap();
+    let (report, problems) =
+        field.push_all(std::slice::from_ref(&mirror), &PushOptions { transfers: 1, ..field.options() });
+    assert_eq!(published(&report.destinations[0]), 2);
+    assert_eq!(problems.iter().filter(|text| text.contains("under another name")).count(), 2, "{problems:?}");
+    assert_eq!((problems.len(), report.destinations[0].tally.renamed), (2, 0));
+    let (root, _) = root_of(&mirror.places).unwrap();
+    let names =
+        volvault::rclone_sync::manifest::entries(&mirror.places, &root).map(|entry| entry.unwrap().path.display());
+    assert_eq!(names.collect::<Vec<_>>(), ["/", "/pair", "/pair/a"]);
+}
+
 #[test]
 fn a_push_beside_another_one_is_told_who_is_at_work() {
     let field = Field::new();

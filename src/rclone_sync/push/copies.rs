@@ -95,6 +95,7 @@ impl Sender<'_> {
             // Without a tag nobody could ever pin it.
             Ok(Pin { etag: None, .. }) => Ok(None),
             Ok(pin) => {
+                self.is_under_its_key(key)?;
                 self.count_copied(size);
                 Ok(Some(pin))
             }

@@ -31,6 +31,8 @@ pub(crate) struct Habits {
     pub(crate) copies: Conditions,
     /// Whether replaced and deleted objects are kept.
     pub(crate) versions: bool,
+    /// Whether objects are kept under names without the control characters of theirs.
+    pub(crate) renames: bool,
 }
 
 impl Habits {
@@ -40,6 +42,7 @@ impl Habits {
         reads: Conditions::Honoured,
         copies: Conditions::Honoured,
         versions: false,
+        renames: false,
     };
 }
 
@@ -130,15 +133,16 @@ impl State {
         found.ok_or_else(|| if version.is_some() { s3_error!(NoSuchVersion) } else { s3_error!(NoSuchKey) })
     }
 
-    fn put(&mut self, bucket: &str, key: &str, mut stored: Stored, versions: bool) -> S3Result<Option<String>> {
+    fn put(&mut self, bucket: &str, key: &str, mut stored: Stored, habits: Habits) -> S3Result<Option<String>> {
         if key.len() > KEY_MAX {
             return Err(s3_error!(KeyTooLongError));
         }
         self.number += 1;
-        stored.version = versions.then(|| format!("version-{}", self.number));
+        stored.version = habits.versions.then(|| format!("version-{}", self.number));
         let version = stored.version.clone();
-        let kept = self.bucket(bucket)?.entry(key.to_owned()).or_default();
-        if !versions {
+        let key = if habits.renames { key.replace(|char: char| char.is_control(), "_") } else { key.to_owned() };
+        let kept = self.bucket(bucket)?.entry(key).or_default();
+        if !habits.versions {
             kept.clear();
         }
         kept.push(stored);
@@ -153,8 +157,8 @@ impl State {
         }
     }
 
-    fn delete(&mut self, bucket: &str, key: &str, versions: bool) -> S3Result<()> {
-        if versions && self.bucket(bucket)?.contains_key(key) {
+    fn delete(&mut self, bucket: &str, key: &str, habits: Habits) -> S3Result<()> {
+        if habits.versions && self.bucket(bucket)?.contains_key(key) {
             let marker = Stored {
                 bytes: Bytes::new(),
                 tag: String::new(),
@@ -162,7 +166,7 @@ impl State {
                 modified: now(),
                 version: None,
             };
-            return self.put(bucket, key, marker, true).map(drop);
+            return self.put(bucket, key, marker, habits).map(drop);
         }
         self.bucket(bucket)?.remove(key);
         Ok(())
@@ -329,7 +333,7 @@ impl S3 for Memory {
             Facts { metadata: input.metadata, content_type: input.content_type, cache_control: input.cache_control };
         let stored = stored(bytes, facts);
         let e_tag = Some(ETag::Strong(stored.tag.clone()));
-        let version_id = state.put(&input.bucket, &input.key, stored, self.habits.versions)?;
+        let version_id = state.put(&input.bucket, &input.key, stored, self.habits)?;
         Ok(S3Response::new(dto::PutObjectOutput { e_tag, version_id, ..Default::default() }))
     }
 
@@ -390,7 +394,7 @@ impl S3 for Memory {
         request: S3Request<dto::DeleteObjectInput>,
     ) -> S3Result<S3Response<dto::DeleteObjectOutput>> {
         let mut state = self.enter(&request)?;
-        state.delete(&request.input.bucket, &request.input.key, self.habits.versions)?;
+        state.delete(&request.input.bucket, &request.input.key, self.habits)?;
         Ok(S3Response::new(dto::DeleteObjectOutput::default()))
     }
 
@@ -401,7 +405,7 @@ impl S3 for Memory {
         let mut state = self.enter(&request)?;
         let mut deleted = Vec::new();
         for object in request.input.delete.objects {
-            state.delete(&request.input.bucket, &object.key, self.habits.versions)?;
+            state.delete(&request.input.bucket, &object.key, self.habits)?;
             self.control.note(format!("DELETE /{}/{}", request.input.bucket, object.key));
             deleted.push(dto::DeletedObject { key: Some(object.key), ..Default::default() });
         }
@@ -461,7 +465,7 @@ impl S3 for Memory {
         let (bytes, kept) = source.map_or_else(Default::default, |source| (source.bytes, source.facts));
         let stored = stored(bytes, if replaces { given } else { kept });
         let result = dto::CopyObjectResult { e_tag: Some(ETag::Strong(stored.tag.clone())), ..Default::default() };
-        let version_id = state.put(&input.bucket, &input.key, stored, self.habits.versions)?;
+        let version_id = state.put(&input.bucket, &input.key, stored, self.habits)?;
         let copy_object_result = taken.then_some(result);
         Ok(S3Response::new(dto::CopyObjectOutput { copy_object_result, version_id, ..Default::default() }))
     }
@@ -547,7 +551,7 @@ impl S3 for Memory {
         let mut stored = stored(bytes.freeze(), upload.facts.clone());
         stored.tag = format!("{}-{}", hex(md5(&sums)), wanted.len());
         let e_tag = Some(ETag::Strong(stored.tag.clone()));
-        let version_id = state.put(&input.bucket, &input.key, stored, self.habits.versions)?;
+        let version_id = state.put(&input.bucket, &input.key, stored, self.habits)?;
         state.uploads.remove(&input.upload_id);
         self.count(&state);
         Ok(S3Response::new(dto::CompleteMultipartUploadOutput {
