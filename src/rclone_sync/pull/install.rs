@@ -7,6 +7,7 @@ use crate::path::TreePath;
 use crate::volume::{EntryKind, Made, Replace, Stat, Target, is_elsewhere};
 
 use super::apply::Apply;
+use super::context::Pull;
 use super::spans::whole_file;
 use super::stage::{STAGE, Stage};
 use super::verdict::{holds, object_of};
@@ -180,6 +181,26 @@ impl Apply<'_, '_> {
         self.drifted += 1;
         self.pull.note(&format!("{} was changed here meanwhile: it is compared again", entry.path));
     }
+}
+
+/// A plan that is not carried out may have moved directories into the stage, which goes when this pull is over. They are what this one was told to keep a
+/// copy of, if it was; that they go is said otherwise.
+pub(super) fn keep_set_aside(pull: &Pull<'_>, stage: Stage<'_>) -> Result<()> {
+    let aside = stage.set_aside()?;
+    if aside.is_empty() || pull.options.dry_run {
+        return Ok(());
+    }
+    let text = format!("{} directories that it had moved out of the way of others", aside.len());
+    let Some(path) = &pull.options.backup_dir else {
+        pull.note(&format!("{text} are in {STAGE}/old of the target until this pull is over, and go with it"));
+        return Ok(());
+    };
+    let (backup, name) = (Target::open(path, true)?, TreePath::parse("replaced")?);
+    for directory in aside {
+        pull.target()?.move_to(&directory, &backup, &free_name(&backup, &name)?)?;
+    }
+    pull.note(&format!("{text} are in {}, as {name}", path.display()));
+    Ok(())
 }
 
 /// A name where replaced files go that nothing has: what an earlier run kept there stays.

@@ -85,8 +85,6 @@ impl<'a> PlanWriter<'a> {
         let Some(stage) = self.stage else { return Ok(()) };
         if self.writers.is_none() {
             stage.create()?;
-            // What an earlier plan said is not so any more.
-            stage.unseal()?;
             let handle = stage.handle()?;
             let create = |name| SegmentWriter::create(&handle.path(name));
             self.writers = Some(Writers { fetch: create(FETCH)?, set: create(SET)?, heads: create(HEADS)? });

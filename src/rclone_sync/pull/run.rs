@@ -11,6 +11,7 @@ use super::super::segment::Written;
 use super::apply::{apply, describe};
 use super::context::Pull;
 use super::fetch::{Fetched, fetch};
+use super::install::keep_set_aside;
 use super::plan::PlanWriter;
 use super::report::{PullReport, Pulled};
 use super::seen::{Seen, SeenWriter, Terms};
@@ -129,7 +130,11 @@ impl<'r, 'a> Run<'r, 'a> {
         }
         let stage = Stage::of(self.pull.target()?);
         let Some(plan) = stage.sealed()? else {
-            return Ok(if stage.is_torn()? { Earlier::GivenUp } else { Earlier::Nothing });
+            if !stage.is_torn()? {
+                return Ok(Earlier::Nothing);
+            }
+            keep_set_aside(self.pull, stage)?;
+            return Ok(Earlier::GivenUp);
         };
         let is_ours = plan.rules.is_some() && plan.rules == self.pull.rules();
         let what = if is_ours {
@@ -147,6 +152,7 @@ impl<'r, 'a> Run<'r, 'a> {
             let text = "an earlier pull was interrupted while it changed the target: this one will";
             self.pull.note(&format!("{text} {what}"));
             stage.give_up()?;
+            keep_set_aside(self.pull, stage)?;
         }
         Ok(Earlier::GivenUp)
     }

@@ -3,7 +3,8 @@
 //! Order of writes: the plan, the contents, all of it synced, then [`READY`]: from that moment on the target is brought to the new
 //! generation from here alone, also by a later run and without the store. `READY` goes before anything else of the stage does. A later run that was
 //! told other things (what is left alone, what may be removed, where replaced files go) does not carry the plan out: it makes [`TORN`] of it, which
-//! says until the next plan is carried out that the target may be of two generations, and finds out anew what is to be done.
+//! says until the next plan is carried out that the target may be of two generations, and finds out anew what is to be done. So does one that finds a
+//! `READY` that it cannot believe, because others may have written it or it is damaged.
 
 use std::path::PathBuf;
 
@@ -94,15 +95,18 @@ impl<'a> Stage<'a> {
     }
 
     /// Makes the stage, or takes the one that an earlier run left. What somebody else put there is removed: they could write
-    /// into it.
+    /// into it. What an earlier plan said is not so any more, but it may have been begun, and that stays said.
     pub(super) fn create(self) -> Result<()> {
-        let root = Self::root()?;
+        let (root, is_torn) = (Self::root()?, self.is_torn()?);
         if let Some(stat) = self.target.stat(&root)?
             && !is_ours(&stat)
         {
-            self.target.remove(&root)?;
+            self.clear(&root, stat.kind)?;
         }
         self.target.create_dir(&root)?;
+        if is_torn {
+            self.tear()?;
+        }
         for name in ["content", "new", "old"] {
             self.target.create_dir(&Self::at(name)?)?;
         }
@@ -190,17 +194,57 @@ impl<'a> Stage<'a> {
 
     /// The plan will not be carried out, but may have been begun.
     pub(super) fn give_up(self) -> Result<()> {
-        self.target.rename(&Self::at(READY)?, &Self::at(TORN)?)?;
+        self.tear()
+    }
+
+    /// Whether a plan that is not carried out may have been begun, and none was carried out since.
+    pub(super) fn is_torn(self) -> Result<bool> {
+        for name in TORN_IF {
+            if self.target.stat(&Self::at(name)?)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Directories that made room for something else and are still in the stage, the newest first.
+    pub(super) fn set_aside(self) -> Result<Vec<TreePath>> {
+        let mut all = Vec::new();
+        for number in 0..u64::MAX {
+            let path = Self::at(&format!("old/{number}"))?;
+            if self.target.stat(&path)?.is_none() {
+                break;
+            }
+            all.push(path);
+        }
+        all.reverse();
+        Ok(all)
+    }
+
+    /// [`TORN`] is there, and [`READY`] is not.
+    fn tear(self) -> Result<()> {
+        let (ready, torn) = (Self::at(READY)?, Self::at(TORN)?);
+        if self.target.stat(&ready)?.is_some() {
+            self.target.rename(&ready, &torn)?;
+        } else if self.target.stat(&torn)?.is_none() {
+            self.target.create_file(&torn, Replace::Anything)?;
+        }
         self.target.sync_dir(&Self::root()?)
     }
 
-    /// Whether a plan was given up, and none was carried out since.
-    pub(super) fn is_torn(self) -> Result<bool> {
-        Ok(self.target.stat(&Self::at(TORN)?)?.is_some())
+    /// Removes a stage that is not ours. What says that the target may be of two generations goes last: until it is said again it is a moment.
+    fn clear(self, root: &TreePath, kind: EntryKind) -> Result<()> {
+        if kind == EntryKind::Directory {
+            let names = self.target.list(root)?.into_iter().map(|(name, _)| name);
+            for name in names.filter(|name| !TORN_IF.iter().any(|said| said.as_bytes() == name.as_slice())) {
+                self.target.remove(&root.join(&name)?)?;
+            }
+        }
+        self.target.remove(root)
     }
 
     /// The stage is not complete any more: nothing will be done from it alone.
-    pub(super) fn unseal(self) -> Result<()> {
+    fn unseal(self) -> Result<()> {
         self.target.remove(&Self::at(READY)?)
     }
 }
