@@ -160,7 +160,8 @@ impl<'a> Pull<'a> {
         let PullOptions { max_delete, allow_empty, one_file_system, backup_dir, generation, .. } = self.options;
         let files = format!("{} {delete_excluded} {update} {ignore_existing} {size_only}", filter.words()?);
         let safety = format!("{max_delete:?} {allow_empty} {one_file_system} {backup_dir:?} {generation:?}");
-        // A prefix that another tool wrote has a control area of this run alone.
+        // A prefix that another tool wrote has its control area in memory, whose place is another than that of a mirror there, and always the same:
+        // what was planned by a listing is carried on after a listing, and what was planned by a manifest after a manifest.
         let mirror = (self.places.data.place(), self.places.control.place());
         let text = format!("{mirror:?} {files} {safety} {:?}", self.options.attributes);
         Some(blake3::hash(text.as_bytes()).to_hex().to_string())
