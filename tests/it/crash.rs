@@ -217,12 +217,13 @@ fn five_inits_at_once_on_a_server_that_overlooks_conditions_end_with_one_reposit
         let (location, options) = (s3.server.location("bucket", "p"), s3.server.options());
         vault.runtime.block_on(Store::connect(&location, &options, SystemClock::new())).unwrap()
     };
-    let make = &|number: u64| {
+    #[expect(clippy::disallowed_methods, reason = "they come one after the other")]
+    let init = &|number: u64| {
         std::thread::sleep(Duration::from_millis(number * 5));
         vault.init_in(store()).map(|repo| repo.id())
     };
     let outcomes: Vec<_> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..5).map(|number| scope.spawn(move || make(number))).collect();
+        let threads: Vec<_> = (0..5).map(|number| scope.spawn(move || init(number))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     let made: Vec<_> = outcomes.into_iter().filter_map(Result::ok).collect();

@@ -149,9 +149,13 @@ fn what_an_earlier_prune_condemned_counts_neither_among_what_goes_nor_among_all(
     // Two of three snapshots are not listed: of what is not condemned, most would go.
     let hidden: Vec<_> =
         new[3..].iter().map(|id| key_of(&bench, *id)).map(|key| (key.clone(), bench.get(&key))).collect();
-    hidden.iter().for_each(|(key, _)| bench.delete(key));
+    for (key, _) in &hidden {
+        bench.delete(key);
+    }
     assert_stopped(&bench, "packs would be removed");
-    hidden.into_iter().for_each(|(key, bytes)| bench.put(&key, bytes));
+    for (key, bytes) in hidden {
+        bench.put(&key, bytes);
+    }
     assert!(prune(&repo, &thorough()).unwrap().deleted_packs.count > 4);
     assert_clean(&repo);
 }
@@ -228,9 +232,13 @@ fn what_a_large_backup_at_work_has_stored_refuses_no_prune_and_is_not_condemned(
     without_notes(&bench);
     let hidden: Vec<_> =
         new[1..].iter().map(|id| key_of(&bench, *id)).map(|key| (key.clone(), bench.get(&key))).collect();
-    hidden.iter().for_each(|(key, _)| bench.delete(key));
+    for (key, _) in &hidden {
+        bench.delete(key);
+    }
     assert_stopped(&bench, "packs would be removed");
-    hidden.into_iter().for_each(|(key, bytes)| bench.put(&key, bytes));
+    for (key, bytes) in hidden {
+        bench.put(&key, bytes);
+    }
     let id = write_entries(&at_work, &writer, &files).id;
     assert!(prune(&repo, &thorough()).unwrap().deleted_packs.count > 4);
     assert_holds(&repo.observe().unwrap(), id, &large());
