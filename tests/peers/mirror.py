@@ -202,15 +202,19 @@ def rclone_finds_modes_and_owners_in_what_we_push(scratch):
 
 
 def a_name_that_a_server_keeps_under_another_one_stops_nothing_else(scratch):
-    """rclone's server does that to names with control characters."""
+    """rclone's server does that to names with control characters, as soon as it looks at its directory again."""
     source = f"{scratch.new('source')}/tree"
     write(f"{source}/well", b"content", 1_600_000_000_000_000_000)
     write(f"{source}/line\nend", b"content", 1_600_000_000_000_000_000)
     with peers.S3(scratch.new("s3")) as server:
         os.makedirs(f"{server.directory}/bucket")
         ours, target = Ours(scratch, remote_of(server)), f"{scratch.new('target')}/tree"
-        ours.mirror("push", source, "peer:bucket/p", code=1)
-        assert "under another name" in ours.errors, ours.errors
+        # For a millisecond the server remembers what it was sent, and may be asked just then.
+        for _ in range(12):
+            ours.mirror("push", "--relist", source, "peer:bucket/p", code=None)
+            if ours.code:
+                break
+        assert ours.code == 1 and "under another name" in ours.errors, ours.errors
         ours.mirror("verify", "peer:bucket/p", "--read")
         ours.mirror("pull", "peer:bucket/p", target)
         assert os.listdir(target) == ["well"], os.listdir(target)

@@ -342,7 +342,8 @@ impl<'a> Sender<'a> {
         }
     }
 
-    /// Some servers keep names with characters that nobody can see under others: nobody could ever read what the generation names. So they are asked.
+    /// Some servers keep names with characters that nobody can see under others: nobody could ever read what the generation names. So they are asked. One that
+    /// remembers for a while what it was sent answers wrongly: `verify` finds it later.
     pub(super) fn is_under_its_key(&self, key: &str) -> Result<()> {
         let is_odd = key.chars().any(|char| char.is_control() || char == QUOTE);
         let places = &self.destination.places;
