@@ -42,13 +42,8 @@ pub(super) fn finish(
         problems: outcome.problems,
         parent: parent.id(),
     };
-    if root.entries() == 0 && status == Status::Partial {
-        session.end("stopped");
-        return Err(Error::new(ErrorKind::Interrupted, "stopped before anything was saved"));
-    }
     if root.entries() == 0 {
-        session.end("empty");
-        return Err(Error::invalid("there is nothing to save: the snapshot would be empty"));
+        return Err(nothing_saved(session, status));
     }
     let may_skip = may_skip(options.skip, outcome.problems);
     let unchanged =
@@ -92,6 +87,16 @@ pub(super) fn finish(
         session.sweep_ended();
     }
     Ok(answer)
+}
+
+/// Ends the session of a run that has nothing to show, and says why it has not.
+fn nothing_saved(session: &Session<'_>, status: Status) -> Error {
+    if status == Status::Partial {
+        session.end("stopped");
+        return Error::new(ErrorKind::Interrupted, "stopped before anything was saved");
+    }
+    session.end("empty");
+    Error::invalid("there is nothing to save: the snapshot would be empty")
 }
 
 fn may_skip(skip: Skip, problems: u64) -> bool {

@@ -26,6 +26,17 @@ pub(crate) fn says(home: &Home, arguments: &[&str], code: i32) -> String {
     text
 }
 
+/// A server, which the home is set up for, and the place of a mirror there.
+pub(crate) fn site(home: &mut Home) -> (S3ServerThread, String) {
+    let server = S3ServerThread::start();
+    for (name, value) in server.server.variables() {
+        home.set(name, value);
+    }
+    server.server.make_bucket("site");
+    let place = format!("s3:{}/site/p", server.server.endpoint);
+    (server, place)
+}
+
 fn same(home: &Home, left: &str, right: &str) {
     assert_same(&on_disk(&home.at(left)), &on_disk(&home.at(right)));
 }
@@ -63,13 +74,8 @@ fn a_tree_goes_into_a_directory_and_comes_out_of_it_as_it_was() {
 
 #[test]
 fn what_is_unchanged_costs_a_request_and_may_be_told_by_the_exit_code() {
-    let server = S3ServerThread::start();
     let mut home = home();
-    for (name, value) in server.server.variables() {
-        home.set(name, value);
-    }
-    server.server.make_bucket("site");
-    let place = format!("s3:{}/site/p", server.server.endpoint);
+    let (server, place) = site(&mut home);
     says(&home, &["push", "data", &place], 0);
     let count = |arguments: &[&str], code| {
         let before = server.server.requests();

@@ -7,8 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use volvault::clock::SystemClock;
 
 use crate::command::{Home, fill, pause, write};
-use crate::mirror_command::says;
-use crate::support::s3::S3ServerThread;
+use crate::mirror_command::{says, site};
 use crate::support::trees::paths;
 use crate::support::vault::{assert_same, noise, on_disk};
 
@@ -68,14 +67,9 @@ fn a_dry_run_names_the_files_that_would_go_and_tells_when_none_would() {
 
 #[test]
 fn a_timetable_of_bandwidths_holds() {
-    let server = S3ServerThread::start();
     let mut home = Home::new();
-    for (name, value) in server.server.variables() {
-        home.set(name, value);
-    }
-    server.server.make_bucket("site");
+    let (_server, place) = site(&mut home);
     write(&home.at("data/file"), &noise(600_000, 1));
-    let place = format!("s3:{}/site/p", server.server.endpoint);
     // The same all day, whenever the test runs.
     let clock = SystemClock::new();
     let start = clock.elapsed();
@@ -179,13 +173,8 @@ fn a_push_that_can_remember_nothing_says_so_and_goes_on() {
 
 #[test]
 fn a_mirror_that_was_wiped_begins_anew_and_a_missing_directory_only_when_told() {
-    let server = S3ServerThread::start();
     let mut home = home();
-    for (name, value) in server.server.variables() {
-        home.set(name, value);
-    }
-    server.server.make_bucket("site");
-    let place = format!("s3:{}/site/p", server.server.endpoint);
+    let (server, place) = site(&mut home);
     says(&home, &["push", "data", &place], 0);
     server.server.empty_bucket("site");
     write(&home.at("data/new"), b"new");
@@ -330,16 +319,11 @@ fn a_prefix_is_adopted_without_being_read() {
 
 #[test]
 fn a_signal_ends_a_push_in_good_order_and_the_next_one_completes() {
-    let server = S3ServerThread::start();
     let mut home = Home::new();
-    for (name, value) in server.server.variables() {
-        home.set(name, value);
-    }
-    server.server.make_bucket("site");
+    let (server, place) = site(&mut home);
     for file in 0..200 {
         write(&home.at(&format!("data/{file}")), &noise(20_000, file));
     }
-    let place = format!("s3:{}/site/p", server.server.endpoint);
     for signal in [Signal::TERM, Signal::INT] {
         // So slow that it is at work when the signal comes.
         let mut child = home.start(&["mirror", "push", "data", &place, "--bwlimit", "400k"]);

@@ -137,6 +137,19 @@ fn without_notes(bench: &Bench) {
     bench.keys("state/pruned/").iter().for_each(|key| bench.delete(key));
 }
 
+/// A prune does not believe that most packs are to go while these snapshots are not listed.
+fn assert_stopped_without(bench: &Bench, snapshots: &[SessionId]) {
+    let hidden: Vec<_> =
+        snapshots.iter().map(|id| key_of(bench, *id)).map(|key| (key.clone(), bench.get(&key))).collect();
+    for (key, _) in &hidden {
+        bench.delete(key);
+    }
+    assert_stopped(bench, "packs would be removed");
+    for (key, bytes) in hidden {
+        bench.put(&key, bytes);
+    }
+}
+
 #[test]
 fn what_an_earlier_prune_condemned_counts_neither_among_what_goes_nor_among_all() {
     let (bench, small, new) = grown_since_a_prune(5);
@@ -147,15 +160,7 @@ fn what_an_earlier_prune_condemned_counts_neither_among_what_goes_nor_among_all(
     at_work.end("failed");
     without_notes(&bench);
     // Two of three snapshots are not listed: of what is not condemned, most would go.
-    let hidden: Vec<_> =
-        new[3..].iter().map(|id| key_of(&bench, *id)).map(|key| (key.clone(), bench.get(&key))).collect();
-    for (key, _) in &hidden {
-        bench.delete(key);
-    }
-    assert_stopped(&bench, "packs would be removed");
-    for (key, bytes) in hidden {
-        bench.put(&key, bytes);
-    }
+    assert_stopped_without(&bench, &new[3..]);
     assert!(prune(&repo, &thorough()).unwrap().deleted_packs.count > 4);
     assert_clean(&repo);
 }
@@ -230,15 +235,7 @@ fn what_a_large_backup_at_work_has_stored_refuses_no_prune_and_is_not_condemned(
     other.end("failed");
     // What else would go is judged as ever, also while that backup runs.
     without_notes(&bench);
-    let hidden: Vec<_> =
-        new[1..].iter().map(|id| key_of(&bench, *id)).map(|key| (key.clone(), bench.get(&key))).collect();
-    for (key, _) in &hidden {
-        bench.delete(key);
-    }
-    assert_stopped(&bench, "packs would be removed");
-    for (key, bytes) in hidden {
-        bench.put(&key, bytes);
-    }
+    assert_stopped_without(&bench, &new[1..]);
     let id = write_entries(&at_work, &writer, &files).id;
     assert!(prune(&repo, &thorough()).unwrap().deleted_packs.count > 4);
     assert_holds(&repo.observe().unwrap(), id, &large());
