@@ -42,6 +42,7 @@ pub enum ObjectKind {
     Forgotten = 10,
     Pruned = 11,
     Verified = 12,
+    Marks = 13,
 }
 
 impl ObjectKind {
@@ -72,6 +73,7 @@ impl ObjectKind {
             Self::Forgotten => "forgotten",
             Self::Pruned => "pruned",
             Self::Verified => "verified",
+            Self::Marks => "marks",
         }
     }
 }

@@ -21,7 +21,7 @@ use super::repository::Repository;
 use super::session::Session;
 use super::snapshot::Snapshot;
 use super::snapshot_names::SnapshotName;
-use super::{BlobKind, slots, small};
+use super::{BlobKind, marks, slots, small};
 
 /// How often the segments are listed again because some were merged while they were opened.
 const LISTED_AGAIN_MAX: usize = 5;
@@ -222,6 +222,7 @@ impl Repository {
                 .and_then(|slot| slot.repo())
                 .map(drop)
                 .map_err(|error| error.within(format!("open {key}"))),
+            Some(Record::Marks) => marks::open(io, key, bytes).map(drop),
             Some(Record::Small(kind)) => small::open::<serde::de::IgnoredAny>(&io.keys, kind, key, bytes).map(drop),
         }
     }
@@ -231,6 +232,7 @@ impl Repository {
 enum Record<'k> {
     Config,
     Slot(&'k str),
+    Marks,
     Small(ObjectKind),
 }
 
@@ -240,6 +242,9 @@ fn record_kind(key: &str) -> Option<Record<'_>> {
     }
     if let Some(name) = key.strip_prefix(slots::PREFIX) {
         return Some(Record::Slot(name));
+    }
+    if key.starts_with(marks::PREFIX) {
+        return Some(Record::Marks);
     }
     let kinds = [
         ("sessions", ObjectKind::Session),

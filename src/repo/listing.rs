@@ -9,6 +9,7 @@ use crate::id::{ObjectHash, SessionId};
 use crate::storage::Listed;
 
 use super::absent::DROPPED;
+use super::marks::{self, MarksObject};
 use super::repository::Io;
 use super::snapshot_names::SnapshotName;
 
@@ -35,6 +36,8 @@ pub struct Listing {
     pub last_prune: Option<DateTime<Utc>>,
     /// Keys of the notes on when which packs were read.
     pub verified: Vec<String>,
+    /// What prunes noted of the pages that they read.
+    pub marks: Vec<MarksObject>,
     /// Sessions that a prune marked.
     pub suspect: BTreeSet<SessionId>,
     /// When the newest of all these was stored, by the store's clock.
@@ -98,6 +101,10 @@ impl Listing {
                 self.pruned.push(key.to_owned());
                 true
             }
+            (Some("marks"), Some(name), None) => marks::rank_of(name).is_some_and(|rank| {
+                self.marks.push(MarksObject { key: key.to_owned(), rank, size });
+                true
+            }),
             (Some("index"), Some(text), None) => text.parse().is_ok_and(|name: ObjectHash| {
                 // Hex of upper case parses, but is no name of ours: no such segment could be read.
                 let is_ours = name.to_hex() == text;

@@ -20,6 +20,7 @@ use crate::support::repo::{Bench, Layout, Tree, check, entries, write_entries, w
 use crate::support::vault::{Vault, contents, noise};
 
 mod guards;
+mod marks;
 
 /// Everything goes that may go, and nobody is waited for.
 fn thorough() -> PruneOptions {
@@ -158,6 +159,7 @@ proptest! {
                 Step::Forget(_) => {}
                 Step::Prune { percent, small } => {
                     let max_unused = MaxUnused::Percent(f64::from(percent));
+                    marks::assert_as_read(&bench);
                     let report = prune(&repo, &PruneOptions { max_unused, repack_small: small, ..thorough() }).unwrap();
                     prop_assert_eq!(report.pending_packs + report.spared_packs, 0);
                     let plan = &report.plan;

@@ -1,17 +1,21 @@
-//! Marks what snapshots need. Every distinct catalogue page is read once, and of a leaf page only its table of blobs.
+//! Marks what snapshots need. Every distinct catalogue page is read once, and of a leaf page only its table of blobs. What an earlier prune noted of a page is as
+//! good as the page: see `notes`.
 //!
-//! Costs a read of all catalogue pages that the snapshots have between them, a twentieth to a fiftieth of what the data takes.
+//! Costs a read of all catalogue pages that the snapshots have between them and that no prune has read before: all of them are a twentieth to a fiftieth of what the
+//! data takes.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
 use crate::catalog::{BlobRef, ChildRef, ChunkList, InnerPage, leaf_blobs};
 use crate::error::{Error, ErrorKind, Result};
-use crate::events::{Progress, Watch};
+use crate::events::{Event, Progress, Watch};
 use crate::id::{BlobId, SessionId};
-use crate::repo::{BlobKind, Session, SnapshotName, Wanted};
+use crate::repo::{BlobKind, Form, Half, Mark, Session, Snapshot, SnapshotName, Wanted, half_of};
 
-use super::usage::{Marked, Usage};
+use super::noted::{Audit, Waiting};
+use super::notes::Notes;
+use super::usage::{Marked, Usage, key};
 
 /// Snapshots whose roots are in memory at once: about 50 KiB each at most.
 const SNAPSHOTS_AT_ONCE: usize = 64;
@@ -19,15 +23,21 @@ const SNAPSHOTS_AT_ONCE: usize = 64;
 const PAGES_AT_ONCE: usize = 1024;
 
 /// A blob of the catalogue that is to be read.
-struct Page {
+pub(super) struct Page {
     blob: Wanted,
-    kind: PageKind,
+    pub(super) kind: PageKind,
     /// The first snapshot that was found to need it.
     snapshot: SessionId,
 }
 
+impl Page {
+    pub(super) fn half(&self) -> Half {
+        half(&self.blob.blob.id)
+    }
+}
+
 #[derive(Clone, Copy)]
-enum PageKind {
+pub(super) enum PageKind {
     /// A page of this level; 0 is a leaf.
     Level(u8),
     /// What an entry names beside chunks, or another list does.
@@ -35,12 +45,12 @@ enum PageKind {
 }
 
 /// Something that a snapshot needs and that is not there.
-type Lost = (SessionId, Error);
+pub(super) type Lost = (SessionId, Error);
 
 /// What marking showed.
 pub(super) struct Looked {
     /// Halves of the ids of all pages of sound snapshots.
-    pub(super) seen: HashSet<[u8; 16]>,
+    pub(super) seen: HashSet<Half>,
     /// Snapshots that were listed and are not there: forgotten since. A write that lands late may bring one back.
     pub(super) vanished: HashSet<SessionId>,
     /// What sound snapshots need and that is not there, by snapshot: the first of each batch.
@@ -53,17 +63,22 @@ pub(super) struct Looked {
 
 /// What marking is done with.
 pub(super) struct Marker<'m> {
-    session: &'m Session<'m>,
-    usage: &'m Usage,
-    watch: &'m Watch<'m>,
+    pub(super) session: &'m Session<'m>,
+    pub(super) usage: &'m Usage,
+    pub(super) watch: &'m Watch<'m>,
     /// Half the ids of pages and lists that were read or are to be.
-    seen: HashSet<[u8; 16]>,
+    pub(super) seen: HashSet<Half>,
     /// Snapshots that were listed and are not there.
     vanished: HashSet<SessionId>,
     /// Each snapshot that was read, and the one before it.
-    chain: Vec<(SessionId, SessionId)>,
+    pub(super) chain: Vec<(SessionId, SessionId)>,
     /// Hears of each blob that had not been used before.
     fresh: &'m (dyn Fn(&BlobId) + Sync),
+    /// What earlier prunes noted, and what this one does; `None`: every page is read, and nothing is noted.
+    pub(super) notes: Option<&'m Notes<'m>>,
+    /// Pages that may have been noted.
+    pub(super) waiting: Waiting,
+    pub(super) audit: Audit,
 }
 
 impl<'m> Marker<'m> {
@@ -73,11 +88,27 @@ impl<'m> Marker<'m> {
         watch: &'m Watch<'m>,
         fresh: &'m (dyn Fn(&BlobId) + Sync),
     ) -> Self {
-        Self { session, usage, watch, seen: HashSet::new(), vanished: HashSet::new(), chain: Vec::new(), fresh }
+        Self {
+            session,
+            usage,
+            watch,
+            seen: HashSet::new(),
+            vanished: HashSet::new(),
+            chain: Vec::new(),
+            fresh,
+            notes: None,
+            waiting: Waiting::default(),
+            audit: Audit::default(),
+        }
+    }
+
+    /// The same, but pages that were noted need not be read, and those that are read are noted.
+    pub(super) fn noting(self, notes: &'m Notes<'m>) -> Self {
+        Self { notes: Some(notes), ..self }
     }
 
     /// The same, but pages that were read before are not read again.
-    pub(super) fn knowing(self, seen: HashSet<[u8; 16]>) -> Self {
+    pub(super) fn knowing(self, seen: HashSet<Half>) -> Self {
         Self { seen, ..self }
     }
 
@@ -91,7 +122,7 @@ impl<'m> Marker<'m> {
         let is_suspect = |name: &&&SnapshotName| self.session.listing().suspect.contains(&name.id);
         let (suspects, sound): (Vec<&SnapshotName>, Vec<&SnapshotName>) = snapshots.iter().partition(is_suspect);
         let lost = self.mark(&sound)?;
-        let Self { session, usage, watch, seen, mut vanished, mut chain, fresh } = self;
+        let Self { session, usage, watch, seen, mut vanished, mut chain, fresh, .. } = self;
         let mut suspect = Vec::new();
         for name in suspects {
             let mut marker = Marker::new(session, usage, watch, fresh).knowing(seen.clone());
@@ -104,16 +135,30 @@ impl<'m> Marker<'m> {
 
     /// Marks what these snapshots need. Returns what is not there, by snapshot: the first of each batch.
     fn mark(&mut self, snapshots: &[&SnapshotName]) -> Result<Vec<Lost>> {
+        if let Some(lost) = self.pass(snapshots)? {
+            return Ok(lost);
+        }
+        let text = "what earlier prunes noted of catalogue pages does not fit: reading all of them";
+        self.watch.observer.on(&Event::Note { text });
+        self.start_again();
+        self.pass(snapshots)?.ok_or_else(|| Error::bug("marks that nobody trusts did not fit"))
+    }
+
+    /// `None` when what was noted does not fit, so that it may not be relied on.
+    fn pass(&mut self, snapshots: &[&SnapshotName]) -> Result<Option<Vec<Lost>>> {
         let mut lost = Vec::new();
         for names in snapshots.chunks(SNAPSHOTS_AT_ONCE) {
             let mut stack = Vec::new();
-            let names: Vec<SnapshotName> = names.iter().map(|name| (*name).clone()).collect();
+            let Some(names) = self.not_noted(names) else { return Ok(None) };
             for (name, snapshot) in names.iter().zip(self.session.load_each(&names)) {
                 match snapshot {
                     Ok(snapshot) => {
                         self.chain.extend(snapshot.prev.map(|prev| (name.id, prev)));
+                        self.note(&mark_of(name, &snapshot));
                         let pages = children(&snapshot.root, name.id);
-                        self.push(pages, &mut stack);
+                        if !self.push(pages, &mut stack) {
+                            return Ok(None);
+                        }
                     }
                     // Forgotten since it was listed. A listing that lies shows when it is repeated, before anything is removed.
                     Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -122,14 +167,34 @@ impl<'m> Marker<'m> {
                     Err(error) => return Err(unreadable(name, error)),
                 }
             }
-            while !stack.is_empty() {
-                self.go_on()?;
-                let batch = stack.split_off(stack.len().saturating_sub(PAGES_AT_ONCE));
-                let below = self.read(&batch, &mut lost)?;
-                self.push(below, &mut stack);
+            if !self.read_all(stack, &mut lost)? {
+                return Ok(None);
             }
         }
-        Ok(lost)
+        let fits = self.take_noted(&mut lost)? && self.audit.holds();
+        Ok(fits.then_some(lost))
+    }
+
+    /// Reads these pages and what they name. False when what was noted does not fit.
+    pub(super) fn read_all(&mut self, mut stack: Vec<Page>, lost: &mut Vec<Lost>) -> Result<bool> {
+        while !stack.is_empty() {
+            self.go_on()?;
+            let batch = stack.split_off(stack.len().saturating_sub(PAGES_AT_ONCE));
+            let below = self.read(&batch, lost)?;
+            if !self.push(below, &mut stack) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn start_again(&mut self) {
+        if let Some(notes) = self.notes {
+            notes.distrust();
+        }
+        (self.seen, self.waiting, self.audit) = (HashSet::new(), Waiting::default(), Audit::default());
+        self.vanished.clear();
+        self.chain.clear();
     }
 
     fn go_on(&self) -> Result<()> {
@@ -139,14 +204,23 @@ impl<'m> Marker<'m> {
         Ok(())
     }
 
-    fn push(&mut self, pages: Vec<Page>, stack: &mut Vec<Page>) {
+    /// Puts pages on the stack that were not seen before and are not noted. False when what was noted does not fit.
+    fn push(&mut self, pages: Vec<Page>, stack: &mut Vec<Page>) -> bool {
         for page in pages {
-            let id = page.blob.blob.id;
-            if self.seen.insert(id.as_bytes().first_chunk().copied().unwrap_or_default()) {
-                Progress::add(&self.watch.progress.files_total, 1);
-                stack.push(page);
+            if !self.seen.insert(page.half()) {
+                self.waiting.tell(page);
+                continue;
+            }
+            match self.look_up(page) {
+                LookedUp::Noted => {}
+                LookedUp::ToRead(page) => {
+                    Progress::add(&self.watch.progress.files_total, 1);
+                    stack.push(page);
+                }
+                LookedUp::Unfit => return false,
             }
         }
+        true
     }
 
     /// Reads pages and lists, marks them and what they name, and returns those that they name in turn.
@@ -154,7 +228,7 @@ impl<'m> Marker<'m> {
         let found = Mutex::new((Vec::new(), Vec::new()));
         let mut readable = Vec::with_capacity(batch.len());
         for page in batch {
-            match self.note(&page.blob.blob.id) {
+            match self.found(&page.blob.blob.id) {
                 Marked::Missing => lost.push((page.snapshot, missing(&page.blob.blob.id))),
                 _ if !self.is_list_after_all(page)? => {}
                 _ => readable.push(page),
@@ -207,43 +281,76 @@ impl<'m> Marker<'m> {
     }
 
     fn page(&self, page: &Page, plain: &[u8], into: &mut Vec<Page>) -> Result<()> {
+        let mut mark = Mark { id: page.half(), form: Form::Page(0), keys: Vec::new(), below: Vec::new() };
         match page.kind {
-            PageKind::Level(0) => {
-                // What is lost changes nothing about the rest: a snapshot that is marked as suspect keeps what there is of it.
-                let blobs = leaf_blobs(plain)?;
-                let outcomes = blobs.iter().map(|blob| self.blob(&blob.id, page.snapshot, into));
-                outcomes.fold(Ok(()), Result::and)?;
+            PageKind::Level(0) => self.blobs(leaf_blobs(plain)?.iter().map(|blob| &blob.id), page, &mut mark, into)?,
+            PageKind::Level(level) => {
+                let pages = children(&InnerPage::decode(plain)?, page.snapshot);
+                (mark.form, mark.below) = (Form::Page(level), pages.iter().map(Page::half).collect());
+                into.extend(pages);
             }
-            PageKind::Level(_) => into.extend(children(&InnerPage::decode(plain)?, page.snapshot)),
             PageKind::List => {
                 let list = ChunkList::decode(plain)?;
+                mark.form = Form::List(list.depth);
                 if list.depth > 0 {
+                    mark.below = list.chunks.iter().map(|item| half(&item.id)).collect();
                     into.extend(list.chunks.iter().map(|item| list_page(item.id, page.snapshot)));
-                    return Ok(());
+                } else {
+                    self.blobs(list.chunks.iter().map(|item| &item.id), page, &mut mark, into)?;
                 }
-                let outcomes = list.chunks.iter().map(|item| self.blob(&item.id, page.snapshot, into));
-                outcomes.fold(Ok(()), Result::and)?;
             }
         }
+        self.note(&mark);
         Ok(())
     }
 
-    fn blob(&self, id: &BlobId, snapshot: SessionId, into: &mut Vec<Page>) -> Result<()> {
-        match self.note(id) {
-            Marked::Missing => return Err(missing(id)),
-            Marked::First | Marked::Again if self.usage.may_be_list(id) => into.push(list_page(*id, snapshot)),
-            Marked::First | Marked::Again => {}
+    /// What is lost changes nothing about the rest: a snapshot that is marked as suspect keeps what there is of it.
+    fn blobs<'b>(
+        &self,
+        ids: impl Iterator<Item = &'b BlobId>,
+        page: &Page,
+        mark: &mut Mark,
+        into: &mut Vec<Page>,
+    ) -> Result<()> {
+        let mut outcome = Ok(());
+        for id in ids {
+            match self.found(id) {
+                Marked::Missing => outcome = outcome.and(Err(missing(id))),
+                Marked::First | Marked::Again if self.usage.may_be_list(id) => {
+                    mark.below.push(half(id));
+                    into.push(list_page(*id, page.snapshot));
+                }
+                Marked::First | Marked::Again => mark.keys.push(key(id)),
+            }
         }
-        Ok(())
+        outcome
     }
 
-    fn note(&self, id: &BlobId) -> Marked {
+    fn found(&self, id: &BlobId) -> Marked {
         let marked = self.usage.mark(id);
         if marked == Marked::First {
             (self.fresh)(id);
         }
         marked
     }
+}
+
+/// What is known of a page that nobody saw before.
+pub(super) enum LookedUp {
+    /// It was noted, or may have been: there is nothing to do now.
+    Noted,
+    ToRead(Page),
+    /// It was noted, but not all that it names.
+    Unfit,
+}
+
+pub(super) fn half(id: &BlobId) -> Half {
+    id.as_bytes().first_chunk().copied().unwrap_or_default()
+}
+
+fn mark_of(name: &SnapshotName, snapshot: &Snapshot) -> Mark {
+    let below = snapshot.root.children.iter().map(|child| half(&child.id)).collect();
+    Mark { id: half_of(name), form: Form::Snapshot(snapshot.root.level, snapshot.prev), keys: Vec::new(), below }
 }
 
 fn children(page: &InnerPage, snapshot: SessionId) -> Vec<Page> {

@@ -11,6 +11,8 @@
 mod choose;
 mod history;
 mod mark;
+mod noted;
+mod notes;
 mod options;
 mod repack;
 mod report;

@@ -8,8 +8,7 @@
 
 use std::ops::Range;
 
-/// The bytes of an id that stand for it.
-pub(super) type Key = [u8; 6];
+pub(super) use crate::repo::Key;
 
 /// Bytes of a row with its whole key, and without the two bytes that its position says.
 const WIDE: usize = 12;

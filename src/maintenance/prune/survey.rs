@@ -1,4 +1,4 @@
-//! The first half of a prune: what there is, what of it is used, and what is to be done about the rest. Writes nothing.
+//! The first half of a prune: what there is, what of it is used, and what is to be done about the rest. Writes nothing but notes.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -10,6 +10,7 @@ use crate::repo::{MERGED_FROM, OpenSegment, Other, PackInfo, Repository, Session
 use super::choose::{Choice, PackUse, choose};
 use super::history::History;
 use super::mark::Marker;
+use super::notes::Notes;
 use super::options::PruneOptions;
 use super::report::PrunePlan;
 use super::usage::Usage;
@@ -122,7 +123,9 @@ pub(super) fn survey(
         plan: PrunePlan { snapshots: before.snapshots.len() as u64, ..PrunePlan::default() },
     };
     super::step(watch, "finding data that is still in use")?;
-    let chain = mark(session, before, &mut survey, watch)?;
+    let notes = Notes::open(session, options.dry_run)?;
+    let chain = mark(session, before, &mut survey, (&notes, watch))?;
+    notes.finish();
     history.shows_all_that_came_before(&chain, options)?;
     super::step(watch, "deciding what to remove")?;
     let others = session.others(session.listing())?;
@@ -247,11 +250,11 @@ fn mark(
     session: &Session<'_>,
     before: &Before,
     survey: &mut Survey,
-    watch: &Watch<'_>,
+    (notes, watch): (&Notes<'_>, &Watch<'_>),
 ) -> Result<Vec<(SessionId, SessionId)>> {
     let is_live = |name: &&SnapshotName| !session.gone().forgotten.contains(&name.id);
     let live: Vec<&SnapshotName> = before.snapshots.iter().filter(is_live).collect();
-    let looked = Marker::new(session, &survey.usage, watch, &|_| ()).look(&live)?;
+    let looked = Marker::new(session, &survey.usage, watch, &|_| ()).noting(notes).look(&live)?;
     if let Some((snapshot, error)) = looked.lost.into_iter().next() {
         return Err(error
             .within(format!("snapshot {} needs what is not there; nothing was removed", snapshot.short()))

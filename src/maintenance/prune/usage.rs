@@ -106,8 +106,13 @@ impl Usage {
 
     /// Marks all places of a blob as used. May be called from several threads.
     pub(super) fn mark(&self, id: &BlobId) -> Marked {
-        let mut marked = self.newer.as_ref().map_or(Marked::Missing, |newer| newer.mark(id));
-        for (at, _) in self.group(id) {
+        self.mark_key(key(id))
+    }
+
+    /// As [`Usage::mark`], for a blob of which no more is known.
+    pub(super) fn mark_key(&self, key: Key) -> Marked {
+        let mut marked = self.newer.as_ref().map_or(Marked::Missing, |newer| newer.mark_key(key));
+        for (at, _) in self.rows.of(key) {
             let before = self.used.get(at / 64).map_or(0, |word| word.fetch_or(1 << (at % 64), Ordering::Relaxed));
             if before & 1 << (at % 64) != 0 {
                 return Marked::Again;
@@ -144,11 +149,12 @@ impl Usage {
     }
 
     fn group(&self, id: &BlobId) -> impl Iterator<Item = (usize, Place)> {
-        self.rows.of(key_of(id))
+        self.rows.of(key(id))
     }
 }
 
-fn key_of(id: &BlobId) -> Key {
+/// What stands for an id here.
+pub(super) fn key(id: &BlobId) -> Key {
     id.as_bytes().first_chunk().copied().unwrap_or_default()
 }
 
