@@ -1,6 +1,10 @@
 //! What prunes noted of the pages that they read is as good as the pages, and is not believed where it does not fit.
 
-use volvault::repo::{Form, Mark, MarksObject, Rank};
+use volvault::catalog::{BlobRef, ChildRef, ChunkList, Content, InnerPage, ListItem, TreeWriter};
+use volvault::path::TreePath;
+use volvault::repo::{BlobKind, Form, Mark, MarksObject, Rank};
+
+use crate::support::repo::{file, publish, store_page};
 
 use super::*;
 
@@ -60,6 +64,12 @@ fn a_prune_reads_only_pages_that_no_prune_has_read() {
     let first = write(&repo, &wide(0..0, 1));
     let (all, _) = reads(&bench, &thorough());
     assert!(all > 0);
+    let forms: Vec<Form> = marks(&repo.observe().unwrap()).into_iter().map(|mark| mark.form).collect();
+    let count = |wanted: Form| forms.iter().filter(|form| **form == wanted).count();
+    assert!(
+        count(Form::Page(0)) > 1 && count(Form::List(0)) > 1 && forms.contains(&Form::Snapshot(1, None)),
+        "{forms:?}"
+    );
     let packs = bench.keys("packs/");
     let nothing = reads(&bench, &thorough());
     // Of what is noted a little is read all the same: a leaf page and, where lists are known by more than their names, a list.
@@ -81,6 +91,79 @@ fn a_prune_reads_only_pages_that_no_prune_has_read() {
     let session = repo.observe().unwrap();
     let (small, big) = wide(100..102, 2);
     assert_holds(&session, third, &small.into_iter().chain(big).collect());
+}
+
+/// A tree of two levels above its leaves, with a part for each of `parts`; in each part a file whose chunks stand in lists of lists.
+fn write_deep(repo: &Repository, parts: &[u64]) -> SessionId {
+    let session = repo.write_session().unwrap();
+    let writer = BlobWriter::new(&session, false);
+    let list = |depth: u8, chunks: Vec<ListItem>| {
+        let stored = store_page(&writer, &ChunkList { depth, chunks }.encode()).unwrap();
+        BlobRef { id: stored.id, raw_len: stored.raw_len }
+    };
+    let mut children = Vec::new();
+    for (number, part) in parts.iter().enumerate() {
+        let chunks = |of: u64| {
+            let put = |n: u64| writer.put(BlobKind::Data, &noise(100, part * 1000 + of * 10 + n)).unwrap().blob;
+            (0..5).map(put).map(|blob| ListItem { id: blob.id, len: 100 }).collect::<Vec<_>>()
+        };
+        let lists: Vec<ListItem> = (0..3).map(|of| ListItem { id: list(0, chunks(of)).id, len: 500 }).collect();
+        let content = Content::Lists { depth: 1, lists: vec![list(1, lists)] };
+        let mut pages = TreeWriter::new(repo.keys().page_cut());
+        let path = format!("p{number}");
+        pages.push(&file(&path, 1500, content), &mut |page| store_page(&writer, page)).unwrap();
+        let inner = pages.finish(&mut |page| store_page(&writer, page)).unwrap();
+        let stored = store_page(&writer, &inner.encode()).unwrap();
+        let first = TreePath::parse(path.as_str()).unwrap();
+        children.push(ChildRef { id: stored.id, raw_len: stored.raw_len, entries: 1, first, hint: None });
+    }
+    publish(&session, &writer, InnerPage { level: 2, children }).id
+}
+
+#[test]
+fn inner_pages_and_lists_of_lists_are_noted_too() {
+    let bench = Bench::new();
+    let repo = bench.open();
+    let first = write_deep(&repo, &[1, 2, 3]);
+    prune(&repo, &thorough()).unwrap();
+    let forms: Vec<Form> = marks(&repo.observe().unwrap()).into_iter().map(|mark| mark.form).collect();
+    let each =
+        [(Form::Snapshot(2, None), 1), (Form::Page(1), 3), (Form::Page(0), 3), (Form::List(1), 3), (Form::List(0), 9)];
+    for (wanted, count) in each {
+        assert_eq!(forms.iter().filter(|form| **form == wanted).count(), count, "{wanted:?}");
+    }
+    let second = write_deep(&repo, &[1, 4, 3]);
+    assert_eq!(assert_as_read(&bench).plan.unused.count, 0);
+    forget(&repo, &[first]);
+    // A page, its inner page, four lists, and fifteen chunks.
+    assert_eq!(assert_as_read(&bench).plan.unused.count, 21);
+    prune(&repo, &thorough()).unwrap();
+    assert_as_read(&bench);
+    let third = write_deep(&repo, &[4, 5]);
+    forget(&repo, &[second]);
+    // The two parts that are not there any more, and two pages of the one that has another path now.
+    assert_eq!(assert_as_read(&bench).plan.unused.count, 44);
+    prune(&repo, &thorough()).unwrap();
+    assert_eq!(assert_as_read(&bench).plan.unused.count, 0);
+    assert_clean(&repo);
+    assert!(repo.observe().unwrap().snapshots().iter().any(|name| name.id == third));
+    // Whatever of this is missing.
+    for missing in [Form::Page(1), Form::Page(0), Form::List(1), Form::List(0)] {
+        let bench = Bench::over(bench.objects.fork());
+        let repo = bench.open();
+        let session = repo.observe().unwrap();
+        let old = bench.keys("state/marks/");
+        for (mark, number) in marks(&session).into_iter().zip(0..).filter(|(mark, _)| mark.form != missing) {
+            let mut bytes = Vec::new();
+            mark.encode(&mut bytes);
+            session.store_marks(mark.rank(), number, &bytes).unwrap();
+        }
+        old.iter().for_each(|key| bench.delete(key));
+        assert_as_read(&bench);
+        prune(&repo, &thorough()).unwrap();
+        assert_as_read(&bench);
+        assert_clean(&repo);
+    }
 }
 
 #[test]
