@@ -250,6 +250,8 @@ fn with_rubbish() -> (Bench, SessionId, Tree) {
     let rubbish = write_tree(&repo, &tree((0..12).map(|n| (n, u64::from(n)))), Layout::Chunks(9000));
     let needed = tree((0..12).map(|n| (n, u64::from(n) + 50 * u64::from(n % 2))));
     let stays = write_tree(&repo, &needed, Layout::Chunks(9000));
+    // What the next one does, it does with what this one noted.
+    prune(&repo, &thorough()).unwrap();
     forget(&repo, &[rubbish.id]);
     (bench, stays.id, needed)
 }
@@ -487,6 +489,7 @@ fn with_a_marked_snapshot() -> (Bench, [(SessionId, Tree); 2]) {
     let marked = tree((0..6).map(|n| (n + 10, u64::from(n))));
     let marked_id = write_tree(&repo, &marked, Layout::Chunks(9000)).id;
     let rubbish = write_tree(&repo, &tree((0..6).map(|n| (n, 90 + u64::from(n)))), Layout::Chunks(9000)).id;
+    prune(&repo, &thorough()).unwrap();
     forget(&repo, &[first, rubbish]);
     bench.put(&format!("state/suspect/{}/{}", marked_id.to_hex(), rubbish.to_hex()), Vec::new());
     (bench, [(sound_id, sound), (marked_id, marked)])

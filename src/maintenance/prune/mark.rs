@@ -147,18 +147,15 @@ impl<'m> Marker<'m> {
     /// `None` when what was noted does not fit, so that it may not be relied on.
     fn pass(&mut self, snapshots: &[&SnapshotName]) -> Result<Option<Vec<Lost>>> {
         let mut lost = Vec::new();
-        for names in snapshots.chunks(SNAPSHOTS_AT_ONCE) {
+        for names in self.take_snapshots(snapshots)?.chunks(SNAPSHOTS_AT_ONCE) {
             let mut stack = Vec::new();
-            let Some(names) = self.not_noted(names) else { return Ok(None) };
-            for (name, snapshot) in names.iter().zip(self.session.load_each(&names)) {
+            for (name, snapshot) in names.iter().zip(self.session.load_each(names)) {
                 match snapshot {
                     Ok(snapshot) => {
                         self.chain.extend(snapshot.prev.map(|prev| (name.id, prev)));
                         self.note(&mark_of(name, &snapshot));
                         let pages = children(&snapshot.root, name.id);
-                        if !self.push(pages, &mut stack) {
-                            return Ok(None);
-                        }
+                        self.push(pages, &mut stack);
                     }
                     // Forgotten since it was listed. A listing that lies shows when it is repeated, before anything is removed.
                     Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -167,60 +164,52 @@ impl<'m> Marker<'m> {
                     Err(error) => return Err(unreadable(name, error)),
                 }
             }
-            if !self.read_all(stack, &mut lost)? {
-                return Ok(None);
-            }
+            self.read_all(stack, &mut lost)?;
         }
         let fits = self.take_noted(&mut lost)? && self.audit.holds();
         Ok(fits.then_some(lost))
     }
 
-    /// Reads these pages and what they name. False when what was noted does not fit.
-    pub(super) fn read_all(&mut self, mut stack: Vec<Page>, lost: &mut Vec<Lost>) -> Result<bool> {
+    /// Reads these pages and what they name, but for what may be noted.
+    pub(super) fn read_all(&mut self, mut stack: Vec<Page>, lost: &mut Vec<Lost>) -> Result<()> {
+        Progress::add(&self.watch.progress.files_total, stack.len() as u64);
         while !stack.is_empty() {
             self.go_on()?;
             let batch = stack.split_off(stack.len().saturating_sub(PAGES_AT_ONCE));
             let below = self.read(&batch, lost)?;
-            if !self.push(below, &mut stack) {
-                return Ok(false);
-            }
+            let known = stack.len();
+            self.push(below, &mut stack);
+            Progress::add(&self.watch.progress.files_total, (stack.len() - known) as u64);
         }
-        Ok(true)
+        Ok(())
     }
 
     fn start_again(&mut self) {
         if let Some(notes) = self.notes {
             notes.distrust();
         }
+        self.usage.unmark();
         (self.seen, self.waiting, self.audit) = (HashSet::new(), Waiting::default(), Audit::default());
         self.vanished.clear();
         self.chain.clear();
     }
 
-    fn go_on(&self) -> Result<()> {
+    pub(super) fn go_on(&self) -> Result<()> {
         if self.watch.stop.requested() {
             return Err(Error::new(ErrorKind::Interrupted, "the prune was interrupted; nothing was removed"));
         }
         Ok(())
     }
 
-    /// Puts pages on the stack that were not seen before and are not noted. False when what was noted does not fit.
-    fn push(&mut self, pages: Vec<Page>, stack: &mut Vec<Page>) -> bool {
+    /// Puts pages on the stack that were not seen before and cannot be noted.
+    fn push(&mut self, pages: Vec<Page>, stack: &mut Vec<Page>) {
         for page in pages {
-            if !self.seen.insert(page.half()) {
+            if self.seen.insert(page.half()) {
+                stack.extend(self.look_up(page));
+            } else {
                 self.waiting.tell(page);
-                continue;
-            }
-            match self.look_up(page) {
-                LookedUp::Noted => {}
-                LookedUp::ToRead(page) => {
-                    Progress::add(&self.watch.progress.files_total, 1);
-                    stack.push(page);
-                }
-                LookedUp::Unfit => return false,
             }
         }
-        true
     }
 
     /// Reads pages and lists, marks them and what they name, and returns those that they name in turn.
@@ -230,7 +219,8 @@ impl<'m> Marker<'m> {
         for page in batch {
             match self.found(&page.blob.blob.id) {
                 Marked::Missing => lost.push((page.snapshot, missing(&page.blob.blob.id))),
-                _ if !self.is_list_after_all(page)? => {}
+                // What it was taken for stands in the mark of the page that names it.
+                _ if !self.is_list_after_all(page)? => self.note(&not_a_list(page)),
                 _ => readable.push(page),
             }
         }
@@ -335,17 +325,12 @@ impl<'m> Marker<'m> {
     }
 }
 
-/// What is known of a page that nobody saw before.
-pub(super) enum LookedUp {
-    /// It was noted, or may have been: there is nothing to do now.
-    Noted,
-    ToRead(Page),
-    /// It was noted, but not all that it names.
-    Unfit,
+fn half(id: &BlobId) -> Half {
+    id.as_bytes().first_chunk().copied().unwrap_or_default()
 }
 
-pub(super) fn half(id: &BlobId) -> Half {
-    id.as_bytes().first_chunk().copied().unwrap_or_default()
+fn not_a_list(page: &Page) -> Mark {
+    Mark { id: page.half(), form: Form::List(0), keys: vec![key(&page.blob.blob.id)], below: Vec::new() }
 }
 
 fn mark_of(name: &SnapshotName, snapshot: &Snapshot) -> Mark {

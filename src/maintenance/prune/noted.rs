@@ -1,59 +1,73 @@
 //! Marking with what earlier prunes noted: what a noted page names is used as if the page had been read.
 //!
-//! Snapshots, inner pages and lists of lists are looked up at once. Leaf pages and lists wait until all that names them is known; then their marks are read, one object after
-//! another. What is noted of a page counts only if the index knows all that it names: else the page is read, and it is said what is missing.
+//! What names others comes before them: snapshots, then pages from the highest level down to leaves, then lists of lists, then lists of chunks. Of each rank it is known what is needed
+//! before its marks are read, one object after another. What is noted of a page counts only if the index knows all that it names: else the page is read, and it is said what is
+//! missing. A page that is known by its name only, from a mark, and has no mark itself cannot be read: then nothing that was noted counts.
 //!
-//! A few pages are read although they are noted, others in each prune, and compared with their marks. If one is not as it was noted, nothing that was noted counts.
+//! One snapshot and a few pages of each rank are read although they are noted, others in each prune, and compared with their marks. If one is not as it was noted, nothing that was
+//! noted counts either.
+//!
+//! Memory: 40 bytes for each page or list of one level that is noted, and 200 for up to `TOLD_MAX` of which more is known.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::Result;
-use crate::events::Progress;
+use crate::id::SessionId;
 use crate::repo::{Form, Half, Key, Mark, Rank, SnapshotName, half_of};
 
-use super::mark::{LookedUp, Lost, Marker, Page, PageKind};
+use super::mark::{Lost, Marker, Page, PageKind};
+use super::notes::Notes;
 use super::usage::Marked;
 
-/// Pages of which more is known than their names, 170 bytes each, that wait for their marks; more are read.
+/// Pages of which more is known than their names that wait for their marks; more are read.
 const TOLD_MAX: usize = 16_384;
-/// Noted pages that a prune reads all the same, at most.
-const AUDITED_MAX: usize = 32;
-/// One of so many noted pages is read all the same, of those that could be.
-const AUDITED_OF: u64 = 64;
+/// Noted pages of a rank that a prune reads all the same.
+const AUDITED: usize = 4;
 
-/// Leaf pages and lists that wait for their marks, with where they lie if that is known.
+/// A page of which more is known than its name, by the order in which they came, which is mostly that in which they lie.
+type Told = (usize, Box<Page>);
+
+/// Pages and lists that wait for their marks.
 #[derive(Default)]
 pub(super) struct Waiting {
-    leaves: HashMap<Half, Option<Box<Page>>>,
-    lists: HashMap<Half, Option<Box<Page>>>,
-    /// How many are known by more than their names.
+    pages: BTreeMap<Rank, HashMap<Half, Option<Told>>>,
     told: usize,
-    /// Whether the marks were read: what comes now has to be read itself.
-    is_over: bool,
+    /// The last rank whose marks were read: what comes of it now has to be read itself.
+    over: Option<Rank>,
 }
 
 /// The marks with which pages are compared that are read all the same.
 #[derive(Default)]
 pub(super) struct Audit {
     expected: Mutex<HashMap<Half, Mark>>,
-    count: usize,
     is_wrong: AtomicBool,
 }
 
 impl Waiting {
-    fn of(&mut self, rank: Rank) -> &mut HashMap<Half, Option<Box<Page>>> {
-        if rank == Rank::List { &mut self.lists } else { &mut self.leaves }
+    fn add(&mut self, rank: Rank, half: Half, page: Option<Page>) {
+        let told = page.map(|page| (self.told, Box::new(page)));
+        self.told += usize::from(told.is_some());
+        self.pages.entry(rank).or_default().insert(half, told);
     }
 
     /// Where a page lies that may be waiting without that.
     pub(super) fn tell(&mut self, page: Page) {
-        let half = page.half();
-        let rank = if matches!(page.kind, PageKind::List) { Rank::List } else { Rank::Leaf };
-        if let Some(unknown) = self.of(rank).get_mut(&half).filter(|page| page.is_none()) {
-            *unknown = Some(Box::new(page));
+        let (half, rank) = (page.half(), rank_of(&page));
+        let is_untold = self.pages.get(&rank).and_then(|waiting| waiting.get(&half)).is_some_and(Option::is_none);
+        if is_untold && self.told < TOLD_MAX {
+            self.add(rank, half, Some(page));
         }
+    }
+
+    fn begin(&mut self, rank: Rank) -> HashMap<Half, Option<Told>> {
+        self.over = Some(rank);
+        self.pages.remove(&rank).unwrap_or_default()
+    }
+
+    fn has_room(&self, rank: Rank) -> bool {
+        self.told < TOLD_MAX && self.over.is_none_or(|over| over < rank)
     }
 }
 
@@ -61,13 +75,13 @@ impl Audit {
     /// Compares what was read with what was noted of it. Whether it was noted.
     fn compare(&self, mark: &Mark) -> bool {
         let expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner).remove(&mark.id);
-        let is_wrong = expected.as_ref().is_some_and(|expected| expected != mark);
-        self.is_wrong.fetch_or(is_wrong, Ordering::Relaxed);
+        let named = |mark: &Mark| mark.named().collect::<HashSet<Key>>();
+        let is_right = |expected: &Mark| expected.form == mark.form && named(expected) == named(mark);
+        self.is_wrong.fetch_or(!expected.as_ref().is_none_or(is_right), Ordering::Relaxed);
         expected.is_some()
     }
 
-    fn expect(&mut self, mark: &Mark) {
-        self.count += 1;
+    fn expect(&self, mark: &Mark) {
         self.expected.lock().unwrap_or_else(PoisonError::into_inner).insert(mark.id, mark.clone());
     }
 
@@ -86,121 +100,105 @@ impl Marker<'_> {
         }
     }
 
-    /// Those of the snapshots that have to be read; one of them is noted. `None` when what was noted does not fit.
-    pub(super) fn not_noted(&mut self, names: &[&SnapshotName]) -> Option<Vec<SnapshotName>> {
-        let audited = usize::try_from(self.chance(&Half::default())).unwrap_or(0) % names.len().max(1);
-        let mut unknown = Vec::new();
-        for (number, name) in names.iter().enumerate() {
-            let Some(mark) = self.notes.and_then(|notes| notes.branch(half_of(name))) else {
-                unknown.push((*name).clone());
-                continue;
-            };
-            if number == audited {
+    /// Marks what noted snapshots need. Returns those that have to be read: what is not noted, and one that is.
+    pub(super) fn take_snapshots(&mut self, names: &[&SnapshotName]) -> Result<Vec<SnapshotName>> {
+        let mut unread: HashMap<Half, SessionId> = HashMap::new();
+        let audited = names.iter().map(|name| half_of(name)).min_by_key(|half| self.chance(half));
+        let Some(notes) = self.notes else { return Ok(names.iter().map(|name| (*name).clone()).collect()) };
+        unread.extend(names.iter().map(|name| (half_of(name), name.id)));
+        notes.each(Rank::SNAPSHOT, &mut |mark| {
+            let (Some(id), Form::Snapshot(_, prev)) = (unread.remove(&mark.id), mark.form) else { return false };
+            self.follow(mark, None);
+            if Some(mark.id) == audited {
                 self.audit.expect(mark);
-                unknown.push((*name).clone());
-                continue;
+                unread.insert(mark.id, id);
+            } else {
+                self.chain.extend(prev.map(|prev| (id, prev)));
             }
-            if let Form::Snapshot(_, Some(prev)) = mark.form {
-                self.chain.push((name.id, prev));
-            }
-            if !self.follow(mark) {
-                return None;
-            }
-        }
-        Some(unknown)
+            true
+        })?;
+        Ok(names.iter().filter(|name| unread.contains_key(&half_of(name))).map(|name| (*name).clone()).collect())
     }
 
-    /// What to do about a page that was not seen before.
-    pub(super) fn look_up(&mut self, page: Page) -> LookedUp {
-        let Some(notes) = self.notes else { return LookedUp::ToRead(page) };
-        let half = page.half();
-        if let Some(mark) = notes.branch(half) {
-            if self.is_audited(&half) {
-                self.audit.expect(mark);
-                return LookedUp::ToRead(page);
-            }
-            if self.usage.mark_key(key(&half)) == Marked::Missing {
-                return LookedUp::ToRead(page);
-            }
-            return if self.follow(mark) { LookedUp::Noted } else { LookedUp::Unfit };
-        }
-        let rank = match page.kind {
-            PageKind::Level(0) => Rank::Leaf,
-            PageKind::List => Rank::List,
-            PageKind::Level(_) => return LookedUp::ToRead(page),
+    /// What has to be read of a page that was not seen before; `None` when it may be noted.
+    pub(super) fn look_up(&mut self, page: Page) -> Option<Page> {
+        let (Some(notes), rank) = (self.notes, rank_of(&page)) else { return Some(page) };
+        let is_noted = match page.kind {
+            PageKind::Level(_) => notes.has(std::iter::once(rank)),
+            PageKind::List => notes.has(Rank::of_lists()),
         };
-        if !notes.has(rank) || self.waiting.is_over || self.waiting.told >= TOLD_MAX {
-            return LookedUp::ToRead(page);
+        if !is_noted || !self.waiting.has_room(rank) {
+            return Some(page);
         }
-        self.waiting.told += 1;
-        self.waiting.of(rank).insert(half, Some(Box::new(page)));
-        LookedUp::Noted
+        self.waiting.add(rank, page.half(), Some(page));
+        None
     }
 
-    /// Uses what a mark names. False when something of that is not noted.
-    fn follow(&mut self, mark: &Mark) -> bool {
-        let Some(notes) = self.notes else { return false };
-        let mut stack = vec![mark];
-        while let Some(mark) = stack.pop() {
-            for half in &mark.below {
-                if !self.seen.insert(*half) {
-                    continue;
-                }
-                let below = notes.branch(*half);
-                match (mark.form, below) {
-                    (Form::Snapshot(1, _) | Form::Page(1), None) => {
-                        self.waiting.leaves.insert(*half, None);
-                    }
-                    (Form::Page(0) | Form::List(_), None) => {
-                        self.waiting.lists.insert(*half, None);
-                    }
-                    (form, Some(below)) if is_below(below.form, form) => {
-                        if self.usage.mark_key(key(half)) == Marked::Missing {
-                            return false;
-                        }
-                        stack.push(below);
-                    }
-                    _ => return false,
-                }
+    /// What a noted page names is needed. What is of the rank that is being read now goes to `waiting`.
+    fn follow(&mut self, mark: &Mark, waiting: Option<&mut HashMap<Half, Option<Told>>>) {
+        let rank = match mark.form {
+            Form::Snapshot(level, _) | Form::Page(level) if level > 0 => Form::Page(level - 1).rank(),
+            Form::Snapshot(..) | Form::Page(_) | Form::List(_) => rank_of_lists(),
+        };
+        let new: Vec<Half> = mark.below.iter().filter(|half| self.seen.insert(**half)).copied().collect();
+        match waiting {
+            Some(waiting) if matches!(mark.form, Form::List(_)) => {
+                waiting.extend(new.into_iter().map(|half| (half, None)))
             }
+            _ => new.into_iter().for_each(|half| self.waiting.add(rank, half, None)),
         }
-        true
     }
 
     /// Reads the marks of what waits for them, and the pages that have none. False when what was noted does not fit.
     pub(super) fn take_noted(&mut self, lost: &mut Vec<Lost>) -> Result<bool> {
         let Some(notes) = self.notes else { return Ok(true) };
-        for rank in [Rank::Leaf, Rank::List] {
-            // Leaf pages name lists, and only lists name lists.
-            self.waiting.is_over = rank == Rank::List;
-            let mut waiting = std::mem::take(self.waiting.of(rank));
-            let (mut to_read, mut fits) = (Vec::new(), true);
-            if !waiting.is_empty() {
-                notes.each(rank, &mut |mark| {
-                    let Some(page) = waiting.remove(&mark.id) else { return false };
-                    if !self.uses_all(mark) {
-                        waiting.insert(mark.id, page);
-                        return false;
-                    }
-                    fits &= self.follow(mark);
-                    Progress::add(&self.watch.progress.files_total, 1);
-                    Progress::add(&self.watch.progress.files_done, 1);
-                    if let Some(page) = page.filter(|_| self.is_audited(&mark.id)) {
-                        self.audit.expect(mark);
-                        to_read.push(*page);
-                    }
-                    true
-                })?;
-            }
-            for page in waiting.into_values() {
-                let Some(page) = page else { return Ok(false) };
-                to_read.push(*page);
-            }
-            if !fits || !self.read_all(to_read, lost)? {
+        for rank in Rank::of_pages() {
+            if !self.take((notes, rank), std::iter::once(rank), lost)? {
                 return Ok(false);
             }
         }
-        Ok(self.waiting.leaves.is_empty() && self.waiting.lists.is_empty())
+        let fits = self.take((notes, rank_of_lists()), Rank::of_lists(), lost)?;
+        Ok(fits && self.waiting.pages.is_empty())
+    }
+
+    /// The same for pages of one level, or for all lists.
+    fn take(
+        &mut self,
+        (notes, of): (&Notes<'_>, Rank),
+        ranks: impl Iterator<Item = Rank>,
+        lost: &mut Vec<Lost>,
+    ) -> Result<bool> {
+        self.go_on()?;
+        let mut waiting = self.waiting.begin(of);
+        let audited = self.audited(&waiting);
+        let mut to_read: Vec<Told> = Vec::new();
+        for rank in ranks {
+            if waiting.is_empty() {
+                notes.drop_rank(rank);
+                continue;
+            }
+            notes.each(rank, &mut |mark| {
+                let Some(page) = waiting.remove(&mark.id) else { return false };
+                if !self.uses_all(mark) {
+                    waiting.insert(mark.id, page);
+                    return false;
+                }
+                self.follow(mark, Some(&mut waiting));
+                if audited.contains(&mark.id) {
+                    self.audit.expect(mark);
+                    to_read.extend(page);
+                }
+                true
+            })?;
+        }
+        for page in waiting.into_values() {
+            let Some(page) = page else { return Ok(false) };
+            to_read.push(page);
+        }
+        // Neighbours are read together.
+        to_read.sort_unstable_by_key(|(number, _)| *number);
+        self.read_all(to_read.into_iter().map(|(_, page)| *page).collect(), lost)?;
+        Ok(true)
     }
 
     /// Marks the page and what it names. False when the index does not know all of it.
@@ -210,9 +208,12 @@ impl Marker<'_> {
         missing.count() == 0
     }
 
-    fn is_audited(&self, half: &Half) -> bool {
-        let count = self.audit.count;
-        count < AUDITED_MAX && (count < 2 || self.chance(half).is_multiple_of(AUDITED_OF))
+    /// Those that are read all the same, if they are noted.
+    fn audited(&self, waiting: &HashMap<Half, Option<Told>>) -> HashSet<Half> {
+        let told = waiting.iter().filter(|(_, page)| page.is_some());
+        let mut by_chance: Vec<(u64, Half)> = told.map(|(half, _)| (self.chance(half), *half)).collect();
+        by_chance.sort_unstable();
+        by_chance.into_iter().take(AUDITED).map(|(_, half)| half).collect()
     }
 
     /// Another number in each prune.
@@ -222,16 +223,16 @@ impl Marker<'_> {
     }
 }
 
-/// Whether what has this form may be named by what has that one.
-fn is_below(below: Form, above: Form) -> bool {
-    match (above, below) {
-        (Form::Snapshot(level, _) | Form::Page(level), Form::Page(inner)) => {
-            inner > 0 && inner.checked_add(1) == Some(level)
-        }
-        (Form::Page(0), Form::List(depth)) => depth > 0,
-        (Form::List(above), Form::List(below)) => below > 0 && below.checked_add(1) == Some(above),
-        _ => false,
+/// Under which rank a page waits. Of lists nobody knows the depth before they are read, so they all wait together.
+fn rank_of(page: &Page) -> Rank {
+    match page.kind {
+        PageKind::Level(level) => Form::Page(level).rank(),
+        PageKind::List => rank_of_lists(),
     }
+}
+
+fn rank_of_lists() -> Rank {
+    Form::List(0).rank()
 }
 
 fn key(half: &Half) -> Key {

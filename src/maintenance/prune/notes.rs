@@ -1,18 +1,17 @@
 //! What earlier prunes noted of the pages that they read, and what this one notes: `state/marks/`.
 //!
-//! A mark is a function of a page that never changes, so it can be missing or stand there twice, but not be out of date. Whatever does not fit (an object that is damaged, a
-//! page that is marked but whose parts are not, a key that the index does not know) makes the prune read the pages themselves.
+//! A mark follows from a page that never changes, so it can be missing or stand there twice, but not be out of date.
 //!
 //! Order: marks are stored as pages are read, before the prune knows what to do, and the objects that they replace are deleted last. Nothing depends on either.
 //!
-//! Memory: the marks of snapshots and of what names pages, 16 bytes for each leaf page and list; 4 MiB of objects being read or written.
+//! Memory: half a mebibyte for each rank that is written, of which an ordinary repository has three or four; four objects that are read.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::error::Result;
-use crate::repo::{Half, Mark, MarksObject, Rank, Session};
+use crate::error::{ErrorKind, Result};
+use crate::repo::{Mark, MarksObject, Rank, Session};
 
 /// Bytes of marks in an object.
 const OBJECT_LEN: usize = 512 << 10;
@@ -22,11 +21,8 @@ const SMALL_MAX: usize = 8;
 /// What was noted, and what is to be.
 pub(super) struct Notes<'n> {
     session: &'n Session<'n>,
-    /// Marks of snapshots, inner pages and lists of lists, each with whether it was used.
-    branches: HashMap<Half, (Mark, AtomicBool)>,
-    /// The objects of each rank.
-    objects: [Vec<MarksObject>; 3],
-    /// Whether something did not fit, so that nothing of this counts.
+    objects: BTreeMap<Rank, Vec<MarksObject>>,
+    /// Whether something did not fit, so that nothing that was noted before counts.
     is_distrusted: AtomicBool,
     writer: Mutex<Writer>,
 }
@@ -35,72 +31,82 @@ pub(super) struct Notes<'n> {
 struct Writer {
     /// Not in a dry run, nor once a write has failed.
     writes: bool,
-    buffers: [Vec<u8>; 3],
-    count: u32,
+    buffers: BTreeMap<Rank, Vec<u8>>,
+    /// Objects that were stored.
+    stored: Vec<String>,
     /// Objects that are not needed any more.
-    replaced: Vec<String>,
+    replaced: BTreeSet<String>,
+    /// Objects that another version of the program wrote.
+    foreign: BTreeSet<String>,
 }
 
 impl<'n> Notes<'n> {
-    /// Reads the marks of what names pages. With `is_dry`, writes nothing.
-    pub(super) fn open(session: &'n Session<'n>, is_dry: bool) -> Result<Self> {
-        let mut objects = [const { Vec::new() }; 3];
+    /// What is there. With `is_dry`, nothing will be written.
+    pub(super) fn new(session: &'n Session<'n>, is_dry: bool) -> Self {
+        let mut objects: BTreeMap<Rank, Vec<MarksObject>> = BTreeMap::new();
         for object in &session.listing().marks {
-            if let Some(of_rank) = objects.get_mut(object.rank as usize) {
-                of_rank.push(object.clone());
-            }
+            objects.entry(object.rank).or_default().push(object.clone());
         }
-        let writer = Writer { writes: !is_dry, buffers: [const { Vec::new() }; 3], count: 0, replaced: Vec::new() };
-        let (mut branches, mut is_damaged) = (HashMap::new(), false);
-        session.read_marks(objects.first().map_or(&[], Vec::as_slice), &mut |_, marks| {
-            is_damaged |= marks.is_none();
-            branches.extend(marks.into_iter().flatten().map(|mark| (mark.id, (mark, AtomicBool::new(false)))));
-            Ok(())
-        })?;
-        let is_distrusted = AtomicBool::new(is_damaged);
-        Ok(Self { session, branches, objects, is_distrusted, writer: Mutex::new(writer) })
+        let writer = Writer {
+            writes: !is_dry,
+            buffers: BTreeMap::new(),
+            stored: Vec::new(),
+            replaced: BTreeSet::new(),
+            foreign: BTreeSet::new(),
+        };
+        Self { session, objects, is_distrusted: AtomicBool::new(false), writer: Mutex::new(writer) }
     }
 
-    /// From here on nothing counts that was noted before: the prune reads everything, and notes it anew.
+    /// From here on nothing counts that was noted before, and what this prune has noted goes, too: some of it may have been taken over. The prune
+    /// reads everything, and notes it anew.
     pub(super) fn distrust(&self) {
         self.is_distrusted.store(true, Ordering::Relaxed);
+        let mut writer = self.writer();
+        writer.buffers.clear();
+        let stored = std::mem::take(&mut writer.stored);
+        writer.replaced.extend(stored);
+        writer.replaced.extend(self.objects.values().flatten().map(|object| object.key.clone()));
     }
 
-    fn is_distrusted(&self) -> bool {
-        self.is_distrusted.load(Ordering::Relaxed)
-    }
-
-    /// The mark of a snapshot, an inner page or a list of lists.
-    pub(super) fn branch(&self, id: Half) -> Option<&Mark> {
-        let (mark, is_used) = self.branches.get(&id).filter(|_| !self.is_distrusted())?;
-        is_used.store(true, Ordering::Relaxed);
-        Some(mark)
-    }
-
-    /// Whether there are marks of this rank.
-    pub(super) fn has(&self, rank: Rank) -> bool {
-        !self.is_distrusted() && !self.of(rank).is_empty()
-    }
-
-    fn of(&self, rank: Rank) -> &[MarksObject] {
-        self.objects.get(rank as usize).map_or(&[], Vec::as_slice)
+    /// Whether there are marks of one of these ranks.
+    pub(super) fn has(&self, mut ranks: impl Iterator<Item = Rank>) -> bool {
+        !self.is_distrusted.load(Ordering::Relaxed) && ranks.any(|rank| self.objects.contains_key(&rank))
     }
 
     /// Hands all marks of a rank to `take`, which says whether it needed them. Objects whose marks are mostly not needed any more, and small ones once there
     /// are many, are written anew, with what was needed of them.
     pub(super) fn each(&self, rank: Rank, take: &mut dyn FnMut(&Mark) -> bool) -> Result<()> {
-        let merges = has_many_small(self.of(rank));
-        self.session.read_marks(self.of(rank), &mut |object, marks| {
-            let marks = marks.unwrap_or_default();
+        if !self.has(std::iter::once(rank)) {
+            return Ok(());
+        }
+        let objects = self.of(rank);
+        let merges = objects.iter().filter(|object| is_small(object)).count() > SMALL_MAX;
+        self.session.read_marks(objects, &mut |object, marks| {
+            let marks = match marks {
+                Err(error) if error.kind() == ErrorKind::Unsupported => {
+                    self.writer().foreign.insert(object.key.clone());
+                    return Ok(());
+                }
+                marks => marks.unwrap_or_default(),
+            };
             let all = marks.len();
             let used: Vec<Mark> = marks.into_iter().filter(|mark| take(mark)).collect();
             if used.is_empty() || used.len() * 2 < all || merges && is_small(object) {
                 let mut writer = self.writer();
                 used.iter().for_each(|mark| writer.add(self.session, mark));
-                writer.replaced.push(object.key.clone());
+                writer.replaced.insert(object.key.clone());
             }
             Ok(())
         })
+    }
+
+    /// What is marked in this rank is not needed any more.
+    pub(super) fn drop_rank(&self, rank: Rank) {
+        self.writer().replaced.extend(self.of(rank).iter().map(|object| object.key.clone()));
+    }
+
+    fn of(&self, rank: Rank) -> &[MarksObject] {
+        self.objects.get(&rank).map_or(&[], Vec::as_slice)
     }
 
     /// Notes what a page, a list or a snapshot names. May be called from several threads; a failure is none, but ends the noting.
@@ -108,32 +114,25 @@ impl<'n> Notes<'n> {
         self.writer().add(self.session, mark);
     }
 
-    /// Stores what is left, then deletes the objects that are not needed any more.
-    pub(super) fn finish(self) {
-        let used = self.branches.values().filter(|(_, is_used)| is_used.load(Ordering::Relaxed));
+    /// Stores what is left, and if the prune `is_complete`, deletes the objects that are not needed any more.
+    pub(super) fn finish(self, is_complete: bool) {
         let mut writer = self.writer();
-        if self.is_distrusted() {
-            writer.replaced = self.objects.iter().flatten().map(|object| object.key.clone()).collect();
-        } else if has_many_small(self.of(Rank::Branch)) || used.clone().count() * 2 < self.branches.len() {
-            used.for_each(|(mark, _)| writer.add(self.session, mark));
-            writer.replaced.extend(self.of(Rank::Branch).iter().map(|object| object.key.clone()));
-        }
-        for rank in [Rank::Branch, Rank::Leaf, Rank::List] {
+        // What names others goes last: who finds it finds these.
+        let ranks: Vec<Rank> = writer.buffers.keys().rev().copied().collect();
+        for rank in ranks {
             writer.flush(self.session, rank);
         }
-        if writer.writes {
+        if writer.writes && is_complete {
+            let foreign = std::mem::take(&mut writer.foreign);
+            let replaced = std::mem::take(&mut writer.replaced).into_iter().filter(|key| !foreign.contains(key));
             // Best effort: a mark too many is true, too.
-            let _ = self.session.remove_records(std::mem::take(&mut writer.replaced));
+            let _ = self.session.remove_records(replaced.collect());
         }
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn has_many_small(objects: &[MarksObject]) -> bool {
-    objects.iter().filter(|object| is_small(object)).count() > SMALL_MAX
 }
 
 const fn is_small(object: &MarksObject) -> bool {
@@ -146,26 +145,24 @@ impl Writer {
             return;
         }
         let rank = mark.rank();
-        let Some(buffer) = self.buffers.get_mut(rank as usize) else { return };
+        let buffer = self.buffers.entry(rank).or_default();
         let before = buffer.len();
         mark.encode(buffer);
-        if buffer.len() <= OBJECT_LEN {
-            return;
-        }
-        // What was there before goes out; a mark that is longer than that goes alone.
-        let last = buffer.split_off(before);
-        self.flush(session, rank);
-        if let Some(buffer) = self.buffers.get_mut(rank as usize) {
-            *buffer = last;
+        if before > 0 && buffer.len() > OBJECT_LEN {
+            // What was there before goes out; a mark that is longer than that goes alone.
+            let last = buffer.split_off(before);
+            self.flush(session, rank);
+            self.buffers.insert(rank, last);
         }
     }
 
     fn flush(&mut self, session: &Session<'_>, rank: Rank) {
-        let Some(buffer) = self.buffers.get_mut(rank as usize).map(std::mem::take) else { return };
-        if self.writes && !buffer.is_empty() {
+        let Some(buffer) = self.buffers.remove(&rank).filter(|_| self.writes) else { return };
+        let number = u32::try_from(self.stored.len()).unwrap_or(u32::MAX);
+        match session.store_marks(rank, number, &buffer) {
+            Ok(key) => self.stored.push(key),
             // A store that is full must not keep a prune from making room.
-            self.writes = session.store_marks(rank, self.count, &buffer).is_ok();
-            self.count += 1;
+            Err(_) => self.writes = false,
         }
     }
 }

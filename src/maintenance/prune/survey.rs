@@ -123,9 +123,10 @@ pub(super) fn survey(
         plan: PrunePlan { snapshots: before.snapshots.len() as u64, ..PrunePlan::default() },
     };
     super::step(watch, "finding data that is still in use")?;
-    let notes = Notes::open(session, options.dry_run)?;
-    let chain = mark(session, before, &mut survey, (&notes, watch))?;
-    notes.finish();
+    let notes = Notes::new(session, options.dry_run);
+    let marked = mark(session, before, &mut survey, (&notes, watch));
+    notes.finish(marked.is_ok());
+    let chain = marked?;
     history.shows_all_that_came_before(&chain, options)?;
     super::step(watch, "deciding what to remove")?;
     let others = session.others(session.listing())?;

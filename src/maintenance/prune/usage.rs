@@ -109,6 +109,11 @@ impl Usage {
         self.mark_key(key(id))
     }
 
+    /// Takes all marks back.
+    pub(super) fn unmark(&self) {
+        self.used.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+    }
+
     /// As [`Usage::mark`], for a blob of which no more is known.
     pub(super) fn mark_key(&self, key: Key) -> Marked {
         let mut marked = self.newer.as_ref().map_or(Marked::Missing, |newer| newer.mark_key(key));
