@@ -29,6 +29,8 @@ pub enum ErrorKind {
     Invalid,
     /// Bytes that were read are not what was written.
     Corrupt,
+    /// The store shows less of a repository than was seen of it before: an older state, or snapshots are gone that nobody forgot (exit code 13).
+    RolledBack,
     /// A format or feature that this version does not know.
     Unsupported,
     /// The local file system failed (disk full, permission, I/O error).
@@ -43,11 +45,12 @@ pub enum ErrorKind {
 pub const INTERRUPTED_CODE: u8 = 130;
 
 impl ErrorKind {
-    /// The exit code of restic that says the same. There is no 11: nothing is ever locked.
+    /// The exit code of restic that says the same. There is no 11: nothing is ever locked; and 13 is ours alone.
     pub const fn restics_code(self) -> u8 {
         match self {
             Self::NoRepository => 10,
             Self::WrongKey => 12,
+            Self::RolledBack => 13,
             Self::Interrupted => INTERRUPTED_CODE,
             Self::Denied
             | Self::NotFound
@@ -70,7 +73,7 @@ impl ErrorKind {
             Self::NotFound | Self::NoRepository => 3,
             Self::Unavailable | Self::Changed => 5,
             Self::Denied | Self::Corrupt | Self::Unsupported => 6,
-            Self::Refused => 7,
+            Self::Refused | Self::RolledBack => 7,
             Self::Interrupted => INTERRUPTED_CODE,
             Self::WrongKey | Self::AlreadyExists | Self::Local | Self::Bug => 1,
         }

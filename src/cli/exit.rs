@@ -124,6 +124,7 @@ mod tests {
         for (kind, code) in [
             (ErrorKind::NoRepository, 10),
             (ErrorKind::WrongKey, 12),
+            (ErrorKind::RolledBack, 13),
             (ErrorKind::Interrupted, 130),
             (ErrorKind::Invalid, 1),
             (ErrorKind::Corrupt, 1),

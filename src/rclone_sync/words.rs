@@ -43,6 +43,7 @@ impl ErrorNote {
             | ErrorKind::AlreadyExists
             | ErrorKind::Corrupt
             | ErrorKind::Unsupported
+            | ErrorKind::RolledBack
             | ErrorKind::Bug => Self::NoRetry,
         }
     }

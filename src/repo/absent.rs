@@ -18,7 +18,7 @@ pub(super) const DROPPED: &str = "state/dropped/";
 /// Packs that one record names: 67 bytes each, of the megabyte that a small object may have.
 const PACKS_PER_RECORD: usize = 10_000;
 /// Snapshots that a dropped record names as forgotten (35 bytes each): far more than can be on their way late.
-const FORGOTTEN_MAX: usize = 5000;
+pub(super) const FORGOTTEN_MAX: usize = 5000;
 /// A dropped record of this many bytes is not merged any more.
 const FULL: u64 = 600_000;
 /// Name of the record of a prune that holds the sessions it waits for.

@@ -73,6 +73,9 @@ impl Repository {
         let stored = named.iter().filter_map(|id| listing.stored.get(id)).max().copied();
         self.store_records(&Forgotten { ids: named.clone(), stored }, reason)
             .map_err(|error| error.within("record which snapshots are removed"))?;
+        if let Some(memory) = self.memory() {
+            memory.forgot(listing, &named);
+        }
         let sessions = listing.sessions.iter().filter(|(id, _)| named.contains(*id));
         let sessions: Vec<String> = sessions.flat_map(|(_, session)| session.keys.iter().cloned()).collect();
         if !sessions.is_empty() {

@@ -17,6 +17,7 @@ mod marks;
 mod pack;
 mod packer;
 mod page_window;
+mod pins;
 mod reader;
 mod removal;
 mod repository;
@@ -45,6 +46,7 @@ pub use inspect::{OpenSegment, StoredPack, StoredPacks, intact_blobs, verify_pac
 pub use listing::{ListedSession, Listing};
 pub use marks::{Form, Half, Key, Mark, MarksObject, Rank, half_of};
 pub use pack::{PackEntry, pack_key, read_pack};
+pub use pins::{Memory, Pin, Pins, Stance};
 pub use reader::Reader;
 pub use removal::{Other, SeenByPrunes};
 pub use repository::{InitOptions, OpenOptions, Repository};

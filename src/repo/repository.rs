@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
@@ -17,6 +18,7 @@ use crate::storage::Store;
 use super::codec::Compression;
 use super::config::{self, Config, Features};
 use super::listing::Listing;
+use super::pins::Memory;
 use super::session::Session;
 use super::session_record::SessionKind;
 use super::{slots, turn};
@@ -78,6 +80,7 @@ pub struct Repository {
     options: OpenOptions,
     chunker: Chunker,
     slot: String,
+    memory: Option<Arc<Memory>>,
 }
 
 impl Repository {
@@ -126,7 +129,7 @@ impl Repository {
         }
         written.or_else(|error| if error.kind() == ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })?;
         let chunker = Chunker::new(&config.chunker, io.keys.gear_table())?;
-        Ok(Self { io, config, options, chunker, slot })
+        Ok(Self { io, config, options, chunker, slot, memory: None })
     }
 
     /// Opens a repository: one GET of `config`, one LIST of the slots, a GET for each slot tried.
@@ -150,7 +153,17 @@ impl Repository {
         let io = Io { store, runtime, keys: KeyRing::new(master, repo).drawing_from(options.entropy.clone()) };
         let config = Config::open(&io.keys, &bytes)?;
         let chunker = Chunker::new(&config.chunker, io.keys.gear_table())?;
-        Ok(Self { io, config, options, chunker, slot })
+        Ok(Self { io, config, options, chunker, slot, memory: None })
+    }
+
+    /// The same repository, whose sessions from here on hold the store to what `memory` has of it, and add to that.
+    #[must_use]
+    pub fn remembered_by(self, memory: Arc<Memory>) -> Self {
+        Self { memory: Some(memory), ..self }
+    }
+
+    pub(super) fn memory(&self) -> Option<&Memory> {
+        self.memory.as_deref()
     }
 
     /// The repository's id.

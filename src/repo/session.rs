@@ -15,6 +15,7 @@ use crate::limits::OBJECT_MAX;
 use super::absent::{Condemned, Gone, dropped};
 use super::index::{Index, IndexEntry, Segment};
 use super::listing::Listing;
+use super::pins;
 use super::reader::Reader;
 use super::repository::Repository;
 use super::session_record::{Record, SessionKind, heartbeat, record_key};
@@ -82,7 +83,7 @@ impl<'r> Session<'r> {
         let beats = Arc::new(AtomicU32::new(0));
         let heart = registered.then(|| heartbeat(repo, id, record.clone(), Arc::clone(&beats)));
         let index = OnceLock::new();
-        Ok(Self {
+        let session = Self {
             repo,
             id,
             record,
@@ -98,7 +99,9 @@ impl<'r> Session<'r> {
             opening: Mutex::new(()),
             heart,
             beats,
-        })
+        };
+        // Before anything is read for use. That this run was there is taken back: nothing stays of it.
+        pins::compare(&session).inspect_err(|_| session.end("refused")).map(|()| session)
     }
 
     /// Its id, which will be that of its snapshot.
@@ -149,8 +152,15 @@ impl<'r> Session<'r> {
             .block(io.store.get(&name.key(), OBJECT_MAX))
             .map_err(|error| error.within(format!("read snapshot {}", name.id.short())))?;
         let snapshot = Snapshot::open(&io.keys, name, &bytes)?;
+        self.remember(name, &snapshot);
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner).insert(name.id, snapshot.clone());
         Ok(snapshot)
+    }
+
+    fn remember(&self, name: &SnapshotName, snapshot: &Snapshot) {
+        if let Some(memory) = self.repo.memory() {
+            memory.saw(name.source, snapshot);
+        }
     }
 
     /// All snapshots that `filter` means, newest first, and those that cannot be read. One GET each, several at once.
@@ -205,7 +215,10 @@ impl<'r> Session<'r> {
         let (mut snapshots, mut unreadable) = (Vec::new(), Vec::new());
         for (name, result) in fetched {
             match result {
-                Ok(snapshot) => snapshots.push(snapshot),
+                Ok(snapshot) => {
+                    self.remember(name, &snapshot);
+                    snapshots.push(snapshot);
+                }
                 Err(error)
                     if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported | ErrorKind::NotFound) =>
                 {
@@ -348,6 +361,7 @@ impl<'r> Session<'r> {
         }
         let marked = io.block(io.store.list(&format!("state/suspect/{}/", self.id)))?;
         if marked.is_empty() {
+            self.remember(&name, snapshot);
             return Ok(name);
         }
         Err(Error::new(
@@ -442,7 +456,7 @@ fn read(index: &RwLock<Index>) -> RwLockReadGuard<'_, Index> {
 }
 
 /// What lies in `state/`, and the packs that are condemned or dropped.
-fn look(repo: &Repository) -> Result<(Listing, BTreeMap<SessionId, Condemned>, Gone)> {
+pub(super) fn look(repo: &Repository) -> Result<(Listing, BTreeMap<SessionId, Condemned>, Gone)> {
     let io = repo.io();
     for _ in 0..LISTED_AGAIN_MAX {
         let mut listing = repo.listing()?;
