@@ -18,6 +18,7 @@ pub mod maintenance;
 pub mod monitor;
 pub mod mover;
 pub mod path;
+pub mod pins;
 pub mod rclone_sync;
 pub mod repo;
 pub mod restore;

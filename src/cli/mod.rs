@@ -13,6 +13,7 @@ mod output;
 mod password;
 mod process;
 mod progress;
+mod remembering;
 mod settings;
 mod signals;
 
@@ -25,6 +26,7 @@ use tokio::runtime::{Handle, Runtime};
 use args::{Cli, Command, MoverKind};
 use exit::{Codes, Outcome};
 use output::{Console, json};
+use remembering::Followed;
 use settings::{OutputSettings, Settings};
 use signals::Signals;
 
@@ -44,6 +46,8 @@ struct App<'a> {
     signals: Signals,
     /// The store, once it is connected.
     store: OnceLock<Store>,
+    /// What is remembered of the repositories that were opened.
+    followed: Followed,
 }
 
 /// Runs the command line, and returns the exit code. `arguments` begin with the program's name.
@@ -109,8 +113,11 @@ fn execute(
     let runtime = runtime()?;
     let signals = Signals::listen(runtime.handle(), settings.output.json)?;
     let handle = runtime.handle().clone();
-    let app = App { console, settings, environment, clock, runtime: handle, signals, store: OnceLock::new() };
+    let (store, followed) = (OnceLock::new(), Followed::default());
+    let app = App { console, settings, environment, clock, runtime: handle, signals, store, followed };
     let result = dispatch(&app, command);
+    // Also of a command that failed: what it saw, it saw.
+    app.keep_pins_if_possible();
     app.tell_requests();
     // A request that still hangs is no reason to wait.
     runtime.shutdown_background();

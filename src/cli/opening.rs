@@ -33,11 +33,17 @@ impl App<'_> {
 
     /// Opens the repository with other bounds than the settings make.
     pub(super) fn open_with(&self, limits: Limits) -> Result<Repository> {
+        let (repository, location) = self.open_unpinned(limits)?;
+        Ok(self.follow(repository, &location))
+    }
+
+    /// Opens the repository without holding it to what earlier runs saw.
+    pub(super) fn open_unpinned(&self, limits: Limits) -> Result<(Repository, Location)> {
         let location = self.location()?;
         let credential = self.credential(&location)?;
         let repository = Repository::open(self.connect(&location)?, &credential, self.open_options(limits))?;
         self.tell_place();
-        Ok(repository)
+        Ok((repository, location))
     }
 
     /// Opens the repository; the default one is made if it is not there.

@@ -38,6 +38,7 @@ mod mirror_upkeep;
 mod monitor;
 mod mover_rclone;
 mod mover_restic;
+mod pins;
 mod probe;
 mod protocol;
 mod prune;

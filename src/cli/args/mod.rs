@@ -41,7 +41,7 @@ pub use upkeep::{CacheArgs, CountArg, StatsArgs, TagArgs, UnlockArgs};
 /// The text below the help of the whole command.
 const AFTER_HELP: &str = "\
 Exit status: 0 success; 1 failure; 3 backup: some files could not be read, the snapshot was made without them; forget: some snapshots were not removed; \
-10 there is no repository; 12 wrong password or key; 130 interrupted. `mirror` has rclone's, see there.
+10 there is no repository; 12 wrong password or key; 13 the repository shows an older state than was seen before; 130 interrupted. `mirror` has rclone's, see there.
 
 Every option NAME that restic reads from RESTIC_NAME is also read from VOLVAULT_NAME; options come first, then VOLVAULT_*, \
 then RESTIC_*. Without -r a repository below $XDG_DATA_HOME/volvault is used and, for init and backup, made.";
@@ -130,6 +130,8 @@ pub struct RepoArgs {
 pub enum RepoCommand {
     /// Show what the store can do by trying it: about 300 small requests, of which nothing stays
     Probe(ProbeArgs),
+    /// Accept the state that the repository shows, although snapshots are gone that were seen from here and that nobody forgot
+    Accept,
 }
 
 /// Options of `repo probe`.
@@ -363,6 +365,7 @@ mod tests {
             "run -f a.yaml -f - --volume data=/srv --secret r=env:APP_ --jitter 10m --time-zone UTC --state-dir s --jobs 4 --rest 1m",
             "validate --file a.yaml --volume team/data=/srv --offline --json",
             "version --json",
+            "-r /srv/repo repo accept",
         ] {
             let words: Vec<&str> = line.split(' ').collect();
             assert!(parse(&words).is_ok(), "{line}: {}", parse(&words).err().unwrap());

@@ -45,6 +45,7 @@ pub(in crate::cli) fn run(app: &App<'_>, args: &CopyArgs) -> Result<Outcome> {
         runtime: app.runtime.clone(),
         signals: app.signals.clone(),
         store: OnceLock::new(),
+        followed: app.followed.clone(),
     };
     let from = other.open()?;
     app.tell_open(&to);

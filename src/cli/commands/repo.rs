@@ -1,4 +1,6 @@
-//! `repo`: the place where a repository lies or is to lie. Needs no password.
+//! `repo`: the place where a repository lies or is to lie. Only `accept` needs a password.
+
+mod accept;
 
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -40,6 +42,7 @@ struct Record {
 pub(in crate::cli) fn run(app: &App<'_>, args: &RepoArgs) -> Result<Outcome> {
     match &args.command {
         RepoCommand::Probe(args) => probe(app, args),
+        RepoCommand::Accept => accept::run(app),
     }
 }
 

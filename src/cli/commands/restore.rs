@@ -13,6 +13,7 @@ use crate::cli::progress::{Kind, watched};
 use crate::cli::settings::RestoreSettings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::escape;
+use crate::repo::{Session, Snapshot};
 use crate::restore::{self, RestoreOptions, RestoreReport};
 use crate::volume::rules::{Selection, SelectionOptions};
 
@@ -27,6 +28,7 @@ pub(in crate::cli) fn run(app: &App<'_>, args: &RestoreArgs) -> Result<Outcome> 
     let report = super::reading(&repository, |session| {
         let snapshot = session.find(&settings.chosen.selector, &settings.filter)?;
         let target = escape(settings.target.as_os_str().as_bytes());
+        tell_if_new(app, session, &snapshot);
         app.console.say(&format!("restoring {} to {target}", text::snapshot(&snapshot)));
         watched(app.console, app.clock.as_ref(), (Kind::Restore, stop), |watch| {
             restore::run(session, &snapshot, &options, watch)
@@ -40,6 +42,22 @@ pub(in crate::cli) fn run(app: &App<'_>, args: &RestoreArgs) -> Result<Outcome> 
         0 => Ok(Outcome::Complete),
         1 => Err(Error::new(ErrorKind::Local, "There was 1 error")),
         problems => Err(Error::new(ErrorKind::Local, format!("There were {problems} errors"))),
+    }
+}
+
+/// Who has seen nothing of a repository cannot see whether it shows all: the user may know when the last backup was.
+fn tell_if_new(app: &App<'_>, session: &Session<'_>, snapshot: &Snapshot) {
+    let output = app.console.settings();
+    if output.quiet || output.json || !app.is_new_here() {
+        return;
+    }
+    let source = session.snapshots().iter().find(|name| name.id == snapshot.id).map(|name| name.source);
+    if let Some(newest) = session.snapshots().iter().find(|name| Some(name.source) == source) {
+        app.console.warn(&format!(
+            "nothing was remembered here of this repository: the newest snapshot of this source that it shows is {} of {}",
+            newest.id.short(),
+            text::time(&newest.time)
+        ));
     }
 }
 
