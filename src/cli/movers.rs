@@ -56,6 +56,7 @@ fn job(environment: &Environment, clock: SharedClock, work: impl FnOnce(World<'_
             out,
             volume: None,
             numbers: None,
+            remembered: None,
         });
         // A request that still hangs is no reason to wait.
         runtime.shutdown_background();

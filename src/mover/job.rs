@@ -7,7 +7,7 @@ use std::str::FromStr;
 use chrono::{DateTime, FixedOffset};
 
 use super::failure::Failure;
-use super::{Demands, identity};
+use super::{Demands, identity, remembering};
 use crate::clock;
 use crate::environment::{Environment, host_name};
 use crate::error::{Attempt, Error, Result};
@@ -21,6 +21,8 @@ use crate::volume::pattern::read_patterns;
 
 /// A file of certificates to trust beside the system's.
 pub(super) const CUSTOM_CA: &str = "CUSTOM_CA";
+/// A volume that stays from one pod to the next, if it is there.
+pub(super) const CACHE_DIR: &str = "RESTIC_CACHE_DIR";
 const DATA_DIR: &str = "DATA_DIR";
 pub(super) const FORGET_OPTIONS: &str = "FORGET_OPTIONS";
 const RESTORE_AS_OF: &str = "RESTORE_AS_OF";
@@ -51,7 +53,7 @@ const HOST: &str = "volsync";
 const SOURCE_ID_MAX: usize = 200;
 
 /// What VolSync's script wants to see, in its order, and what only a command of ours needs.
-const DEMANDED: [&str; 5] = ["PRIVILEGED_MOVER", "RESTIC_CACHE_DIR", "RESTIC_PASSWORD", "RESTIC_REPOSITORY", DATA_DIR];
+const DEMANDED: [&str; 5] = ["PRIVILEGED_MOVER", CACHE_DIR, "RESTIC_PASSWORD", "RESTIC_REPOSITORY", DATA_DIR];
 
 /// One step of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +103,8 @@ pub(super) struct Job {
     pub(super) compression: Compression,
     /// Bounds.
     pub(super) limits: Limits,
+    /// Where it is kept what was seen of the repository; none where nothing stays.
+    pub(super) memory: Option<PathBuf>,
     /// Host of the snapshots: VolSync's, or the name of the source in a shared repository.
     pub(super) host: String,
     /// Whether the host is the name of a resource, and another namespace may have one of that name.
@@ -148,7 +152,7 @@ pub(super) struct Restoring {
 /// Whether the variables are there that a job cannot do without.
 pub(super) fn demand(demands: Demands, environment: &Environment) -> Result<(), Failure> {
     let missing = DEMANDED.iter().find(|name| {
-        let needed = demands == Demands::Script || !matches!(**name, "PRIVILEGED_MOVER" | "RESTIC_CACHE_DIR");
+        let needed = demands == Demands::Script || !matches!(**name, "PRIVILEGED_MOVER" | CACHE_DIR);
         needed && environment.raw(name).is_none()
     });
     missing.map_or(Ok(()), |name| Err(Failure::new(1, format!("{name} must be defined"))))
@@ -173,6 +177,7 @@ impl Job {
             store: store(environment)?,
             compression: compression.attempt(|| "read RESTIC_COMPRESSION".to_owned())?.unwrap_or(Compression::Auto),
             limits: limits(environment)?,
+            memory: remembering::holder(environment),
             host,
             is_ambiguous,
             strict: environment.switch_named(STRICT)?,

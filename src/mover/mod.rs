@@ -2,7 +2,7 @@
 //!
 //! The contract is that of the scripts in VolSync's own mover image, so that our image can stand in its place: names, actions, variables, exit codes and
 //! the lines that VolSync's filters look for. For users: `docs/kubernetes.md`. It asks nobody anything, keeps nothing on disk but what the job is
-//! about, and opens the repository once for all actions of a job.
+//! about and what it saw of the repository, and opens the repository once for all actions of a job.
 
 mod backup;
 mod called;
@@ -18,6 +18,7 @@ mod opening;
 mod prune;
 mod rclone;
 mod reach;
+mod remembering;
 mod restore;
 mod run;
 mod shell;
@@ -38,6 +39,8 @@ pub use numbers::Numbers;
 pub use rclone::{rclone, reach_mirror};
 pub use reach::{Reached, reach_repository};
 pub use shell::program_of;
+
+pub use crate::pins::Remembered;
 
 use failure::Failure;
 use job::{Action, Job};
@@ -60,6 +63,8 @@ pub struct World<'a> {
     pub volume: Option<&'a Path>,
     /// Takes what the job did, as far as it got.
     pub numbers: Option<&'a Mutex<Numbers>>,
+    /// Holds what earlier jobs saw of the repository, and takes what this one sees; without it, that is kept on the cache volume if there is one.
+    pub remembered: Option<&'a Mutex<Option<Remembered>>>,
 }
 
 /// Which variables must be set.
@@ -72,9 +77,9 @@ pub enum Demands {
 }
 
 /// Does what `actions` say, one after the other, and returns the exit code: 0 when all was done, 1 for a wrong environment, 2 for an unknown
-/// action, 3 when the repository cannot be opened or files could not be read, 10 and 12 as the command has them, 130 when it was stopped.
+/// action, 3 when the repository cannot be opened or files could not be read, 10, 12 and 13 as the command has them, 130 when it was stopped.
 pub fn restic(actions: &[String], demands: Demands, world: World<'_>) -> u8 {
-    let World { environment, clock, runtime, stop, out, volume, numbers } = world;
+    let World { environment, clock, runtime, stop, out, volume, numbers, remembered } = world;
     let log = Log::new(out);
     let start = clock.elapsed();
     log.say("Starting container");
@@ -82,10 +87,12 @@ pub fn restic(actions: &[String], demands: Demands, world: World<'_>) -> u8 {
     log.say(&actions.join(" "));
     let outcome = prepare(actions, demands, (environment, volume), &log).and_then(|(job, actions)| {
         let run = Run::new(&job, &log, (clock.clone(), runtime), stop).counted(numbers.is_some());
+        let run = run.remembered_by(remembered);
         let outcome = actions.iter().try_fold(Flow::On, |flow, action| match flow {
             Flow::On => run.act(*action),
             Flow::End => Ok(Flow::End),
         });
+        run.keep_pins();
         if let Some(numbers) = numbers {
             *numbers.lock().unwrap_or_else(PoisonError::into_inner) = run.numbers();
         }

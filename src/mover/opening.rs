@@ -38,7 +38,7 @@ impl Run<'_> {
     fn keep(&self, repository: Repository) -> &Repository {
         let (id, version) = (repository.id().short(), repository.config().format);
         self.log.say(&format!("repository {id} opened (version {version})"));
-        self.repository.get_or_init(|| repository)
+        self.repository.get_or_init(|| self.follow(repository))
     }
 
     fn connect(&self) -> Result<Store> {

@@ -1,6 +1,7 @@
 //! The actions of a job, one after the other, on a repository that is opened once.
 
 use std::cell::{Cell, OnceCell};
+use std::sync::{Arc, Mutex};
 
 use chrono::DateTime;
 use tokio::runtime::Handle;
@@ -9,10 +10,12 @@ use super::failure::Failure;
 use super::job::{Action, Job};
 use super::log::Log;
 use super::numbers::Numbers;
+use super::remembering::Keeper;
 use crate::clock::SharedClock;
 use crate::events::{Stop, Watch};
 use crate::path::escape;
-use crate::repo::{Repository, Session};
+use crate::pins::Remembered;
+use crate::repo::{Memory, Repository, Session};
 use crate::storage::Store;
 
 /// Whether the job goes on after an action.
@@ -33,6 +36,10 @@ pub(super) struct Run<'a> {
     pub(super) stop: &'a Stop,
     pub(super) store: OnceCell<Store>,
     pub(super) repository: OnceCell<Repository>,
+    /// What the repository is held to, and where that is kept.
+    pub(super) memory: OnceCell<(Keeper<'a>, Arc<Memory>)>,
+    /// What whoever started the job remembers of its repository.
+    pub(super) remembered: Option<&'a Mutex<Option<Remembered>>>,
     seen: Cell<Numbers>,
     counted: bool,
 }
@@ -40,13 +47,18 @@ pub(super) struct Run<'a> {
 impl<'a> Run<'a> {
     pub(super) fn new(job: &'a Job, log: &'a Log, (clock, runtime): (SharedClock, Handle), stop: &'a Stop) -> Self {
         let seen = Cell::new(Numbers::default());
-        let (store, repository) = (OnceCell::new(), OnceCell::new());
-        Self { job, log, clock, runtime, stop, store, repository, seen, counted: false }
+        let (store, repository, memory) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        Self { job, log, clock, runtime, stop, store, repository, memory, remembered: None, seen, counted: false }
     }
 
     /// With `counted`, somebody keeps count of what is done.
     pub(super) fn counted(self, counted: bool) -> Self {
         Self { counted, ..self }
+    }
+
+    /// With `remembered`, whoever started the job keeps what is seen of the repository.
+    pub(super) fn remembered_by(self, remembered: Option<&'a Mutex<Option<Remembered>>>) -> Self {
+        Self { remembered, ..self }
     }
 
     /// Does one action.

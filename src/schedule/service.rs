@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Scope;
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use crate::clock::SharedClock;
 use crate::environment::Environment;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::events::Stop;
-use crate::mover::{self, Demands, Numbers, World};
+use crate::mover::{self, Demands, Numbers, Remembered, World};
 use crate::volume::durable::{Publish, publish};
 
 /// How often the loop looks around.
@@ -82,6 +82,12 @@ struct Shop<'a> {
     jobs: &'a [Job],
     world: &'a ServiceWorld<'a>,
     ended: Sender<(usize, Ended)>,
+}
+
+/// What a job fills in while it runs.
+struct Held {
+    numbers: Mutex<Numbers>,
+    remembered: Mutex<Option<Remembered>>,
 }
 
 impl Service {
@@ -274,22 +280,24 @@ impl<'a> Shop<'a> {
     {
         let (Some(job), Ok(resource)) = (self.jobs.get(start.index), engine.resource(start.index)) else { return };
         let id = resource.id.to_string();
+        let remembered = Mutex::new(engine.remembered(start.index).cloned());
         scope.spawn(move || {
             let log = JobLog::new(job.method);
-            let numbers = Mutex::new(Numbers::default());
-            let done = catch_unwind(AssertUnwindSafe(|| self.work(job, &start, (&id, &log, &numbers))));
+            let held = Held { numbers: Mutex::new(Numbers::default()), remembered };
+            let done = catch_unwind(AssertUnwindSafe(|| self.work(job, &start, (&id, &log, &held))));
             let code = done.unwrap_or_else(|_| {
                 log.add("ERROR: the job panicked, which is a bug");
                 PANICKED
             });
-            let numbers = numbers.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let ended = Ended { code, numbers, logs: log.logs(code == 0) };
+            let numbers = held.numbers.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let remembered = held.remembered.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let ended = Ended { code, numbers, logs: log.logs(code == 0), remembered };
             // The loop waits for all jobs before it goes.
             let _ = self.ended.send((start.index, ended));
         });
     }
 
-    fn work(&self, job: &Job, start: &Start, (id, log, numbers): (&str, &JobLog, &Mutex<Numbers>)) -> u8 {
+    fn work(&self, job: &Job, start: &Start, (id, log, held): (&str, &JobLog, &Held)) -> u8 {
         let ServiceWorld { clock, runtime, stop, .. } = self.world;
         let (said, id) = (Arc::clone(&self.world.say), id.to_owned());
         let out = log.writer(move |line| said(&format!("{id}: {line}")));
@@ -299,7 +307,8 @@ impl<'a> Shop<'a> {
             runtime: runtime.clone(),
             stop,
             out,
-            numbers: Some(numbers),
+            numbers: Some(&held.numbers),
+            remembered: Some(&held.remembered),
             volume: Some(&job.volume),
         };
         match job.method {

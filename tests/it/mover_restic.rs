@@ -5,6 +5,7 @@ mod debugging;
 mod identities;
 mod mishaps;
 pub(crate) mod pod;
+mod remembering;
 mod restores;
 mod sharing;
 

@@ -34,7 +34,7 @@ use job::{ALLOW_EMPTY, Direction, Job, STATE};
 
 /// Pushes or pulls, as `DIRECTION` says, and returns the exit code: rclone's, 1 for a wrong environment, 130 when it was stopped.
 pub fn rclone(demands: Demands, world: World<'_>) -> u8 {
-    let World { environment, clock, runtime, stop, out, volume, numbers } = world;
+    let World { environment, clock, runtime, stop, out, volume, numbers, remembered: _ } = world;
     let log = Log::new(out);
     let start = clock.elapsed();
     log.say(&format!("VolSync rclone container version: volvault {}", env!("CARGO_PKG_VERSION")));

@@ -233,7 +233,8 @@ impl Entry {
     /// Takes the end of a try.
     pub(super) fn ended(&mut self, ended: Ended, stopping: bool, (options, now): (&EngineOptions, DateTime<Utc>)) {
         let Some(running) = self.running.take() else { return };
-        let Ended { code, numbers, logs } = ended;
+        let Ended { code, numbers, logs, remembered } = ended;
+        self.record.remembered = remembered;
         let seconds = (now - running.since).to_std().unwrap_or_default().as_secs_f64();
         let outcome = match code {
             0 => Outcome::Successful,

@@ -19,7 +19,7 @@ use super::board::{ResourceId, ResourceView, Role};
 use super::cron::Zone;
 use super::document::Resource;
 use crate::error::{Error, Result};
-use crate::mover::Numbers;
+use crate::mover::{Numbers, Remembered};
 use entry::Entry;
 
 pub(super) use record::Kept;
@@ -60,6 +60,8 @@ pub(super) struct Ended {
     pub(super) numbers: Numbers,
     /// What is kept of the log.
     pub(super) logs: String,
+    /// What is remembered of its repository from now on.
+    pub(super) remembered: Option<Remembered>,
 }
 
 /// All resources, and where each of them stands.
@@ -132,6 +134,11 @@ impl Engine {
 
     pub(super) fn running(&self) -> usize {
         self.entries.iter().filter(|entry| entry.is_running()).count()
+    }
+
+    /// What earlier jobs of a resource saw of its repository.
+    pub(super) fn remembered(&self, index: usize) -> Option<&Remembered> {
+        self.entries.get(index)?.record().remembered.as_ref()
     }
 
     pub(super) fn resource(&self, index: usize) -> Result<&Resource> {

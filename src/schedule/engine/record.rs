@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::mover::Numbers;
+use crate::mover::{Numbers, Remembered};
 use crate::schedule::board::{Past, ResourceId, Role};
 use crate::schedule::status::Status;
 
@@ -26,6 +26,9 @@ pub(in crate::schedule) struct Record {
     pub(super) asked: Option<Asked>,
     /// Numbers of the last success.
     pub(super) latest: Option<Numbers>,
+    /// What was seen of the repository: one that shows less is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) remembered: Option<Remembered>,
     /// Tries, the oldest first.
     pub(super) history: Vec<Past>,
 }

@@ -169,6 +169,16 @@ impl Desk {
         Running { child, log, status: self.dir.path().join("state/status.json") }
     }
 
+    /// Takes what is remembered of the repository of a resource out of the status file, as the manual says.
+    pub(super) fn accept(&self, name: &str) {
+        let path = self.dir.path().join("state/status.json");
+        let mut status: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        let items = status["items"].as_array_mut().unwrap();
+        let item = items.iter_mut().find(|item| item["metadata"]["name"] == name).unwrap();
+        assert!(item["volvault"].as_object_mut().unwrap().remove("remembered").is_some());
+        write(&path, status.to_string().as_bytes());
+    }
+
     /// Exit code and all output.
     pub(super) fn validate(&self, options: &[&str]) -> (Option<i32>, String) {
         let output = self.command("validate", options).output().unwrap();

@@ -10,6 +10,7 @@ mod mirrors;
 
 use std::time::Duration;
 
+use crate::pins::put_in_place;
 use crate::support::s3::S3ServerThread;
 use desk::Desk;
 use serde_json::Value;
@@ -124,6 +125,45 @@ fn a_failing_resource_says_why_and_is_tried_again() {
     assert_eq!(of["status"]["lastManualSync"], "first");
     assert!(of["status"]["lastSyncStartTime"].is_string() && of["volvault"]["nextTry"].is_string());
     assert_eq!(running.terminate(), Some(0));
+}
+
+/// What was seen of a repository stands in the status file, and is taken out of it when an older state is meant.
+#[test]
+fn a_repository_that_was_put_back_fails_its_resource_until_somebody_accepts_that() {
+    let s3 = S3ServerThread::start();
+    let desk = Desk::new(&s3);
+    desk.write("app", "file", "1");
+    desk.write("other", "file", "1");
+    desk.secret("app");
+    desk.secret("other");
+    let store = s3.server.file("desk", "app");
+    let older = store.with_file_name("older");
+    let run = |tag: &str, until: &dyn Fn(&desk::StatusFile) -> bool| {
+        desk.source("app", &format!("trigger: {{manual: {tag}}}"), "");
+        desk.source("other", &format!("trigger: {{manual: {tag}}}"), "");
+        let mut running = desk.run(&[]);
+        running.until(tag, until);
+        assert_eq!(running.terminate(), Some(0));
+        running.status()
+    };
+    run("first", &|status| status.runs("app") == 1 && status.runs("other") == 1);
+    put_in_place(&store, &older);
+    desk.write("app", "file", "2");
+    let status = run("second", &|status| status.runs("app") == 2 && status.runs("other") == 2);
+    let remembered = &status.of("app")["volvault"]["remembered"];
+    assert!(remembered["repository"] != status.of("other")["volvault"]["remembered"]["repository"]);
+    assert_eq!(remembered["sources"].as_array().unwrap().len(), 1, "{remembered:#}");
+    put_in_place(&older, &store);
+    let status = run("third", &|status| status.failed() >= 1 && status.runs("other") == 3);
+    let of = status.of("app");
+    assert_eq!(of["status"]["latestMoverStatus"]["result"], "Failed");
+    let logs = of["status"]["latestMoverStatus"]["logs"].as_str().unwrap();
+    assert!(logs.contains("shows an older state") && logs.contains("take `remembered` of this resource out"), "{logs}");
+    assert_eq!(of["volvault"]["history"].as_array().unwrap().last().unwrap()["code"], 13);
+    assert_eq!(&of["volvault"]["remembered"], remembered, "what was refused is not remembered");
+    desk.accept("app");
+    let status = run("fourth", &|status| status.runs("app") == 3);
+    assert_ne!(&status.of("app")["volvault"]["remembered"], remembered);
 }
 
 /// What a check has read is known to whoever asks, and where none has, nobody is asked.
