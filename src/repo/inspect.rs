@@ -11,7 +11,7 @@ use crate::crypto::{ObjectKind, Opener, Slot};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BlobId, ObjectHash};
 use crate::limits::{OBJECT_MAX, SLOT_MAX};
-use crate::storage::Listed;
+use crate::storage::{Checksum, Listed};
 
 use super::config::{self, Config};
 use super::index::{IndexEntry, IndexRow, PREFIX_LEN, PackInfo, Segment};
@@ -88,6 +88,15 @@ impl OpenSegment<'_> {
         let io = self.session.repo().io();
         self.segment.scan(io, each).map_err(|error| error.within(format!("index segment {}", self.name())))
     }
+
+    /// As [`OpenSegment::rows`]; returns what the store said of each pack when it was stored, in the order of [`OpenSegment::packs`].
+    ///
+    /// # Errors
+    /// As [`OpenSegment::rows`].
+    pub fn rows_and_checksums(&self, each: &mut dyn FnMut(&IndexRow)) -> Result<Vec<Option<Checksum>>> {
+        let read = self.segment.scan_with_checksums(self.session.repo().io(), each);
+        read.map_err(|error| error.within(format!("index segment {}", self.name())))
+    }
 }
 
 impl Session<'_> {
@@ -146,16 +155,28 @@ impl Session<'_> {
 impl Repository {
     /// The packs that are in the store: one LIST for every 1,000.
     pub fn stored_packs(&self) -> Result<StoredPacks> {
+        self.stored_packs_with_checksums(&mut |_, _| ())
+    }
+
+    /// As [`Repository::stored_packs`]; `each` hears of every pack and of the checksum that the store lists for it, in any order, and perhaps of one
+    /// twice. Costs no request more.
+    pub fn stored_packs_with_checksums(
+        &self,
+        each: &mut (dyn FnMut(&ObjectHash, Option<Checksum>) + Send),
+    ) -> Result<StoredPacks> {
         let io = self.io();
         let mut stored = StoredPacks::default();
-        let mut each = |object: Listed| {
+        let mut sort = |object: Listed| {
             let name = object.key.rsplit('/').next().and_then(|name| name.parse::<ObjectHash>().ok());
             match name.filter(|name| pack_key(name) == object.key) {
-                Some(name) => stored.packs.push(StoredPack { name, size: object.size, modified: object.modified }),
+                Some(name) => {
+                    each(&name, object.checksum);
+                    stored.packs.push(StoredPack { name, size: object.size, modified: object.modified });
+                }
                 None => stored.strays.push(object.key),
             }
         };
-        io.block(io.store.list_each("packs/", &mut each))?;
+        io.block(io.store.list_each("packs/", &mut sort))?;
         stored.packs.sort_unstable_by_key(|pack| pack.name);
         stored.packs.dedup_by_key(|pack| pack.name);
         stored.packs.shrink_to_fit();

@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::events::Stop;
 use crate::id::{BlobId, ObjectHash};
 use crate::limits::Limits;
-use crate::storage::Store;
+use crate::storage::{Checksum, Store};
 
 use super::index::{PREFIX_LEN, PackInfo, Segment, SegmentBuilder};
 use super::pack::{FinishedPack, PackBuilder, PackEntry, pack_key};
@@ -106,7 +106,8 @@ struct Upload {
     entries: Vec<PackEntry>,
     /// Those of a catalogue pack, which may have to be sent once more.
     again: Option<Bytes>,
-    task: JoinHandle<Result<()>>,
+    /// Ends with what the store says of the bytes.
+    task: JoinHandle<Result<Option<Checksum>>>,
 }
 
 #[derive(Debug, Default)]
@@ -303,16 +304,17 @@ impl<'s> Packer<'s> {
         Ok(())
     }
 
-    fn upload(&self, store: Store, name: ObjectHash, bytes: Bytes) -> JoinHandle<Result<()>> {
+    fn upload(&self, store: Store, name: ObjectHash, bytes: Bytes) -> JoinHandle<Result<Option<Checksum>>> {
         let (spare, keep) = (Arc::clone(&self.spare), self.limits.packs_in_flight + 1);
         self.io.runtime.spawn(async move {
             let what = || format!("store pack {name}");
-            store.put(&pack_key(&name), bytes.clone()).await.map_err(|error| error.within(what()))?;
+            let put = store.put_with_checksum(&pack_key(&name), bytes.clone()).await;
+            let checksum = put.map_err(|error| error.within(what()))?;
             let mut spare = lock(&spare);
             if spare.len() < keep {
                 spare.push(bytes);
             }
-            Ok(())
+            Ok(checksum)
         })
     }
 
@@ -345,11 +347,11 @@ impl<'s> Packer<'s> {
             self.give_up(stored);
             return Err(out_of_time());
         };
-        answer.map_err(|cause| Error::bug("an upload was abandoned").with_source(cause))??;
+        let checksum = answer.map_err(|cause| Error::bug("an upload was abandoned").with_source(cause))??;
         stored.unstored.remove(&upload.number);
         stored.packs.push((upload.info.pack.name, upload.info.size));
         stored.report.count(upload.info.kind, &upload.entries);
-        stored.index.add(upload.info, upload.entries)?;
+        stored.index.add((upload.info, checksum), upload.entries)?;
         let late = self.clock.elapsed().saturating_sub(stored.written) >= self.limits.index_flush_after;
         if late || stored.index.len() >= self.limits.index_flush_blobs {
             stored.written = self.clock.elapsed();

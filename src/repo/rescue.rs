@@ -1,6 +1,6 @@
 //! What a repair needs of the format: directories of packs by range, blobs out of damaged packs, and index segments that take the place of others.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use futures::{StreamExt, stream};
 
@@ -216,7 +216,8 @@ impl<'r> IndexWriter<'r> {
             self.write()?;
         }
         self.prefixes.extend(entries.iter().map(prefix));
-        self.builder.add(info, entries)
+        // What the store said of it when it was stored, nobody knows.
+        self.builder.add((info, None), entries)
     }
 
     /// Stores what was added; returns how many segments were written in all.
@@ -269,22 +270,11 @@ impl OpenSegment<'_> {
 impl Session<'_> {
     /// Stores a segment with all that `segment` has but these packs; it supersedes it. Nothing is written when nothing is left.
     pub fn rewrite_segment(&self, segment: &OpenSegment<'_>, without: &HashSet<ObjectHash>) -> Result<()> {
-        let mut packs: HashMap<ObjectHash, (PackInfo, Vec<IndexEntry>)> = HashMap::new();
-        for info in segment.packs().iter().filter(|info| !without.contains(&info.pack.name)) {
-            packs.insert(info.pack.name, (*info, Vec::new()));
-        }
-        if packs.is_empty() {
+        if segment.packs().iter().all(|info| without.contains(&info.pack.name)) {
             return Ok(());
         }
-        for entry in segment.segment().all(self.repo().io())? {
-            if let Some((_, entries)) = packs.get_mut(&entry.place.pack.name) {
-                entries.push(entry);
-            }
-        }
         let mut builder = SegmentBuilder::default();
-        for (info, entries) in packs.into_values() {
-            builder.add_indexed(info, entries)?;
-        }
+        builder.add_segment(self.repo().io(), segment.segment(), without)?;
         let mut supersedes = vec![segment.name()];
         supersedes.extend(segment.supersedes().iter().take(CARRIED_MAX));
         store(self.repo(), builder, &supersedes)

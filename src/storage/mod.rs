@@ -46,7 +46,7 @@ pub use counts::RequestCounts;
 pub use location::Location;
 pub use options::StoreOptions;
 pub use parts::{PARTS_MAX, PartUpload};
-pub use pin::{Attributes, Condition, ObjectInfo, Pin};
+pub use pin::{Attributes, Checksum, Condition, ObjectInfo, Pin};
 pub use pinned::ObjectPages;
 pub use probe::{Ability, Finding, ProbeReport, Verdict};
 pub use retry::Patience;

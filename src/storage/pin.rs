@@ -1,6 +1,7 @@
 //! What a later read of an object must find, and what a write may demand of the object that it replaces.
 
 use std::borrow::Cow;
+use std::num::NonZeroU128;
 
 use chrono::{DateTime, Utc};
 use object_store::{Attribute, Attributes as SeamAttributes, GetResult, ObjectMeta, PutMode, PutResult, UpdateVersion};
@@ -34,10 +35,7 @@ impl Pin {
     /// The MD5 of the object, if its tag is one: that of an object put in one request is one on S3, unless the store encrypts with
     /// keys of its own. A tag of this form that is no MD5 is possible, so a difference says less than equality does.
     pub fn md5(&self) -> Option<[u8; 16]> {
-        let digits = self.etag.as_deref()?.strip_prefix('"')?.strip_suffix('"')?;
-        let mut md5 = [0; 16];
-        hex::decode_to_slice(digits, &mut md5).ok()?;
-        Some(md5)
+        Checksum::of_tag(self.etag.as_deref()?).map(Checksum::to_bytes)
     }
 
     /// The tag for `If-Match`, which never holds for a weak one.
@@ -52,6 +50,31 @@ impl Pin {
             _ => true,
         };
         same(&self.etag, &found.etag) && same(&self.version, &found.version)
+    }
+}
+
+/// What a store wrote down of the bytes of an object when they came: an entity tag that has the form of an MD5. Most stores give the MD5 of an object
+/// that was sent in one part, some a number of the same form that is none: two are compared, and nothing else is done with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Checksum(NonZeroU128);
+
+impl Checksum {
+    /// From its 16 bytes. Zeros are none.
+    pub fn from_bytes(bytes: [u8; 16]) -> Option<Self> {
+        NonZeroU128::new(u128::from_be_bytes(bytes)).map(Self)
+    }
+
+    /// Its 16 bytes.
+    pub const fn to_bytes(self) -> [u8; 16] {
+        self.0.get().to_be_bytes()
+    }
+
+    /// From an entity tag, in quotes or not. None for a weak one, for that of an object of several parts (`…-3`), and for any other form.
+    pub(super) fn of_tag(tag: &str) -> Option<Self> {
+        let digits = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).unwrap_or(tag);
+        let mut bytes = [0; 16];
+        hex::decode_to_slice(digits, &mut bytes).ok()?;
+        Self::from_bytes(bytes)
     }
 }
 
@@ -177,6 +200,34 @@ mod tests {
         assert_eq!(md5("d41d8cd98f00b204e9800998ecf8427e").map(|md5| md5[0]), Some(0xd4));
         assert_eq!(md5("d41d8cd98f00b204e9800998ecf8427e-2"), None);
         assert_eq!(md5("1f-63a-5"), None);
+    }
+
+    #[test]
+    fn only_a_strong_tag_of_32_digits_is_a_checksum() {
+        let bytes = |tag: &str| Checksum::of_tag(tag).map(Checksum::to_bytes);
+        let digits = "d41d8cd98f00b204e9800998ecf8427e";
+        let known =
+            Some([0xd4, 0x1d, 0x8c, 0xd9, 0x8f, 0x00, 0xb2, 0x04, 0xe9, 0x80, 0x09, 0x98, 0xec, 0xf8, 0x42, 0x7e]);
+        assert_eq!(bytes(digits), known);
+        assert_eq!(bytes(&format!("\"{digits}\"")), known);
+        assert_eq!(bytes(&digits.to_uppercase()), known);
+        let others = [
+            format!("W/\"{digits}\""),
+            format!("{digits}-1"),
+            format!("\"{digits}"),
+            format!("{digits}00"),
+            format!(" {digits}"),
+        ];
+        for tag in others.iter().map(String::as_str).chain([
+            "",
+            "\"\"",
+            "0x8DCAFE",
+            &digits[1..],
+            &"0".repeat(32),
+            "é".repeat(16).as_str(),
+        ]) {
+            assert_eq!(bytes(tag), None, "{tag}");
+        }
     }
 
     #[test]

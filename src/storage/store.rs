@@ -21,6 +21,7 @@ use super::governor::{Governor, Request, Shared};
 use super::local::{moment_before, sweep};
 use super::location::Location;
 use super::options::StoreOptions;
+use super::pin::Checksum;
 use super::probe::{self, ProbeReport};
 use super::profile::Profile;
 use super::retry::{Budget, Patience};
@@ -64,6 +65,8 @@ pub struct Listed {
     pub size: u64,
     /// When it was stored, by the store's own clock. Only to be compared with that of another object of the same store.
     pub modified: DateTime<Utc>,
+    /// Its checksum, where the store lists one.
+    pub checksum: Option<Checksum>,
 }
 
 impl Store {
@@ -279,11 +282,17 @@ impl Store {
     /// Stores an object; an older one of that key is replaced. Returns only after the store acknowledged it (on a
     /// disk: after it was synced). For names that come from the content, and for what may be written twice.
     pub async fn put(&self, key: &str, bytes: Bytes) -> Result<()> {
+        self.put_with_checksum(key, bytes).await.map(drop)
+    }
+
+    /// As [`Store::put`]; returns the checksum with which the store answered to these very bytes, if it did. None for an object that is sent in parts.
+    pub async fn put_with_checksum(&self, key: &str, bytes: Bytes) -> Result<Option<Checksum>> {
         let path = self.path(key)?;
         let outcome = if bytes.len() > SINGLE_PUT_MAX && self.location.is_remote() {
-            self.put_parts(&path, bytes).await
+            self.put_parts(&path, bytes).await.map(|()| None)
         } else {
-            self.objects.put(&path, PutPayload::from(bytes)).await.map(drop)
+            let put = self.objects.put(&path, PutPayload::from(bytes)).await;
+            put.map(|put| put.e_tag.as_deref().and_then(Checksum::of_tag))
         };
         outcome.map_err(|error| self.failed("store", key, error))
     }
@@ -346,7 +355,8 @@ impl Store {
         let mut stream = self.objects.list(Some(&path).filter(|path| !path.as_ref().is_empty()));
         while let Some(entry) = stream.next().await {
             let meta = entry.map_err(|error| self.failed("list", prefix, error))?;
-            each(Listed { key: meta.location.into(), size: meta.size, modified: meta.last_modified });
+            let checksum = meta.e_tag.as_deref().and_then(Checksum::of_tag);
+            each(Listed { key: meta.location.into(), size: meta.size, modified: meta.last_modified, checksum });
         }
         Ok(())
     }

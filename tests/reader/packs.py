@@ -167,6 +167,21 @@ class PackInfo:
     blobs: int
 
 
+def checksums(tables, names):
+    """What the store said of packs when they were stored, by name: the first table 1 of the right length. Nothing in these bytes is an error."""
+    at = 0
+    while len(tables) - at >= 8:
+        number, length = int.from_bytes(tables[at:at + 4], "little"), int.from_bytes(tables[at + 4:at + 8], "little")
+        table = tables[at + 8:at + 8 + length]
+        if len(table) < length:
+            break
+        if number == 1 and length == 16 * len(names):
+            given = ((name, table[16 * n:16 * n + 16]) for n, name in enumerate(names))
+            return {name: checksum for name, checksum in given if any(checksum)}
+        at += 8 + length
+    return {}
+
+
 class Segment:
     """A whole index segment: packs, entries (prefix, Place) in order, filter."""
 
@@ -207,7 +222,9 @@ class Segment:
         self.written = at.i64()
         self.packs = [PackInfo(at.take(32).hex(), at.u64(), at.u8(), at.u16(), at.take(32), at.u32()) for _ in range(at.u32())]
         self.superseded = [at.take(32).hex() for _ in range(at.u32())]
-        return [at.take(8) for _ in range(number)]
+        firsts = [at.take(8) for _ in range(number)]
+        self.checksums = checksums(at.take(at.left()), [info.name for info in self.packs])
+        return firsts
 
     def block(self, at, first):
         if at.data[:8] != first:

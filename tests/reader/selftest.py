@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 import catalogue
 import mirror
-from packs import Filter, Pack, padded_length
+from packs import Filter, Pack, checksums, padded_length
 from sealed import CONFIG, DATA, Credential, Keys, header_head, open_slot, open_small, slot_name
 from wire import Cursor, FormatError
 
@@ -171,6 +171,17 @@ def filters():
     assert not Filter(plain[:24] + prints, "filter").may_hold(b"\xff" * 8)
 
 
+def tables_of_segments():
+    given = b"0123456789abcdef"
+    ours = (1).to_bytes(4, "little") + (32).to_bytes(4, "little") + given + bytes(16)
+    other = (9).to_bytes(4, "little") + (3).to_bytes(4, "little") + b"xyz"
+    for tables in (ours, other + ours, ours + other, ours + b"rest"):
+        assert checksums(tables, ["a", "b"]) == {"a": given}, tables
+    for tables in (b"", other, ours[:-1], ours[:7], bytes(40), other[:5] + b"\xff" * 30):
+        assert checksums(tables, ["a", "b"]) == {}, tables
+    assert checksums(ours, ["a"]) == checksums(ours, ["a", "b", "c"]) == {}
+
+
 def mirror_keys():
     for path, key in [(b"a/b c", "a/b c"), (b"a\xffb", "a\u201bFFb"), (b"\xe4\xbd", "\u201bE4\u201bBD"), ("a\uff0fb".encode(), "a\u201b\uff0fb"),
                       ("\uff0e/\uff0e\uff0e".encode(), "\u201b\uff0e/\u201b\uff0e\u201b\uff0e"), ("\u201bFF".encode(), "\u201b\u201bFF")]:
@@ -225,7 +236,7 @@ def golden_mirror():
 
 def main():
     failed = 0
-    for test in (varints, zigzags, keys, paddings, packs, small_objects, slots, leaf_pages, inner_pages, orders, filters,
+    for test in (varints, zigzags, keys, paddings, packs, small_objects, slots, leaf_pages, inner_pages, orders, filters, tables_of_segments,
                  mirror_keys, mirror_segments, golden_mirror):
         try:
             test()

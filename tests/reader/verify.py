@@ -1,5 +1,6 @@
 """Checks a whole repository against docs/format.md; returns counts, raises FormatError at the first fault."""
 
+import hashlib
 import os
 
 from blake3 import blake3
@@ -15,7 +16,7 @@ SMALL = {"sessions": SESSION, "condemned": CONDEMNED, "suspect": SUSPECT, "dropp
 
 def verify(repo):
     """Names, packs, segments, small objects, then the trees of all snapshots."""
-    counts = dict(packs=0, blobs=0, segments=0, entries=0, snapshots=0, listed=0, bytes=0, unindexed=0)
+    counts = dict(packs=0, blobs=0, segments=0, entries=0, snapshots=0, listed=0, bytes=0, unindexed=0, checksums=0, md5s=0)
     check_names(repo)
     packs = {}
     for key in repo.list("packs"):
@@ -27,6 +28,9 @@ def verify(repo):
         check_segment(segment, packs, {name for name in packs})
         counts["segments"] += 1
         counts["entries"] += len(segment.entries)
+        for name, checksum in segment.checksums.items():
+            counts["checksums"] += 1
+            counts["md5s"] += checksum == hashlib.md5(repo.read(f"packs/{name[:2]}/{name}")).digest()
     repo.load_index()
     counts["unindexed"] = sum(not any(p.pack == name for p in repo.places(id))
                               for name, (_, blobs) in packs.items() for id in blobs)

@@ -8,10 +8,11 @@ use crate::error::{Error, Result};
 use crate::id::ObjectHash;
 use crate::repo::pack::PackEntry;
 use crate::repo::repository::Io;
+use crate::storage::Checksum;
 
 use super::filter;
 use super::segment::{Segment, TRAILER_MAGIC};
-use super::{BLOCK_ENTRIES, ENTRY_LEN, IndexRow, PREFIX_LEN, PackInfo, kind_code};
+use super::{BLOCK_ENTRIES, ENTRY_LEN, IndexRow, PREFIX_LEN, PackInfo, kind_code, tables};
 
 /// One entry on its way into a segment.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +29,8 @@ struct Row {
 #[derive(Debug, Default)]
 pub(in crate::repo) struct SegmentBuilder {
     packs: Vec<PackInfo>,
+    /// What the store said of each of them.
+    checksums: Vec<Option<Checksum>>,
     numbers: HashMap<ObjectHash, u32>,
     rows: Vec<Row>,
 }
@@ -43,9 +46,13 @@ impl SegmentBuilder {
         self.rows.is_empty()
     }
 
-    /// Adds a stored pack and its blobs.
-    pub(in crate::repo) fn add(&mut self, info: PackInfo, entries: impl IntoIterator<Item = PackEntry>) -> Result<()> {
-        let pack = self.add_pack(info)?;
+    /// Adds a stored pack, with what the store said of its bytes, and its blobs.
+    pub(in crate::repo) fn add(
+        &mut self,
+        (info, checksum): (PackInfo, Option<Checksum>),
+        entries: impl IntoIterator<Item = PackEntry>,
+    ) -> Result<()> {
+        let pack = self.add_pack(info, checksum)?;
         for entry in entries {
             let prefix = entry.id.as_bytes().first_chunk().copied().unwrap_or_default();
             self.rows.push(Row {
@@ -60,7 +67,7 @@ impl SegmentBuilder {
         Ok(())
     }
 
-    /// Adds all rows of another segment, but for those of packs that `leave_out` has.
+    /// Adds all rows and checksums of another segment, but for those of packs that `leave_out` has.
     pub(in crate::repo) fn add_segment(
         &mut self,
         io: &Io,
@@ -73,41 +80,30 @@ impl SegmentBuilder {
             numbers.push(match known {
                 _ if leave_out.contains(&info.pack.name) => None,
                 Some(number) => Some(number),
-                None => Some(self.add_pack(*info)?),
+                None => Some(self.add_pack(*info, None)?),
             });
         }
-        segment.scan(io, &mut |row| {
+        let checksums = segment.scan_with_checksums(io, &mut |row| {
             if let Some(pack) = numbers.get(row.pack as usize).copied().flatten() {
                 let IndexRow { prefix, offset, stored_len, raw_len, codec, .. } = *row;
                 self.rows.push(Row { prefix, pack, offset, stored_len, raw_len, codec });
             }
-        })
-    }
-
-    /// Adds a pack with entries of other segments, which hold no more than a prefix of their ids.
-    pub(in crate::repo) fn add_indexed(
-        &mut self,
-        info: PackInfo,
-        entries: impl IntoIterator<Item = super::IndexEntry>,
-    ) -> Result<()> {
-        let pack = self.add_pack(info)?;
-        self.rows.extend(entries.into_iter().map(|entry| Row {
-            prefix: entry.prefix,
-            pack,
-            offset: entry.place.offset,
-            stored_len: entry.place.stored_len,
-            raw_len: entry.raw_len,
-            codec: entry.place.codec,
-        }));
+        })?;
+        for (number, checksum) in numbers.into_iter().zip(checksums) {
+            if let Some(known) = number.and_then(|number| self.checksums.get_mut(number as usize)) {
+                *known = known.or(checksum);
+            }
+        }
         Ok(())
     }
 
-    fn add_pack(&mut self, info: PackInfo) -> Result<u32> {
+    fn add_pack(&mut self, info: PackInfo, checksum: Option<Checksum>) -> Result<u32> {
         let pack = u32::try_from(self.packs.len())
             .ok()
             .filter(|number| *number < 1 << 24)
             .ok_or_else(|| Error::bug("packs in an index segment"))?;
         self.packs.push(info);
+        self.checksums.push(checksum);
         self.numbers.insert(info.pack.name, pack);
         Ok(pack)
     }
@@ -117,7 +113,7 @@ impl SegmentBuilder {
         self.rows.sort_unstable_by_key(|row| (row.prefix, row.pack));
         self.rows.dedup_by_key(|row| (row.prefix, row.pack));
         let mut copies = Self::default();
-        let (packs, mut last, mut outcome) = (&self.packs, None, Ok(()));
+        let (packs, checksums, mut last, mut outcome) = (&self.packs, &self.checksums, None, Ok(()));
         self.rows.retain(|row| {
             if last.replace(row.prefix) != Some(row.prefix) {
                 return true;
@@ -125,7 +121,7 @@ impl SegmentBuilder {
             let pack = packs.get(row.pack as usize).ok_or_else(|| Error::bug("a row of an unknown pack"));
             let number = pack.and_then(|info| match copies.numbers.get(&info.pack.name) {
                 Some(number) => Ok(*number),
-                None => copies.add_pack(*info),
+                None => copies.add_pack(*info, checksums.get(row.pack as usize).copied().flatten()),
             });
             match number {
                 Ok(pack) => copies.rows.push(Row { pack, ..*row }),
@@ -171,7 +167,7 @@ impl SegmentBuilder {
 
     fn footer(&self, written: i64, supersedes: &[ObjectHash], firsts: &[u64]) -> Result<Vec<u8>> {
         let count = |n: usize| u32::try_from(n).map_err(|_| Error::bug("footer of an index segment"));
-        let mut footer = Vec::with_capacity(self.packs.len() * 79 + supersedes.len() * 32 + firsts.len() * 8 + 32);
+        let mut footer = Vec::with_capacity(self.packs.len() * 95 + supersedes.len() * 32 + firsts.len() * 8 + 32);
         footer.extend_from_slice(&(self.rows.len() as u64).to_le_bytes());
         footer.extend_from_slice(&BLOCK_ENTRIES.to_le_bytes());
         footer.extend_from_slice(&written.to_le_bytes());
@@ -191,6 +187,7 @@ impl SegmentBuilder {
         for first in firsts {
             footer.extend_from_slice(&first.to_le_bytes());
         }
+        tables::append_checksums(&self.checksums, &mut footer)?;
         Ok(footer)
     }
 }

@@ -6,6 +6,7 @@ mod build;
 mod filter;
 mod scan;
 mod segment;
+mod tables;
 
 use std::collections::HashSet;
 use std::sync::Arc;

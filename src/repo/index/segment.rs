@@ -12,12 +12,15 @@ use crate::error::{Error, Result};
 use crate::id::{BlobId, ObjectHash, PackRef};
 
 use super::filter::{self, Filter};
-use super::{ENTRY_LEN, IndexEntry, PREFIX_LEN, PackInfo, codec_of, kind_of, merged_away};
+use super::{ENTRY_LEN, IndexEntry, PREFIX_LEN, PackInfo, codec_of, kind_of, merged_away, tables};
 use crate::repo::repository::Io;
+use crate::storage::Checksum;
 
 pub(super) const TRAILER_MAGIC: &[u8; 8] = b"vvindex1";
 const TRAILER_LEN: usize = 24;
 const PACK_LEN: usize = 79;
+/// What a footer has beside its records: entries, entries of a block, time, and two counts.
+const COUNTS_LEN: usize = 8 + 2 + 8 + 4 + 4;
 
 /// Segments up to this size are fetched as a whole: one request, and no more for any lookup.
 const WHOLE_MAX: u64 = 1 << 20;
@@ -39,6 +42,8 @@ pub(in crate::repo) struct Segment {
     entries: u64,
     /// Bytes of the object.
     size: u64,
+    /// Where the sealed footer starts, and the number of blocks that its seal is bound to.
+    footer: (u64, u32),
     block_entries: usize,
     pub(super) filter: Filter,
     pub(super) whole: Option<Bytes>,
@@ -55,6 +60,7 @@ struct Groups {
 struct Tail {
     total: u64,
     footer_at: u64,
+    blocks: u32,
     footer: Vec<u8>,
     filter: Vec<u8>,
 }
@@ -84,8 +90,8 @@ impl Segment {
             let bytes = io.store.get(&key, WHOLE_MAX).await?;
             return Self::from_bytes(&io.keys, name, bytes, true);
         }
-        // Footer and filter take about a nineteenth of a segment.
-        let (mut tail, total) = io.store.get_suffix(&key, size / 16 + (64 << 10)).await?;
+        // Footer and filter take about a seventeenth of a segment.
+        let (mut tail, total) = io.store.get_suffix(&key, size / 14 + (64 << 10)).await?;
         let need = tail_len(&tail, total)?;
         if need > tail.len() as u64 {
             tail = io.store.get_suffix(&key, need).await?.0;
@@ -132,6 +138,7 @@ impl Segment {
             firsts,
             entries,
             size: tail.total,
+            footer: (tail.footer_at, tail.blocks),
             block_entries,
             filter: Filter::decode(&tail.filter)?,
             whole,
@@ -157,6 +164,20 @@ impl Segment {
 
     pub(in crate::repo) const fn size(&self) -> u64 {
         self.size
+    }
+
+    /// Where the sealed footer lies in the object.
+    pub(super) const fn footer_range(&self) -> std::ops::Range<u64> {
+        self.footer.0..self.size.saturating_sub(TRAILER_LEN as u64)
+    }
+
+    /// What the stores said of the packs when these were stored, in the order of [`Segment::packs`], from the sealed footer. It is not kept in memory:
+    /// only checks and merges want it, and they read all of a segment.
+    pub(super) fn checksums_in(&self, sealed_footer: &[u8]) -> Result<Vec<Option<Checksum>>> {
+        let (at, blocks) = self.footer;
+        let footer = self.opener.open(&Part::Footer { total: self.size, blocks }, at, sealed_footer)?;
+        let records = self.packs.len() * PACK_LEN + self.supersedes.len() * ObjectHash::LEN + self.firsts.len() * 8;
+        Ok(tables::checksums(footer.get(COUNTS_LEN + records..).unwrap_or_default(), self.packs.len()))
     }
 
     /// For one that is only read as a whole: 2 bytes of memory less for each entry. A look-up costs a request all the same then.
@@ -327,7 +348,7 @@ fn open_tail(opener: &Opener, tail: &[u8], total: u64) -> Result<Tail> {
     let blocks = (footer_at - filter_len).saturating_sub(HEADER_LEN as u64).div_ceil(block_len);
     let blocks = u32::try_from(blocks).map_err(|_| damaged())?;
     let footer = opener.open(&Part::Footer { total, blocks }, footer_at, footer)?;
-    Ok(Tail { total, footer_at, footer, filter })
+    Ok(Tail { total, footer_at, blocks, footer, filter })
 }
 
 fn read_pack(record: &[u8; PACK_LEN]) -> Result<PackInfo> {
