@@ -8,6 +8,8 @@ use crate::error::Result;
 use crate::id::ObjectHash;
 use crate::repo::{BlobKind, IndexRow, PREFIX_LEN, PackEntry, PackInfo, Session};
 
+use super::checksums::Checksums;
+
 /// Blobs that are remembered as found when the index is too large for a table (16 bytes each, and the set's own).
 const REMEMBERED_MAX: usize = 10_000_000;
 
@@ -42,6 +44,8 @@ pub(super) struct Blobs {
     /// `None`: too many, the index in the store is asked instead.
     rows: Option<Vec<Row>>,
     rows_of_pack: Vec<u32>,
+    /// What stores say of the packs.
+    pub(super) checksums: Checksums,
     /// Broken packs, each with what is whole in it nevertheless.
     broken: HashMap<ObjectHash, HashSet<Prefix>>,
     remembered: Mutex<HashSet<[u8; 16]>>,
@@ -92,6 +96,11 @@ impl Blobs {
 
     pub(super) fn packs(&self) -> &[PackInfo] {
         &self.packs
+    }
+
+    /// The number of a pack.
+    pub(super) fn number(&self, name: &ObjectHash) -> Option<u32> {
+        self.numbers.get(name).copied()
     }
 
     /// Number of places in a pack; `None` when there is no table.

@@ -1,13 +1,14 @@
 //! Looks after a repository: check, forget and prune; what `repair` holds puts right what a check finds.
 //!
 //! A check reads everything that the rest of a repository hangs on (index, snapshots, catalogue) and says what is not as it was
-//! written. It writes nothing but its own session record, and never stops at the first error: all are found and named.
+//! written. Of packs it looks at names, sizes and checksums in the listing, and reads those that were written again, and those that it is asked to. It writes nothing but its own session record, and never stops at the first error: all are found and named.
 //!
 //! Memory: 36 bytes for each blob of the index up to `Limits::table_blobs`, 16 to 48 bytes for each catalogue page and chunk list,
 //! and `Limits::read_window` for what is being read.
 
 mod blobs;
 mod budget;
+mod checksums;
 mod copy;
 mod forget;
 mod lists;
@@ -24,6 +25,7 @@ mod trees;
 mod vanished;
 
 pub use budget::Coverage;
+pub use checksums::StoreChecksums;
 pub use copy::{CopyReport, copy};
 pub use forget::{ForgetGroup, ForgetOptions, ForgetPlan, ForgetReport, forget, removed_of_source};
 pub use options::{CheckOptions, ReadData};
@@ -98,6 +100,7 @@ fn run(context: &Context<'_>, options: &CheckOptions) -> Result<()> {
             choice => read_data::run(context, &mut blobs, choice.select(packs, context.session.id()))?,
         }
     }
+    checksums::read_rewritten(context, &mut blobs)?;
     context.begin("check snapshots, trees and blobs")?;
     trees::run(context, &blobs)
 }

@@ -71,11 +71,16 @@ fn percentage(size: u64, total: u64) -> f64 {
 )]
 fn choose(mut packs: Vec<PackInfo>, percent: f64, seed: SessionId) -> Vec<PackInfo> {
     let count = (packs.len() as f64 * percent.clamp(0.0, 100.0) / 100.0) as usize;
+    shuffle(&mut packs, seed);
+    packs.truncate(count.max(1));
+    packs
+}
+
+/// Puts them into an order that the seed gives, and that is another one for another seed.
+pub(super) fn shuffle(packs: &mut [PackInfo], seed: SessionId) {
     packs.sort_by_cached_key(|pack| {
         *blake3::Hasher::new().update(seed.as_bytes()).update(pack.pack.name.as_bytes()).finalize().as_bytes()
     });
-    packs.truncate(count.max(1));
-    packs
 }
 
 #[cfg(test)]

@@ -30,6 +30,11 @@ type Broken = (ObjectHash, HashSet<[u8; PREFIX_LEN]>);
 
 /// Reads these packs; those that are damaged are marked in `blobs`.
 pub(super) fn run(context: &Context<'_>, blobs: &mut Blobs, packs: Vec<PackInfo>) -> Result<()> {
+    for info in &packs {
+        if let Some(number) = blobs.number(&info.pack.name) {
+            blobs.checksums.is_read(number);
+        }
+    }
     let repo = context.session.repo();
     let progress = context.watch.progress;
     Progress::add(&progress.files_total, packs.len() as u64);

@@ -9,6 +9,7 @@ use crate::events::{Event, Progress, Watch};
 use crate::id::ObjectHash;
 
 use super::budget::Coverage;
+use super::checksums::StoreChecksums;
 
 /// Sentences that a report keeps; the rest is counted.
 const ERRORS_KEPT: usize = 10_000;
@@ -52,6 +53,9 @@ pub struct CheckReport {
     /// How far checks with a budget have come.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub coverage: Option<Coverage>,
+    /// How the checksums that the store lists compare with those in the index; none where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checksums: Option<StoreChecksums>,
     /// Files of snapshots that cannot be had as a whole; one that several snapshots share is counted with the page it stands in.
     pub affected_files: u64,
     /// The first 10,000 errors, one sentence each; of files the first hundred.

@@ -102,7 +102,7 @@ fn read_segment(context: &Context<'_>, segment: &OpenSegment<'_>, live: bool, bl
         numbers.push(number);
     }
     let mut rows = vec![0u32; numbers.len()];
-    segment.rows(&mut |row| {
+    let checksums = segment.rows_and_checksums(&mut |row| {
         if let Some(count) = rows.get_mut(row.pack as usize) {
             *count += 1;
         }
@@ -110,6 +110,11 @@ fn read_segment(context: &Context<'_>, segment: &OpenSegment<'_>, live: bool, bl
             blobs.add(number, row);
         }
     })?;
+    for (number, checksum) in numbers.iter().zip(checksums) {
+        if let Some(number) = number {
+            blobs.checksums.keep(*number, checksum);
+        }
+    }
     let overfull = segment.packs().iter().zip(&rows).find(|(info, count)| **count > info.blobs);
     if let Some((info, count)) = overfull {
         return Err(wrong(format!("has {count} entries for pack {}, which has {} blobs", info.pack.name, info.blobs)));
@@ -117,9 +122,13 @@ fn read_segment(context: &Context<'_>, segment: &OpenSegment<'_>, live: bool, bl
     outcome
 }
 
-/// Compares the packs that are there with those that the index names. Returns those that can be read.
+/// Compares the packs that are there with those that the index names: names, sizes and checksums. Returns those that can be read.
 pub(super) fn packs(context: &Context<'_>, blobs: &mut Blobs) -> Result<Vec<PackInfo>> {
-    let stored = context.session.repo().stored_packs()?;
+    let stored = context.session.repo().stored_packs_with_checksums(&mut |name, checksum| {
+        if let Some(number) = blobs.number(name) {
+            blobs.checksums.listed(number, checksum);
+        }
+    })?;
     for key in &stored.strays {
         context.findings.note(format!("{key} is no pack of a repository"));
     }

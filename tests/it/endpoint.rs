@@ -68,6 +68,42 @@ fn a_repository_lives_on_it() {
     block_on(endpoint.sweep());
 }
 
+/// Packs are compared by what the server lists; one that is overwritten with as many other bytes is found by a check that is not asked to read.
+#[test]
+fn a_check_compares_what_it_lists_and_finds_an_overwritten_pack() {
+    let endpoint = Endpoint::new("checksums");
+    let store = block_on(endpoint.store("repository"));
+    let mut home = home(&endpoint);
+    home.set("VOLVAULT_REPOSITORY", endpoint.at("repository"));
+    home.set_key();
+    write(&home.at("data/large"), &noise(40 << 20, 7));
+    home.text(&["init"]);
+    home.text(&["backup", "data"]);
+    let summary = || -> serde_json::Value {
+        serde_json::from_str(home.text(&["check", "--json"]).lines().last().unwrap()).unwrap()
+    };
+    let packs = block_on(store.list("packs/")).unwrap();
+    if endpoint.can("checksums") {
+        let found = &summary()["checksums"];
+        assert_eq!((&found["compared"], &found["rewritten"]), (&packs.len().into(), &0.into()), "{found}");
+        let pack = packs.iter().max_by_key(|pack| pack.size).unwrap();
+        let bytes = block_on(store.get(&pack.key, 32 << 20)).unwrap();
+        let mut other = bytes.to_vec();
+        other[5000] ^= 1;
+        block_on(store.put(&pack.key, other.into())).unwrap();
+        let output = home.run(&["check"]);
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        let name = pack.key.rsplit('/').next().unwrap();
+        assert!(said.contains(&format!("broken pack: {name}")) && said.contains("1 differs"), "{said}");
+        assert!(said.contains("read 1 packs"), "{said}");
+        block_on(store.put(&pack.key, bytes)).unwrap();
+    }
+    let said = home.text(&["check", "--read-data"]);
+    assert!(said.contains("checksums at the store: ") && said.contains("no errors were found"), "{said}");
+    block_on(endpoint.sweep());
+}
+
 #[test]
 fn a_mirror_lives_on_it() {
     let endpoint = Endpoint::new("mirror");

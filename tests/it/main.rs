@@ -4,6 +4,7 @@
 mod architecture;
 mod backup;
 mod check;
+mod checksums;
 mod clouds;
 mod command;
 mod crash;

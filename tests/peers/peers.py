@@ -145,7 +145,7 @@ def our_endpoint_tests(url, env, lacks=""):
     env = {**os.environ, "AWS_EC2_METADATA_DISABLED": "true", **env, "VOLVAULT_TEST_S3_ENDPOINT": url, "VOLVAULT_TEST_S3_LACKS": lacks}
     done = subprocess.run(["cargo", "test", "--locked", "--test", "it", "endpoint::"], cwd=TOP, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-    assert " 5 passed" in done.stdout, done.stdout[-1000:]
+    assert " 6 passed" in done.stdout, done.stdout[-1000:]
 
 
 def reader(repo, *args, password=PASSWORD):

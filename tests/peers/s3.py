@@ -28,6 +28,31 @@ def a_repository_lives_on_it(scratch):
         trees.read_by_the_second_reader(scratch, peers.Program(scratch, "volvault", repo=f"{server.directory}/bucket/some/prefix"), source)
 
 
+def a_check_compares_what_it_lists(scratch):
+    """rclone's server reads a file to name its MD5 in a listing: what changes below it is found by a check that reads no other pack."""
+    source = f"{scratch.new('source')}/tree"
+    os.mkdir(source)
+    trees.plain_tree(source)
+    with peers.S3(scratch.new("s3")) as server:
+        os.makedirs(f"{server.directory}/bucket")
+        program = peers.Program(scratch, "volvault", repo=f"s3:{server.url}/bucket/repo", env=server.env)
+        program("init")
+        program("backup", ".", cwd=source)
+        there = f"{server.directory}/bucket/repo"
+        packs = [os.path.join(top, name) for top, _, names in os.walk(f"{there}/packs") for name in names]
+        kept = json.loads(peers.reader(there, "verify"))
+        assert kept["checksums"] == kept["md5s"] == len(packs), kept
+        (summary,) = [line for line in program.json("check") if line["message_type"] == "summary"]
+        assert summary["checksums"]["compared"] == len(packs) and summary["checksums"]["rewritten"] == 0, summary
+        with open(packs[0], "r+b") as file:
+            file.seek(100)
+            byte = file.read(1)[0]
+            file.seek(100)
+            file.write(bytes([byte ^ 1]))
+        said = program("check", code=1).decode() + program.errors
+        assert f"broken pack: {os.path.basename(packs[0])}" in said and "read 1 packs" in said, said
+
+
 def restic_restores_the_same_tree_from_it(scratch):
     source = f"{scratch.new('source')}/tree"
     os.mkdir(source)
@@ -46,4 +71,4 @@ def restic_restores_the_same_tree_from_it(scratch):
 
 
 if __name__ == "__main__":
-    peers.main([our_store_keeps_its_promises_there, what_mirrors_want_is_done_there_as_far_as_it_is_known, a_repository_lives_on_it, restic_restores_the_same_tree_from_it])
+    peers.main([our_store_keeps_its_promises_there, what_mirrors_want_is_done_there_as_far_as_it_is_known, a_repository_lives_on_it, a_check_compares_what_it_lists, restic_restores_the_same_tree_from_it])

@@ -41,6 +41,7 @@ fn tell(app: &App<'_>, report: &CheckReport) {
             suggest_repair_index: report.suggest_repair_index,
             suggest_prune: report.suggest_prune,
             coverage: report.coverage.as_ref(),
+            checksums: report.checksums.as_ref(),
             requests: app.requests(),
         });
         return;
@@ -56,6 +57,9 @@ fn tell(app: &App<'_>, report: &CheckReport) {
         "checked {snapshots} snapshots, {packs} packs with {blobs} blobs; read {packs_read} packs, {}",
         ByteSize(report.bytes_read)
     ));
+    if let Some(checksums) = &report.checksums {
+        app.console.say(&checksums.to_string());
+    }
     if let Some(coverage) = &report.coverage {
         let oldest = coverage.oldest.and_then(|seconds| chrono::DateTime::from_timestamp(seconds, 0));
         let oldest = oldest.map_or_else(|| "some never".to_owned(), |time| format!("all since {}", text::time(&time)));

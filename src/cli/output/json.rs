@@ -8,7 +8,7 @@ mod prune;
 
 use serde::Serialize;
 
-use crate::maintenance::{self, Coverage};
+use crate::maintenance::{self, Coverage, StoreChecksums};
 use crate::path::TreePath;
 use crate::repo::{Snapshot, Status, Summary};
 use crate::retention;
@@ -225,6 +225,8 @@ pub(crate) struct CheckSummary<'a> {
     pub(crate) suggest_prune: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) coverage: Option<&'a Coverage>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) checksums: Option<&'a StoreChecksums>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) requests: Option<RequestCounts>,
 }

@@ -119,6 +119,7 @@ fn the_other_commands_print_restics_shapes() {
         suggest_repair_index: false,
         suggest_prune: false,
         coverage: None,
+        checksums: None,
         requests: None,
     };
     assert_eq!(

@@ -16,8 +16,10 @@ use volvault::storage::{Location, Store, StoreOptions};
 use super::memory_s3::Habits;
 use super::s3::{S3Server, S3ServerThread};
 
-/// Conditions on writes and on reads, attributes of objects, any name for them, copies of objects and of parts, uploads in parts.
-pub(crate) const ABILITIES: [&str; 7] = ["conditional", "reads", "attributes", "any_key", "copies", "parts", "uploads"];
+/// Conditions on writes and on reads, attributes of objects, any name for them, copies of objects and of parts, uploads in parts, entity tags that
+/// are MD5s.
+pub(crate) const ABILITIES: [&str; 8] =
+    ["conditional", "reads", "attributes", "any_key", "copies", "parts", "uploads", "checksums"];
 
 const BUCKET: &str = "volvault-test";
 

@@ -11,6 +11,7 @@ pub(crate) mod repo;
 pub(crate) mod s3;
 pub(crate) mod scripted;
 pub(crate) mod stage;
+pub(crate) mod tags;
 pub(crate) mod trees;
 pub(crate) mod vault;
 pub(crate) mod web;
