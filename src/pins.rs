@@ -203,7 +203,7 @@ mod tests {
         for text in texts {
             publish(file.path(), text.as_bytes(), Publish::Replace).unwrap();
             let kept = file.read();
-            assert!(kept.pins.is_none() && kept.damage.is_some(), "{:.80}", text);
+            assert!(kept.pins.is_none() && kept.damage.is_some(), "{text:.80}");
         }
         publish(file.path(), whole.as_bytes(), Publish::Replace).unwrap();
         assert_eq!(file.read().pins, Some(Pins::default()));

@@ -16,7 +16,9 @@ const WAY_OUT: &str = "do not use what is shown before you know why; if the repo
 
 /// The repositories of one command that are held to what is remembered of them. `copy` has two.
 #[derive(Clone, Default)]
-pub(super) struct Followed(Arc<Mutex<Vec<(PinFile, Arc<Memory>)>>>);
+pub(super) struct Followed(Arc<Mutex<Vec<Opened>>>);
+
+type Opened = (PinFile, Arc<Memory>);
 
 impl App<'_> {
     /// Holds the sessions of a repository to what was seen of it before.

@@ -9,8 +9,11 @@ use serde_json::Value;
 use volvault::ErrorKind;
 use volvault::id::{ObjectHash, SessionId};
 use volvault::repo::{Gone, Listing, Memory, Pins, Repository, Stance};
+use volvault::storage::{Location, Store};
 
 use crate::command::{Home, fill, write};
+use crate::support::faults::{Fault, FaultPlan, FaultStore, Op};
+use crate::support::hasty;
 use crate::support::repo::{Bench, Layout, write_tree};
 use crate::support::s3::S3ServerThread;
 use crate::support::vault::{noise, options_for};
@@ -268,7 +271,9 @@ fn an_older_state_is_accepted_by_one_command_and_counts_from_then_on() {
 fn runs_at_once_remember_what_each_of_them_saw() {
     let home = Home::with_repository();
     let names: Vec<String> = (0..6).map(|n| format!("source{n}")).collect();
-    names.iter().for_each(|name| fill(&home.at(name), 3, 300));
+    for name in &names {
+        fill(&home.at(name), 3, 300);
+    }
     for round in 0..3 {
         let mut all: Vec<_> = names.iter().map(|name| home.start(&["backup", name])).collect();
         // One that is killed on its way out leaves the file whole, wherever it is.
@@ -359,6 +364,15 @@ fn look(bench: &Bench, before: &Pins) -> (Repository, Arc<Memory>) {
     (bench.open().remembered_by(Arc::clone(&memory)), memory)
 }
 
+/// Names snapshots in a dropped record, as a prune does that has removed packs of theirs.
+fn name_as_forgotten(bench: &Bench, forgotten: HashSet<SessionId>) {
+    let repo = bench.open();
+    let session = repo.maintain_session().unwrap();
+    let packs = HashSet::from([ObjectHash::new([1; 32])]);
+    session.drop_packs(&Gone { packs, forgotten }, &Listing::default()).unwrap();
+    session.end("done");
+}
+
 fn tree(content: u8) -> crate::support::repo::Tree {
     BTreeMap::from([("a".to_owned(), Some(vec![content; 100]))])
 }
@@ -428,14 +442,8 @@ fn where_more_was_forgotten_than_is_named_a_newer_snapshot_shows_that_the_state_
         let error = look(&bench, &before).0.observe().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::RolledBack, "{why}: {}", error.chain());
     };
-    let forget = |count: u16| {
-        let id = |n: u16| SessionId::new([n.to_be_bytes(); 8].concat().try_into().unwrap());
-        let gone = Gone { packs: HashSet::from([ObjectHash::new([1; 32])]), forgotten: (0..count).map(id).collect() };
-        let repo = bench.open();
-        let session = repo.maintain_session().unwrap();
-        session.drop_packs(&gone, &Listing::default()).unwrap();
-        session.end("done");
-    };
+    let id = |n: u16| SessionId::new([n.to_be_bytes(); 8].concat().try_into().unwrap());
+    let forget = |count: u16| name_as_forgotten(&bench, (0..count).map(id).collect());
     forget(4999);
     backup();
     refused("all that was forgotten is named");
@@ -452,4 +460,33 @@ fn where_more_was_forgotten_than_is_named_a_newer_snapshot_shows_that_the_state_
     damaged[30] ^= 1;
     bench.put(&newer.key(), damaged);
     refused("a name proves nothing");
+}
+
+/// What a first look misses may stand where the second one finds it: a store's listing left it out, or a prune moved a name meanwhile.
+#[test]
+fn before_a_state_is_called_an_older_one_it_is_looked_at_again() {
+    let bench = Bench::new();
+    let name = write_tree(&bench.open(), &tree(1), Layout::Bundle);
+    let (repo, memory) = look(&bench, &Pins::default());
+    drop(repo.observe().unwrap());
+    let before = memory.after(Pins::default());
+    let hiding = |prefix: &'static str| {
+        // The first listing is that of the keys, the second what the session sees.
+        let plan = FaultPlan::some(Op::List, "state", 2, Fault::HideBelow(prefix));
+        let faults = FaultStore::new(bench.objects.clone(), plan);
+        let repo = bench.open_store(Store::from_object_store_with(faults, Location::Memory, hasty())).unwrap();
+        let memory = Arc::new(Memory::new(Some(before.clone()), Stance::Refuse("ask".to_owned())));
+        (repo.remembered_by(Arc::clone(&memory)), memory)
+    };
+    let (repo, _) = hiding("state/snapshots/");
+    let error = repo.observe().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.chain());
+    drop(repo.observe().unwrap());
+    bench.delete(&name.key());
+    let (repo, _) = hiding("state/dropped/");
+    assert_eq!(repo.observe().unwrap_err().kind(), ErrorKind::RolledBack);
+    name_as_forgotten(&bench, HashSet::from([name.id]));
+    let (repo, memory) = hiding("state/dropped/");
+    drop(repo.observe().unwrap());
+    assert!(memory.after(before.clone()).is_empty());
 }

@@ -98,6 +98,8 @@ pub(crate) enum Fault {
     Late(u64),
     /// A listing leaves out this one of the packs and index segments that it should show, and says nothing.
     Hide(usize),
+    /// A listing leaves out the first object that it should show whose key begins so.
+    HideBelow(&'static str),
     /// The link is stuck: this operation waits for ever, and puts of packs that come after it wait until it is given up. The plan's stop is requested.
     Stuck,
 }
@@ -304,6 +306,11 @@ impl FaultStore {
                 if let Some(at) = hidden.map(|(at, _)| at) {
                     drop(entries.remove(at));
                 }
+            }
+            if let Some(Fault::HideBelow(prefix)) = fault {
+                let is_below = |meta: &ObjectMeta| meta.location.as_ref().starts_with(prefix);
+                let hidden = entries.iter().position(|entry| entry.as_ref().is_ok_and(is_below));
+                hidden.map(|at| entries.remove(at));
             }
             if let Err(error) = Self::end(fault, &key, Ok(())) {
                 entries.truncate(entries.len() / 2);
