@@ -86,8 +86,8 @@ fn assert_clean(report: &CheckReport) {
 }
 
 /// All packs compared, and none differs.
-fn all_alike(report: &CheckReport) -> Option<StoreChecksums> {
-    Some(StoreChecksums { compared: report.packs, ..StoreChecksums::default() })
+fn alike(report: &CheckReport) -> StoreChecksums {
+    StoreChecksums { compared: report.packs, ..StoreChecksums::default() }
 }
 
 fn name_of(key: &str) -> &str {
@@ -110,7 +110,7 @@ fn a_pack_that_was_overwritten_is_found_and_no_other_one_is_read() {
     let (report, read) = field.check(ReadData::None);
     assert_clean(&report);
     assert!(report.packs >= 6, "{} packs", report.packs);
-    assert_eq!((report.checksums, report.packs_read), (all_alike(&report), 0));
+    assert_eq!((report.checksums, report.packs_read), (Some(alike(&report)), 0));
     assert_eq!((read.len(), report.notes.len()), (0, 0));
     for key in field.bench.keys("packs/").iter().take(3) {
         let bytes = field.bench.get(key);
@@ -204,7 +204,7 @@ fn checksums_outlive_merges_of_segments_and_prunes() {
     assert!(segments() + 7 <= before, "{} segments of {before}", segments());
     let (report, _) = field.check(ReadData::None);
     assert_clean(&report);
-    assert_eq!(report.checksums, all_alike(&report));
+    assert_eq!(report.checksums, Some(alike(&report)));
     // A prune that copies what is needed out of packs: half of a snapshot is in the one that stays.
     let mut kept = tree(4, 1);
     kept.retain(|path, _| path.as_str() < "f002");
@@ -223,7 +223,7 @@ fn checksums_outlive_merges_of_segments_and_prunes() {
     let (report, _) = field.check(ReadData::None);
     assert_clean(&report);
     assert!(report.packs >= 2);
-    assert_eq!(report.checksums, all_alike(&report));
+    assert_eq!(report.checksums, Some(alike(&report)));
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn a_pack_whose_put_was_repeated_keeps_its_checksum() {
     assert!(repo.store().requests().retries >= 4);
     let (report, _) = field.check(ReadData::None);
     assert_clean(&report);
-    assert_eq!(report.checksums, all_alike(&report));
+    assert_eq!(report.checksums, Some(alike(&report)));
 }
 
 #[test]
@@ -279,7 +279,7 @@ fn a_segment_that_loses_a_pack_keeps_the_checksums_of_the_others() {
     field.bench.delete(&lost);
     repair_index(&repo, false);
     let (report, _) = field.check(ReadData::None);
-    assert_eq!((report.packs, report.checksums), (field.bench.keys("packs/").len() as u64, all_alike(&report)));
+    assert_eq!((report.packs, report.checksums), (field.bench.keys("packs/").len() as u64, Some(alike(&report))));
 }
 
 #[test]
@@ -346,7 +346,7 @@ fn on_s3_an_overwritten_pack_is_found_and_a_damaged_one_whose_tag_stays_only_by_
     };
     let report = check(&repo, ReadData::None).unwrap();
     assert_clean(&report);
-    assert_eq!((report.checksums, report.packs_read), (all_alike(&report), 0));
+    assert_eq!((report.checksums, report.packs_read), (Some(alike(&report)), 0));
     let [first, second] = [&data[0], &data[1]];
     assert!(gets().is_empty() && data.len() >= 4, "{data:?}");
     let bytes = vault.runtime.block_on(repo.store().get(first, 1 << 20)).unwrap();

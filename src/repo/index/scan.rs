@@ -218,7 +218,7 @@ mod tests {
         // In memory as a whole; read in pieces; with a footer that lies in two of them.
         for (blobs, packs) in [(1000u32, 10u32), (40_000, 700), (50_000, 50_000)] {
             let mut builder = SegmentBuilder::default();
-            let known = |n: u32| sum(n).filter(|_| n % 3 != 0);
+            let known = |n: u32| sum(n).filter(|_| !n.is_multiple_of(3));
             for n in 0..packs {
                 let name = ObjectHash::new(*blake3::hash(&n.to_be_bytes()).as_bytes());
                 let pack = PackRef { name, epoch: 0, salt: [2; 32] };
