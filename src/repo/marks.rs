@@ -112,6 +112,9 @@ pub struct MarksObject {
     pub size: u64,
 }
 
+/// Hears what an object holds, or why that cannot be told.
+pub type TakeMarks<'t> = dyn FnMut(&MarksObject, Result<Vec<Mark>>) -> Result<()> + 't;
+
 impl Mark {
     /// Where it belongs.
     pub const fn rank(&self) -> Rank {
@@ -188,11 +191,7 @@ impl Session<'_> {
     ///
     /// # Errors
     /// Those of the store, and those of `each`.
-    pub fn read_marks(
-        &self,
-        objects: &[MarksObject],
-        each: &mut dyn FnMut(&MarksObject, Result<Vec<Mark>>) -> Result<()>,
-    ) -> Result<()> {
+    pub fn read_marks(&self, objects: &[MarksObject], each: &mut TakeMarks<'_>) -> Result<()> {
         let io = self.repo().io();
         for objects in objects.chunks(READ_AT_ONCE) {
             let fetched = io.block(join_all(objects.iter().map(|object| io.store.get(&object.key, OBJECT_MAX))));
@@ -288,7 +287,9 @@ mod tests {
         #[test]
         fn what_was_encoded_is_decoded(marks in prop::collection::vec(mark(), 0..12)) {
             let mut content = vec![LAYOUT];
-            marks.iter().for_each(|mark| mark.encode(&mut content));
+            for mark in &marks {
+                mark.encode(&mut content);
+            }
             prop_assert_eq!(decode_all(&content, None).unwrap(), marks);
         }
 

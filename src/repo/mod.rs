@@ -44,7 +44,7 @@ pub use forgotten::{Forgotten, NotRemoved};
 pub use index::{IndexEntry, IndexRow, PREFIX_LEN, PackInfo};
 pub use inspect::{OpenSegment, StoredPack, StoredPacks, intact_blobs, verify_pack};
 pub use listing::{ListedSession, Listing};
-pub use marks::{Form, Half, Key, Mark, MarksObject, Rank, half_of};
+pub use marks::{Form, Half, Key, Mark, MarksObject, Rank, TakeMarks, half_of};
 pub use pack::{PackEntry, pack_key, read_pack};
 pub use pins::{Memory, Pin, Pins, Stance};
 pub use reader::Reader;

@@ -143,9 +143,13 @@ impl Marker<'_> {
         let new: Vec<Half> = mark.below.iter().filter(|half| self.seen.insert(**half)).copied().collect();
         match waiting {
             Some(waiting) if matches!(mark.form, Form::List(_)) => {
-                waiting.extend(new.into_iter().map(|half| (half, None)))
+                waiting.extend(new.into_iter().map(|half| (half, None)));
             }
-            _ => new.into_iter().for_each(|half| self.waiting.add(rank, half, None)),
+            _ => {
+                for half in new {
+                    self.waiting.add(rank, half, None);
+                }
+            }
         }
     }
 

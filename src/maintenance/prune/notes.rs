@@ -93,7 +93,9 @@ impl<'n> Notes<'n> {
             let used: Vec<Mark> = marks.into_iter().filter(|mark| take(mark)).collect();
             if used.is_empty() || used.len() * 2 < all || merges && is_small(object) {
                 let mut writer = self.writer();
-                used.iter().for_each(|mark| writer.add(self.session, mark));
+                for mark in &used {
+                    writer.add(self.session, mark);
+                }
                 writer.replaced.insert(object.key.clone());
             }
             Ok(())

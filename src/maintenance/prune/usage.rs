@@ -111,7 +111,9 @@ impl Usage {
 
     /// Takes all marks back.
     pub(super) fn unmark(&self) {
-        self.used.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        for word in &self.used {
+            word.store(0, Ordering::Relaxed);
+        }
     }
 
     /// As [`Usage::mark`], for a blob of which no more is known.

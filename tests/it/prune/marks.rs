@@ -87,7 +87,9 @@ fn watched(bench: &Bench, options: &PruneOptions) -> Result<Pruned> {
     let (progress, stop, told) = (Progress::default(), Stop::new(), Told::default());
     let watch = Watch { observer: &told, progress: &progress, stop: &stop };
     let mut pages = 0;
-    let report = maintenance::prune(&bench.open(), options, &watch, &mut |_| pages = progress.files_done.load(Ordering::Relaxed))?;
+    let report = maintenance::prune(&bench.open(), options, &watch, &mut |_| {
+        pages = progress.files_done.load(Ordering::Relaxed);
+    })?;
     let fits = !told.0.lock().unwrap().iter().any(|text| text.contains("does not fit"));
     Ok(Pruned { report, pages, fits })
 }
@@ -102,7 +104,9 @@ fn fork(bench: &Bench) -> Bench {
 
 fn without_marks(bench: &Bench) -> Bench {
     let bench = fork(bench);
-    bench.keys("state/marks/").iter().for_each(|key| bench.delete(key));
+    for key in bench.keys("state/marks/") {
+        bench.delete(&key);
+    }
     bench
 }
 
@@ -152,7 +156,9 @@ fn with_marks(bench: &Bench, change: impl Fn(Mark) -> Option<Mark>) -> Bench {
         mark.encode(&mut bytes);
         session.store_marks(mark.rank(), number, &bytes).unwrap();
     }
-    old.iter().for_each(|key| bench.delete(key));
+    for key in &old {
+        bench.delete(key);
+    }
     bench
 }
 
@@ -320,26 +326,26 @@ fn a_mark_that_is_wrong_is_found_out() {
         // A snapshot without its pages.
         |mark| {
             if mark.form != Form::Page(0) {
-                mark.below.clear()
+                mark.below.clear();
             }
         },
         // A page without a chunk, or without any.
-        |mark| drop(mark.keys.pop()),
+        |mark| mark.keys.truncate(mark.keys.len().saturating_sub(1)),
         |mark| mark.keys.clear(),
         // What nobody stored, and lists that are none.
         |mark| {
             if mark.form == Form::Page(0) {
-                mark.keys.push([9; 6])
+                mark.keys.push([9; 6]);
             }
         },
         |mark| {
             if mark.form == Form::Page(0) {
-                mark.below.push([9; 16])
+                mark.below.push([9; 16]);
             }
         },
         |mark| {
             if mark.form != Form::Page(0) {
-                mark.form = Form::Snapshot(2, None)
+                mark.form = Form::Snapshot(2, None);
             }
         },
     ];
