@@ -25,7 +25,7 @@ pub struct StoreOptions {
     pub limit_download: Option<ByteSize>,
     /// A limit that this store shares with others, instead of the two above.
     pub bandwidth: Option<Bandwidth>,
-    /// Most requests in flight; without it the store's answers decide, up to 64.
+    /// Most requests in flight; without it the store's answers decide, up to 128.
     pub connections: Option<usize>,
     /// Extended options as restic writes them: `s3.region`, `s3.storage-class` and so on.
     pub extended: BTreeMap<String, String>,

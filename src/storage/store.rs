@@ -37,8 +37,9 @@ const SINGLE_PUT_MAX: usize = 64 << 20;
 const PART: usize = 16 << 20;
 /// Answers of the wrong length are asked for again this often; `failure` repeats broken bodies by itself.
 const SHORT_RETRIES: u32 = 2;
-/// Requests in flight at the start and at most, where the location is behind a network. A disk needs fewer.
-const FLIGHT_REMOTE: (usize, usize) = (8, 64);
+/// Requests in flight at the start and at most, where the location is behind a network. A disk needs fewer. So many only a pull of small files wants:
+/// others have lower bounds of their own.
+const FLIGHT_REMOTE: (usize, usize) = (8, 128);
 const FLIGHT_LOCAL: (usize, usize) = (16, 16);
 /// Objects deleted at once, where each is a request.
 const DELETIONS_BY_KEY: usize = 8;

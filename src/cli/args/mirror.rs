@@ -141,7 +141,7 @@ pub struct TransferArgs {
     #[arg(short = 'n', long, help_heading = SAFETY)]
     pub dry_run: bool,
 
-    /// Move so many files at once [default: 64]
+    /// Move so many files at once [default: 64, of a pull 128]
     #[arg(long, value_name = "N", help_heading = SPEED)]
     pub transfers: Option<usize>,
     /// Walk and compare with so many threads [default: 4]

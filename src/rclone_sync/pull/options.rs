@@ -73,7 +73,8 @@ impl PullOptions {
             ignore_existing: false,
             delete_excluded: false,
             max_delete: None,
-            transfers: 64,
+            // A file of a few KiB costs a round trip and hardly anything else: 2,000 of them at 40 ms take 1.25 s with 64 at once.
+            transfers: 128,
             checkers: 4,
             one_file_system: false,
             dry_run: false,
