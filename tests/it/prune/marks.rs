@@ -193,7 +193,7 @@ fn what_is_noted_leads_to_the_same_plans_as_the_pages() {
     prune(&repo, &thorough()).unwrap();
     let forms: Vec<Form> = marks(&repo.observe().unwrap()).into_iter().map(|mark| mark.form).collect();
     let count = |wanted: Form| forms.iter().filter(|form| **form == wanted).count();
-    assert!(count(Form::Page(0)) > 1 && count(Form::List(0)) > 1 && count(Form::Snapshot(1, None)) == 1, "{forms:?}");
+    assert!(count(Form::Page(0)) > 0 && count(Form::List(0)) > 0 && count(Form::Snapshot(1, None)) == 1, "{forms:?}");
     let second = write(&repo, &wide(100..102, 1));
     assert_as_read(&bench);
     let third = write(&repo, &wide(100..102, 2));
