@@ -1,5 +1,5 @@
 //! Keeps on this machine what was seen of a repository, from one run to the next: a small file for each repository and place. What is in it and what
-//! follows from it is the affair of [`Memory`](crate::repo::Memory); why so: `docs/adr/0027-pins.md`.
+//! follows from it is the affair of [`Memory`]; why so: `docs/adr/0027-pins.md`.
 //!
 //! A copy of a repository has its id, and may well be older: so a file is about one repository at one place. No file is needed, and each may be deleted:
 //! then the next run has nothing to compare with. Order of writes: read again, merged and replaced in one step, under a lock; so a kill leaves the old
