@@ -1,8 +1,8 @@
-//! Marks what snapshots need. Every distinct catalogue page is read once, and of a leaf page only its table of blobs. What an earlier prune noted of a page is as
-//! good as the page: see `notes`.
+//! Marks what snapshots need. Every distinct catalogue page is read once, and of a leaf page only its table of blobs. What an earlier prune noted of
+//! a page is as good as the page: see `noted`.
 //!
-//! Costs a read of all catalogue pages that the snapshots have between them and that no prune has read before: all of them are a twentieth to a fiftieth of what the
-//! data takes.
+//! Costs a read of all catalogue pages that the snapshots have between them and that no prune has read before, and of a few others: all of them are a
+//! twentieth to a fiftieth of what the data takes.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};

@@ -6,7 +6,8 @@
 //! the next prune goes on from there.
 //!
 //! Memory: 10 bytes and a bit for each place of a blob (12 while the table is made), the filters of the index where blobs are looked up (2 bytes each), 34 for
-//! each catalogue page (and 40 for those of one level that are noted), a few MiB for notes, 300 for each pack and 300 more for one that goes, and up to 90 MiB for packs that are being written.
+//! each catalogue page (and 40 for those of one level that are noted), a few MiB for notes, 300 for each pack and 300 more for one that goes, and
+//! up to 90 MiB for packs that are being written.
 
 mod choose;
 mod history;

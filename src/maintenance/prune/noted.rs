@@ -1,11 +1,12 @@
 //! Marking with what earlier prunes noted: what a noted page names is used as if the page had been read.
 //!
-//! What names others comes before them: snapshots, then pages from the highest level down to leaves, then lists of lists, then lists of chunks. Of each rank it is known what is needed
-//! before its marks are read, one object after another. What is noted of a page counts only if the index knows all that it names: else the page is read, and it is said what is
-//! missing. A page that is known by its name only, from a mark, and has no mark itself cannot be read: then nothing that was noted counts.
+//! What names others comes before them: snapshots, then pages from the highest level down to leaves, then lists of lists, then lists of
+//! chunks. Of each rank it is known what is needed before its marks are read, one object after another. What is noted of a page counts only if
+//! the index knows all that it names: else the page is read, and it is said what is missing. A page that is known by its name only, from a mark,
+//! and has no mark itself cannot be read: then nothing that was noted counts.
 //!
-//! One snapshot and a few pages of each rank are read although they are noted, others in each prune, and compared with their marks. If one is not as it was noted, nothing that was
-//! noted counts either.
+//! One snapshot and a few pages of each rank are read although they are noted, others in each prune, and compared with their marks. If one is not
+//! as it was noted, nothing that was noted counts either.
 //!
 //! Memory: 40 bytes for each page or list of one level that is noted, and 200 for up to `TOLD_MAX` of which more is known.
 
@@ -102,10 +103,9 @@ impl Marker<'_> {
 
     /// Marks what noted snapshots need. Returns those that have to be read: what is not noted, and one that is.
     pub(super) fn take_snapshots(&mut self, names: &[&SnapshotName]) -> Result<Vec<SnapshotName>> {
-        let mut unread: HashMap<Half, SessionId> = HashMap::new();
-        let audited = names.iter().map(|name| half_of(name)).min_by_key(|half| self.chance(half));
         let Some(notes) = self.notes else { return Ok(names.iter().map(|name| (*name).clone()).collect()) };
-        unread.extend(names.iter().map(|name| (half_of(name), name.id)));
+        let mut unread: HashMap<Half, SessionId> = names.iter().map(|name| (half_of(name), name.id)).collect();
+        let audited = unread.keys().copied().min_by_key(|half| self.chance(half));
         notes.each(Rank::SNAPSHOT, &mut |mark| {
             let (Some(id), Form::Snapshot(_, prev)) = (unread.remove(&mark.id), mark.form) else { return false };
             self.follow(mark, None);

@@ -2,7 +2,8 @@
 //!
 //! A mark follows from a page that never changes, so it can be missing or stand there twice, but not be out of date.
 //!
-//! Order: marks are stored as pages are read, before the prune knows what to do, and the objects that they replace are deleted last. Nothing depends on either.
+//! Order: marks are stored as pages are read, before the prune knows what to do, and the objects that they replace are deleted last. Nothing
+//! depends on either.
 //!
 //! Memory: half a mebibyte for each rank that is written, of which an ordinary repository has three or four; four objects that are read.
 

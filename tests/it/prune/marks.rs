@@ -28,7 +28,8 @@ fn write(repo: &Repository, (small, big): &(Tree, Tree)) -> SessionId {
     write_entries(&session, &writer, &all).id
 }
 
-/// A tree of two levels above its leaves, with a part for each of `parts`, which has packs of its own; in each part a file whose chunks stand in lists of so many levels.
+/// A tree of two levels above its leaves, with a part for each of `parts`, which has packs of its own; in each part a file whose chunks stand in
+/// lists of so many levels.
 fn write_deep(repo: &Repository, parts: &[u64], depth: u8) -> SessionId {
     let mut children = Vec::new();
     for (number, part) in parts.iter().enumerate() {
@@ -294,7 +295,7 @@ fn a_check_names_marks_that_are_damaged() {
     assert_clean(&repo);
 }
 
-/// A repository with a page, and for each of five more snapshots one that has gone: so many objects of marks that the next prune joins them.
+/// A repository of one snapshot, and of twelve that were pruned one by one and are forgotten: so many objects of marks that the next prune joins them.
 fn with_many_small() -> (Bench, SessionId, Tree) {
     let bench = Bench::new();
     let repo = bench.open();
