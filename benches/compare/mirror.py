@@ -6,7 +6,8 @@
 
 Datasets are those of datasets.sh, and parts of them: d4/many has 200,000 tiny files. Programs: see mirrors.py. The server is the Versity gateway on a
 directory, behind s3proxy, which counts. Prints medians as a table, with ratios to the first program; every result is a line of $BENCH/mirror.jsonl.
-With BOUND=SECONDS a push or pull of rclone is stopped then (`>` in the table: it took longer, and the ratios to it are `<`).
+With BOUND=SECONDS a push or pull of rclone is stopped then (`>` in the table: it took longer, and the ratios to it are `<`). With REPEATS=N each run
+does all but the first push and the first pull N times.
 """
 
 import json
@@ -20,6 +21,7 @@ from mirrors import Place
 from places import BENCH, wipe
 
 STEPS = ["first push", "unchanged push", "push of 1 %", "first pull", "unchanged pull", "pull of 1 %"]
+REPEATS = int(os.environ.get("REPEATS", "1"))
 
 
 def step(name, place, number):
@@ -30,7 +32,7 @@ def step(name, place, number):
         churn(place.src, 1, 100 + number)
     if name == "pull of 1 %":
         churn(place.src, 1, 200 + number)
-        mirrors.run(place, "push")
+        mirrors.untimed(place, "push")
     return mirrors.run(place, "push" if "push" in name else "pull")
 
 
@@ -44,7 +46,8 @@ def one_run(dataset, delay, number, tools):
             rsync(f"{BENCH}/data/{dataset}", place.src)
             warm(place.src)
             for name in STEPS:
-                mirrors.keep(case="time", dataset=dataset, delay=delay, step=name, tool=tool, **step(name, place, number))
+                for repeat in range(1 if "first" in name else REPEATS):
+                    mirrors.keep(case="time", dataset=dataset, delay=delay, step=name, tool=tool, **step(name, place, number * REPEATS + repeat))
             mirrors.compare(place)
             wipe(place.root)
         finally:
@@ -53,8 +56,7 @@ def one_run(dataset, delay, number, tools):
 
 def table(dataset, delay, lines):
     """Medians of the steps of one dataset at one latency."""
-    runs = max(sum(1 for line in lines if (line["step"], line["tool"]) == key) for key in {(line["step"], line["tool"]) for line in lines})
-    print(f"\n{dataset}, {delay} ms each way, {runs} runs\n\n| step | program | wall s | ratio | to tuned | CPU s | peak MiB | requests | up MB | down MB |\n|---|---|---|---|---|---|---|---|---|---|")
+    print(f"\n{dataset}, {delay} ms each way\n\n| step | program | times | wall s | ratio | to tuned | CPU s | peak MiB | requests | up MB | down MB |\n|---|---|---|---|---|---|---|---|---|---|---|")
     for name in STEPS:
         walls, bounds = {}, {}
         for tool in dict.fromkeys(line["tool"] for line in lines):
@@ -66,7 +68,7 @@ def table(dataset, delay, lines):
             stopped = any(line.get("stopped") for line in each)
             bounds[tool] = "> " if stopped else ""
             ratio = lambda to: f"{'< ' if bounds[to] and not stopped else ''}{wall / walls[to]:.3f} ×" if to in walls else ""
-            print(f"| {name} | {tool} | {bounds[tool]}{wall:.2f} | {ratio('rclone')} | {ratio('tuned')} | {middle(lambda r: r['cpu']):.2f} | {middle(lambda r: r['rss']):.0f} |"
+            print(f"| {name} | {tool} | {len(each)} | {bounds[tool]}{wall:.2f} | {ratio('rclone')} | {ratio('tuned')} | {middle(lambda r: r['cpu']):.2f} | {middle(lambda r: r['rss']):.0f} |"
                   f" {middle(lambda r: r['s3']['requests']):.0f} | {middle(lambda r: r['s3']['up']) / 1e6:.1f} | {middle(lambda r: r['s3']['down']) / 1e6:.1f} |")
 
 

@@ -6,7 +6,7 @@
   mirror_memory.py big                                                     24 files of 8 to 64 MiB at the gateway instead
 
 A hundredth of the entries are directories, every 16th of the others is a file of a few bytes (of its own: contents are hashed and fetched), and the rest are empty files;
-or pipes, which have no objects, so that a slow server is no matter. Names are as long as those of a source tree. Pushed and pulled first, unchanged, after 1 % changed, and with nothing remembered. $BENCH/run should lie in
+or pipes, which have no objects, so that a slow server is no matter. Names are as long as those of a source tree. Pushed and pulled first, unchanged, after 1 % changed, and with nothing remembered; then pushed with all objects listed. $BENCH/run should lie in
 memory, or on a file system with inodes for three times as many entries. Every result is a line of $BENCH/mirror.jsonl.
 """
 
@@ -60,6 +60,11 @@ def many(entries, kind, tool, rest):
                 result = mirrors.run(place, what)
                 highest = max(highest, result["rss"])
                 mirrors.keep(case="memory", dataset=f"{entries} with {rest}", store=kind, step=f"{name}, {what}", tool=tool, **result)
+        place.tool = "relist"
+        result = mirrors.run(place, "push")
+        highest = max(highest, result["rss"])
+        mirrors.keep(case="memory", dataset=f"{entries} with {rest}", store=kind, step="listed again, push", tool=tool, **result)
+        place.tool = tool
         mirrors.compare(place)
         print(f"\n{entries:,} entries, {kind}, {tool}: at most {highest:.0f} MiB")
         wipe(place.root)

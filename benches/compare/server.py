@@ -16,21 +16,21 @@ KEY, SECRET = "GK" + "1" * 24, "2" * 64
 
 
 class S3:
-    """One bucket, `bench`, behind a proxy that delays each byte by `delay` ms in each direction."""
+    """One bucket, `bench`, behind a proxy that delays each byte by `delay` ms in each direction; `near` is the same without the delay."""
 
     bucket = "bench"
 
     def __init__(self, kind, delay):
         self.kind, self.dir = kind, f"{BENCH}/run/s3"
         self.region = "garage" if kind == "garage" else "us-east-1"
-        self.url = f"http://127.0.0.1:{9100 + delay}"
+        self.url, self.near = f"http://127.0.0.1:{9100 + delay}", "http://127.0.0.1:9099"
         shutil.rmtree(self.dir, ignore_errors=True)
         os.makedirs(f"{self.dir}/data/{self.bucket}")
         log = open(f"{BENCH}/logs/s3-{kind}.log", "ab")
         argv, target = {"rclone": self.rclone_server, "s3s": self.s3s_server, "garage": self.garage_server,
                         "versity": self.versity_server}[kind]()
         self.server = subprocess.Popen(argv, stdout=log, stderr=log, env={**os.environ, "RUST_LOG": "error", "ROOT_ACCESS_KEY": KEY, "ROOT_SECRET_KEY": SECRET})
-        self.proxy = subprocess.Popen([PROXY, target, "127.0.0.1:9009", f"127.0.0.1:{9100 + delay}={delay}"], stdout=log, stderr=log)
+        self.proxy = subprocess.Popen([PROXY, target, "127.0.0.1:9009", f"127.0.0.1:{9100 + delay}={delay}", "127.0.0.1:9099=0"], stdout=log, stderr=log)
         wait_port(9001 if kind == "garage" else 9000)
         wait_port(9009)
         if kind == "garage":
