@@ -140,7 +140,7 @@ impl<'m> Marker<'m> {
         }
         let text = "what earlier prunes noted of catalogue pages does not fit: reading all of them";
         self.watch.observer.on(&Event::Note { text });
-        self.start_again();
+        self.start_again()?;
         self.pass(snapshots)?.ok_or_else(|| Error::bug("marks that nobody trusts did not fit"))
     }
 
@@ -184,14 +184,15 @@ impl<'m> Marker<'m> {
         Ok(())
     }
 
-    fn start_again(&mut self) {
+    fn start_again(&mut self) -> Result<()> {
         if let Some(notes) = self.notes {
-            notes.distrust();
+            notes.distrust()?;
         }
         self.usage.unmark();
         (self.seen, self.waiting, self.audit) = (HashSet::new(), Waiting::default(), Audit::default());
         self.vanished.clear();
         self.chain.clear();
+        Ok(())
     }
 
     pub(super) fn go_on(&self) -> Result<()> {

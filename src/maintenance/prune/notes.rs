@@ -3,7 +3,7 @@
 //! A mark follows from a page that never changes, so it can be missing or stand there twice, but not be out of date.
 //!
 //! Order: marks are stored as pages are read, before the prune knows what to do, and the objects that they replace are deleted last. Nothing
-//! depends on either.
+//! depends on either. Marks that turn out to be wrong are deleted before anything is condemned.
 //!
 //! Memory: half a mebibyte for each rank that is written, of which an ordinary repository has three or four; four objects that are read.
 
@@ -23,6 +23,7 @@ const SMALL_MAX: usize = 8;
 pub(super) struct Notes<'n> {
     session: &'n Session<'n>,
     objects: BTreeMap<Rank, Vec<MarksObject>>,
+    is_dry: bool,
     /// Whether something did not fit, so that nothing that was noted before counts.
     is_distrusted: AtomicBool,
     writer: Mutex<Writer>,
@@ -35,6 +36,8 @@ struct Writer {
     buffers: BTreeMap<Rank, Vec<u8>>,
     /// Objects that were stored.
     stored: Vec<String>,
+    /// How many were stored, with those that were deleted again: no name is used twice.
+    count: u32,
     /// Objects that are not needed any more.
     replaced: BTreeSet<String>,
     /// Objects that another version of the program wrote.
@@ -52,21 +55,30 @@ impl<'n> Notes<'n> {
             writes: !is_dry,
             buffers: BTreeMap::new(),
             stored: Vec::new(),
+            count: 0,
             replaced: BTreeSet::new(),
             foreign: BTreeSet::new(),
         };
-        Self { session, objects, is_distrusted: AtomicBool::new(false), writer: Mutex::new(writer) }
+        Self { session, objects, is_dry, is_distrusted: AtomicBool::new(false), writer: Mutex::new(writer) }
     }
 
     /// From here on nothing counts that was noted before, and what this prune has noted goes, too: some of it may have been taken over. The prune
-    /// reads everything, and notes it anew.
-    pub(super) fn distrust(&self) {
+    /// reads everything, and notes it anew. All of it is deleted at once: a later prune may not find out that it is wrong.
+    ///
+    /// # Errors
+    /// When that cannot be deleted. Nothing may be removed then.
+    pub(super) fn distrust(&self) -> Result<()> {
         self.is_distrusted.store(true, Ordering::Relaxed);
         let mut writer = self.writer();
         writer.buffers.clear();
-        let stored = std::mem::take(&mut writer.stored);
-        writer.replaced.extend(stored);
-        writer.replaced.extend(self.objects.values().flatten().map(|object| object.key.clone()));
+        writer.replaced.clear();
+        let mut wrong = std::mem::take(&mut writer.stored);
+        if self.is_dry {
+            return Ok(());
+        }
+        wrong.extend(self.objects.values().flatten().map(|object| object.key.clone()));
+        wrong.retain(|key| !writer.foreign.contains(key));
+        self.session.remove_records(wrong)
     }
 
     /// Whether there are marks of one of these ranks.
@@ -161,9 +173,11 @@ impl Writer {
 
     fn flush(&mut self, session: &Session<'_>, rank: Rank) {
         let Some(buffer) = self.buffers.remove(&rank).filter(|_| self.writes) else { return };
-        let number = u32::try_from(self.stored.len()).unwrap_or(u32::MAX);
-        match session.store_marks(rank, number, &buffer) {
-            Ok(key) => self.stored.push(key),
+        match session.store_marks(rank, self.count, &buffer) {
+            Ok(key) => {
+                self.stored.push(key);
+                self.count += 1;
+            }
             // A store that is full must not keep a prune from making room.
             Err(_) => self.writes = false,
         }

@@ -417,6 +417,33 @@ fn a_store_that_takes_no_marks_is_pruned_all_the_same() {
 }
 
 #[test]
+fn marks_that_are_wrong_go_before_anything_else_does() {
+    let bench = Bench::new();
+    let gone = write(&bench.open(), &wide(0..0, 1));
+    write(&bench.open(), &wide(0..10, 2));
+    prune(&bench.open(), &thorough()).unwrap();
+    forget(&bench.open(), &[gone]);
+    let bench = with_marks(&bench, |mut mark| {
+        mark.keys.clear();
+        mark.below.clear();
+        Some(mark)
+    });
+    let before: Vec<String> = bench.keys("packs/");
+    let plan = FaultPlan::some(Op::Delete, "state/marks/", u64::MAX, Fault::Fail(When::Before, Trouble::Denied));
+    let vault = Vault::over(FaultStore::new(bench.objects.clone(), plan));
+    assert!(prune(&vault.open().unwrap(), &thorough()).is_err());
+    assert_eq!((bench.keys("packs/"), bench.keys("state/condemned/")), (before, Vec::new()));
+    // What a prune notes anew has names that none of those have that went.
+    let wrong: Vec<String> = bench.keys("state/marks/");
+    assert!(!watched(&bench, &thorough()).unwrap().fits);
+    assert!(
+        !bench.keys("state/marks/").is_empty() && bench.keys("state/marks/").iter().all(|key| !wrong.contains(key))
+    );
+    assert_clean(&bench.open());
+    assert_as_read(&bench);
+}
+
+#[test]
 fn marks_do_not_pile_up() {
     let bench = Bench::new();
     let repo = bench.open();
