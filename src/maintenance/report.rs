@@ -46,6 +46,9 @@ pub struct CheckReport {
     pub unreferenced_packs: u64,
     /// Their bytes.
     pub unreferenced_bytes: u64,
+    /// Those of them that no prune has dropped.
+    #[serde(skip)]
+    pub unnamed_packs: u64,
     /// Packs that were read as a whole.
     pub packs_read: u64,
     /// Their bytes.

@@ -52,7 +52,7 @@ pub(super) fn vanished(context: &Context<'_>) -> Result<()> {
 /// Reads every index segment to its last byte. The live ones make the table of blobs.
 pub(super) fn index(context: &Context<'_>) -> Result<Blobs> {
     let mut segments = Vec::new();
-    for (name, segment) in context.session.open_segments(false)? {
+    for (name, segment) in context.session.open_segments_now(false)? {
         match segment {
             Ok(segment) => segments.push(segment),
             Err(error) => damaged_segment(context, &name, error)?,
@@ -159,6 +159,8 @@ fn unreferenced(context: &Context<'_>, sizes: &HashMap<ObjectHash, u64>) {
         return;
     }
     let (count, bytes) = (sizes.len() as u64, sizes.values().sum::<u64>());
+    let absent = context.session.absent_packs();
+    let unnamed = sizes.keys().filter(|name| !absent.contains(*name)).count() as u64;
     context.findings.note(format!(
         "{count} packs ({}) are in no index segment: left by an interrupted run, or of one that is under way",
         crate::size::ByteSize(bytes)
@@ -166,6 +168,7 @@ fn unreferenced(context: &Context<'_>, sizes: &HashMap<ObjectHash, u64>) {
     context.findings.update(|report| {
         report.unreferenced_packs = count;
         report.unreferenced_bytes = bytes;
+        report.unnamed_packs = unnamed;
         report.suggest_prune = true;
     });
 }

@@ -106,12 +106,25 @@ impl Session<'_> {
     /// # Errors
     /// Only when the segments cannot be listed; what one of them lacks stands beside its name.
     pub fn open_segments(&self, for_lookups: bool) -> Result<Vec<(ObjectHash, Result<OpenSegment<'_>>)>> {
+        self.open_listed(self.listing().segments.clone(), for_lookups)
+    }
+
+    /// The same, of a listing made now: what a snapshot needs that the session's own shows is named in one of them, also when that listing had passed the
+    /// index before the snapshot was stored. One request more.
+    pub fn open_segments_now(&self, for_lookups: bool) -> Result<Vec<(ObjectHash, Result<OpenSegment<'_>>)>> {
+        self.open_listed(Listing::segments_now(self.repo().io())?, for_lookups)
+    }
+
+    fn open_listed(
+        &self,
+        mut listed: Vec<(ObjectHash, u64)>,
+        for_lookups: bool,
+    ) -> Result<Vec<(ObjectHash, Result<OpenSegment<'_>>)>> {
         let io = self.repo().io();
         let open = |name: ObjectHash, size: u64| async move {
             let segment = Segment::open(io, name, size).await;
             (name, if for_lookups { segment } else { segment.map(Segment::without_filter) })
         };
-        let mut listed = self.listing().segments.clone();
         for _ in 0..LISTED_AGAIN_MAX {
             let opened: Vec<(ObjectHash, Result<Segment>)> =
                 io.block(stream::iter(listed).map(|(name, size)| open(name, size)).buffered(OPENED_AT_ONCE).collect());

@@ -14,7 +14,7 @@ use volvault::maintenance::{self, PruneOptions, ReadData};
 use volvault::path::TreePath;
 use volvault::repo::{BlobKind, BlobWriter, Repository, SnapshotName, Trash};
 
-use crate::support::faults::{FaultPlan, FaultStore, When};
+use crate::support::faults::{At, Fault, FaultPlan, FaultStore, Op, When};
 use crate::support::repo::{Bench, Layout, Tree, check, publish, write_tree};
 use crate::support::vault::{Ear, Vault, file_bytes, latest, noise};
 
@@ -196,6 +196,47 @@ fn a_lost_index_is_written_anew_from_the_packs() {
     assert_eq!(check(&repo, ReadData::All).unwrap().errors, [] as [String; 0]);
     assert_no_worse(&before, &readable(&bench.vault), "index");
     assert_eq!(index(&repo, Mode::Apply).unwrap().steps, [] as [String; 0]);
+}
+
+/// A segment that is gone, or that listings leave out, is not seen to be damaged. The snapshots that need it are whole.
+#[test]
+fn snapshots_are_not_repaired_while_packs_are_in_no_index_segment() {
+    let pristine = filled();
+    for key in pristine.keys("state/index/") {
+        let bench = fork(&pristine);
+        bench.delete(&key);
+        let before = bench.vault.objects_listed();
+        let repo = bench.open();
+        for (forget, mode) in [(false, Mode::Plan), (false, Mode::Apply), (true, Mode::Plan), (true, Mode::Apply)] {
+            let said = snapshots(&repo, forget, mode).unwrap_err();
+            assert!(said.hint().unwrap().contains("repair index"), "{}", said.chain());
+        }
+        assert_eq!(bench.vault.objects_listed(), before);
+        index(&repo, Mode::Apply).unwrap();
+        assert_eq!(snapshots(&repo, true, Mode::Apply).unwrap().steps, [] as [String; 0]);
+        assert_eq!(readable(&bench.vault), readable(&pristine.vault));
+    }
+}
+
+/// A listing that has passed the index when a backup stores its segment, and then comes upon its snapshot.
+#[test]
+fn a_snapshot_whose_segment_came_after_the_listing_had_passed_is_whole() {
+    let bench = filled();
+    let plan = FaultPlan {
+        script: vec![
+            (At::Matching { op: Op::List, prefix: "state/index", from: 0, times: u64::MAX }, Fault::HideBelow("none/")),
+            (
+                At::Matching { op: Op::List, prefix: "state", from: 0, times: u64::MAX },
+                Fault::HideBelow("state/index/"),
+            ),
+        ],
+        ..FaultPlan::default()
+    };
+    let repo = Vault::over(FaultStore::new(bench.objects.clone(), plan)).open().unwrap();
+    assert!(repo.listing().unwrap().segments.len() < bench.keys("state/index/").len());
+    let report = check(&repo, ReadData::None).unwrap();
+    assert_eq!((report.errors.as_slice(), report.unreferenced_packs), ([].as_slice(), 0));
+    assert_eq!(snapshots(&repo, true, Mode::Apply).unwrap().steps, [] as [String; 0]);
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub struct RepairSnapshots {
 /// Writes what is left of damaged snapshots anew.
 ///
 /// # Errors
-/// `Corrupt` while the index is damaged or names packs that are missing; when the store cannot be read or written; `Interrupted`.
+/// `Corrupt` while the index is damaged, names packs that are missing, or leaves out packs in which the lost content may lie; when the store cannot be read or written; `Interrupted`.
 pub fn repair_snapshots(repo: &Repository, options: &RepairSnapshots, watch: &Watch<'_>) -> Result<RepairReport> {
     repo.config().check_maintainable()?;
     let trash = Trash::new(repo.store(), &repo.options().runtime, repo.clock())?;
@@ -61,8 +61,8 @@ fn run(
     let context = Context { session, watch: &quiet, findings: Findings::new(&quiet) };
     let mut blobs = structure::index(&context)?;
     structure::packs(&context, &mut blobs)?;
-    let mut errors = 0;
-    context.findings.update(|report| errors = report.num_errors);
+    let (mut errors, mut unnamed) = (0, 0);
+    context.findings.update(|report| (errors, unnamed) = (report.num_errors, report.unnamed_packs));
     if errors > 0 {
         return Err(Error::corrupt("the index is damaged, or names packs that are damaged or missing")
             .with_hint("run `volvault repair index` and `volvault repair packs` first"));
@@ -76,6 +76,9 @@ fn run(
         go_on(watch)?;
         if !survey.is_damaged(&snapshot.root)? {
             continue;
+        }
+        if unnamed > 0 {
+            return Err(may_be_whole(snapshot, unnamed));
         }
         if session.listing().suspect.contains(&snapshot.id) {
             note(watch, report, format!("snapshot {} is marked as suspect, and left as it is", snapshot.id.short()));
@@ -112,6 +115,17 @@ fn run(
         remove(session, &going, trash)?;
     }
     Ok(())
+}
+
+/// An index segment that is gone, or that a listing leaves out, is no error that a check could name, but for the packs that then are in none.
+fn may_be_whole(snapshot: &Snapshot, unnamed: u64) -> Error {
+    let id = snapshot.id.short();
+    let text = format!(
+        "snapshot {id} lacks something that may lie in one of the {unnamed} packs that no index segment names; nothing was changed"
+    );
+    Error::corrupt(text).with_hint(
+        "run `volvault repair index` first; if a backup is under way, let it end: its packs are named when it is done",
+    )
 }
 
 /// The snapshots that are meant, oldest first, and those that cannot be read.
