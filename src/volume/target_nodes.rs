@@ -116,7 +116,8 @@ impl Target {
         answer
     }
 
-    fn unlink(&self, parent: &Parent, name: &[u8], path: &TreePath) -> Result<()> {
+    /// Removes what is no directory.
+    pub(super) fn unlink(&self, parent: &Parent, name: &[u8], path: &TreePath) -> Result<()> {
         match self.unlink_from(parent.fd(), name, AtFlags::empty()) {
             Err(Errno::NOENT) => Ok(()),
             answer => os(answer, || self.sentence("remove", path)),

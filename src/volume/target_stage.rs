@@ -110,13 +110,16 @@ impl Target {
 
     /// Gives what stands at `from`, which is no directory, another name in another directory of the same file system, in
     /// place of a file that stands there.
+    ///
+    /// # Errors
+    /// `Local` when a directory stands there.
     pub fn link_to(&self, from: &TreePath, other: &Self, to: &TreePath) -> Result<()> {
         let (old, old_name) = self.locate(from)?;
         let (new, new_name) = other.locate(to)?;
         let said = || self.sentence("link", from);
         match rustix::fs::linkat(old.fd(), old_name, new.fd(), new_name, AtFlags::empty()) {
             Err(Errno::EXIST) => {
-                other.remove(to)?;
+                other.unlink(&new, new_name, to)?;
                 os(rustix::fs::linkat(old.fd(), old_name, new.fd(), new_name, AtFlags::empty()), said)
             }
             answer => os(answer, said),

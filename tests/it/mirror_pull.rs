@@ -350,6 +350,67 @@ fn what_is_replaced_and_removed_goes_to_the_backup_directory() {
     assert_eq!(mirror.pull_with(&inside).unwrap_err().kind(), ErrorKind::Invalid);
 }
 
+/// A name that is a file in one generation and a directory in another: nothing that an earlier pull kept goes for what a later one keeps, but a file for a
+/// file of the same name.
+#[test]
+fn later_pulls_keep_what_earlier_ones_put_into_the_backup_directory() {
+    let mirror = Mirror::new();
+    let backup = mirror.at("backup");
+    let options = PullOptions { backup_dir: Some(backup.clone()), ..mirror.options() };
+    let generation = |files: &[(&str, &str)]| {
+        std::fs::remove_dir_all(mirror.source()).unwrap();
+        std::fs::create_dir(mirror.source()).unwrap();
+        for (path, text) in files {
+            write(&mirror.source(), path, text.as_bytes());
+        }
+        mirror.publish();
+        mirror.pull_with(&options).unwrap();
+        assert_alike(&mirror.source(), &mirror.target(), &format!("{files:?}"));
+    };
+    let kept = |path: &str| std::fs::read_to_string(backup.join(path)).unwrap();
+    write(&mirror.source(), "stays", b"");
+    generation(&[("stays", ""), ("a/x", "1"), ("a/y", "1"), ("b", "1"), ("c/d", "1")]);
+    // `a` and `c` are kept as directories, `b` as a file.
+    generation(&[("stays", ""), ("a", "2"), ("b/x", "2"), ("b/y", "2"), ("c", "2")]);
+    assert_eq!((kept("a/x"), kept("a/y"), kept("b"), kept("c/d")), ("1".into(), "1".into(), "1".into(), "1".into()));
+    // Another file takes the place of the file `a`, `c` goes, and `b/x` is replaced.
+    generation(&[("stays", ""), ("a", "333"), ("b/x", "333")]);
+    assert_eq!((kept("a/x"), kept("a/y"), kept("c/d")), ("1".into(), "1".into(), "1".into()));
+    assert_eq!((kept("a.~1~"), kept("c.~1~"), kept("b.~1~")), ("2".into(), "2".into(), "1".into()));
+    assert_eq!((kept("b/x"), kept("b/y")), ("2".into(), "2".into()));
+    // A file of the same name is replaced, as rclone does it.
+    generation(&[("stays", ""), ("b/x", "4444")]);
+    assert_eq!((kept("b/x"), kept("b/y"), kept("a/x")), ("333".into(), "2".into(), "1".into()));
+}
+
+/// Then it is of two generations, and nobody is to push it on.
+#[test]
+fn a_target_that_is_the_generation_only_in_part_says_so_until_it_is_whole() {
+    let mirror = Mirror::new();
+    let name = "x".repeat(253);
+    for path in [name.as_str(), "other"] {
+        write(&mirror.source(), path, b"new");
+        write(&mirror.target(), path, b"old content");
+    }
+    mirror.publish();
+    // A directory has this name there, and a longer one cannot be made.
+    let backup = mirror.at("backup");
+    write(&backup, &format!("{name}/kept"), b"kept");
+    let options = PullOptions { backup_dir: Some(backup.clone()), ..mirror.options() };
+    let stage = mirror.target().join(".volvault-pull");
+    for replaced in ["other", "none"] {
+        assert_eq!(mirror.pull_with(&options).unwrap().problems, 1, "{replaced}");
+        let read = |path: &str| std::fs::read(mirror.target().join(path)).unwrap();
+        assert_eq!((read(&name), read("other")), (b"old content".to_vec(), b"new".to_vec()), "{replaced}");
+        let left: Vec<_> = std::fs::read_dir(&stage).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["torn"], "{replaced}");
+    }
+    std::fs::remove_dir_all(&backup).unwrap();
+    assert_eq!(mirror.pull_with(&options).unwrap().problems, 0);
+    assert!(!stage.exists());
+    assert_alike(&mirror.source(), &mirror.target(), "in the end");
+}
+
 #[test]
 fn options_say_which_local_files_are_left_alone() {
     let content = |mirror: &Mirror, name: &str| std::fs::read(mirror.target().join(name)).unwrap();

@@ -147,7 +147,7 @@ impl Apply<'_, '_> {
                     self.target.create_dir(path)?;
                     self.target.move_to(path, backup, &free_name(backup, path)?)
                 } else {
-                    self.target.link_to(path, backup, path)
+                    self.target.link_to(path, backup, &kept_name(backup, path)?)
                 }
             }
             None if old.kind == EntryKind::Directory => self.set_aside(path),
@@ -165,7 +165,7 @@ impl Apply<'_, '_> {
         }
     }
 
-    /// Makes the directories of `path` where replaced and removed files go.
+    /// Makes the directories of `path` where replaced and removed files go. A file that an earlier pull kept under the name of one gets another name.
     pub(super) fn make_parents(&self, path: &TreePath) -> Result<()> {
         let Some(backup) = &self.backup else { return Ok(()) };
         let mut above = Vec::new();
@@ -174,7 +174,13 @@ impl Apply<'_, '_> {
             next = directory.parent();
             above.push(directory);
         }
-        above.iter().rev().try_for_each(|directory| backup.create_dir(directory))
+        for directory in above.iter().rev() {
+            if backup.stat(directory)?.is_some_and(|stat| stat.kind != EntryKind::Directory) {
+                backup.rename(directory, &free_name(backup, directory)?)?;
+            }
+            backup.create_dir(directory)?;
+        }
+        Ok(())
     }
 
     fn drift(&mut self, entry: &Entry) {
@@ -201,6 +207,15 @@ pub(super) fn keep_set_aside(pull: &Pull<'_>, stage: Stage<'_>) -> Result<()> {
     }
     pull.note(&format!("{text} are in {}, as {name}", path.display()));
     Ok(())
+}
+
+/// Where what stands at `path` goes that is no directory: in place of a file of that name that an earlier run kept, as with rclone, but not of a
+/// directory.
+pub(super) fn kept_name(backup: &Target, path: &TreePath) -> Result<TreePath> {
+    match backup.stat(path)? {
+        Some(stat) if stat.kind == EntryKind::Directory => free_name(backup, path),
+        _ => Ok(path.clone()),
+    }
 }
 
 /// A name where replaced files go that nothing has: what an earlier run kept there stays.

@@ -53,7 +53,7 @@ pub(super) use stage::TORN_IF;
 /// Makes the directory `target` what a generation of the mirror is. Single entries that fail are reported to `watch` and counted;
 /// nothing is removed then.
 ///
-/// Memory: the bound on bytes under way (64 MiB); a few MiB for the walk and the pages of the manifest; about 130 bytes for each
+/// Memory: the bound on bytes under way (48 MiB); a few MiB for the walk and the pages of the manifest; about 130 bytes for each
 /// inode with several names, and 150 for each local file that goes away, up to 65,536 of them.
 ///
 /// # Errors

@@ -7,6 +7,7 @@ use crate::volume::{EntryKind, Stat};
 
 use super::super::segment::Change;
 use super::apply::Apply;
+use super::install::kept_name;
 use super::stage::{Plan, SET};
 
 impl Apply<'_, '_> {
@@ -33,7 +34,10 @@ impl Apply<'_, '_> {
 
     fn remove_file(&self, path: &TreePath, stat: &Stat) -> Result<()> {
         let removed = match &self.backup {
-            Some(backup) => self.make_parents(path).and_then(|()| self.target.move_to(path, backup, path)),
+            Some(backup) => self
+                .make_parents(path)
+                .and_then(|()| kept_name(backup, path))
+                .and_then(|name| self.target.move_to(path, backup, &name)),
             None => self.target.remove(path),
         };
         if let Err(error) = removed {

@@ -279,7 +279,7 @@ impl<'r, 'a> Run<'r, 'a> {
         Ok((survey.finish(generation.number())?, copy, notes))
     }
 
-    /// Carries out a plan and removes its stage; the number of entries that somebody changed meanwhile. What the entries of the plan look
+    /// Carries out a plan and removes its stage, but for what says that the target may be of two generations if not all of it could be done; the number of entries that somebody changed meanwhile. What the entries of the plan look
     /// like afterwards goes to `touched`.
     fn apply(&self, stage: Stage<'_>, plan: &Plan, touched: Option<&mut SeenWriter>) -> Result<u64> {
         let applied = apply(self.pull, stage, plan)?;
@@ -287,7 +287,12 @@ impl<'r, 'a> Run<'r, 'a> {
         if let Some(touched) = touched.filter(|_| applied.drifted == 0 && self.pull.counts.problems() == 0) {
             note_touched(self.pull, stage, plan, touched)?;
         }
-        self.clean_up(applied.root.as_ref())?;
+        if applied.drifted > 0 || self.pull.counts.problems() > 0 {
+            stage.leave_torn()?;
+        } else {
+            stage.remove()?;
+        }
+        self.settle_root(applied.root.as_ref())?;
         Ok(applied.drifted)
     }
 
@@ -305,10 +310,17 @@ impl<'r, 'a> Run<'r, 'a> {
         }
     }
 
-    /// Removes the stage, and gives the root its metadata, which that has changed.
+    /// Removes what an earlier run left, if nothing is to be done and all could be looked at.
     fn clean_up(&self, root: Option<&Entry>) -> Result<()> {
         let stage = Stage::of(self.pull.target()?);
-        stage.remove()?;
+        if self.pull.counts.problems() == 0 || !stage.is_torn()? {
+            stage.remove()?;
+        }
+        self.settle_root(root)
+    }
+
+    /// Gives the root its metadata, which the stage has changed.
+    fn settle_root(&self, root: Option<&Entry>) -> Result<()> {
         self.pull.check()?;
         root.map_or(Ok(()), |root| describe(self.pull, root))
     }

@@ -197,6 +197,18 @@ impl<'a> Stage<'a> {
         self.tear()
     }
 
+    /// The plan was carried out in part. Of the stage stays what says so.
+    pub(super) fn leave_torn(self) -> Result<()> {
+        self.tear()?;
+        let root = Self::root()?;
+        for (name, _) in self.target.list(&root)? {
+            if name != TORN.as_bytes() {
+                self.target.remove(&root.join(&name)?)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether a plan that is not carried out may have been begun, and none was carried out since.
     pub(super) fn is_torn(self) -> Result<bool> {
         for name in TORN_IF {
