@@ -12,6 +12,7 @@ mod delta;
 mod hold;
 mod holes;
 mod last;
+mod listed;
 mod moved;
 mod one;
 mod options;

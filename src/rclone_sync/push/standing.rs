@@ -1,9 +1,8 @@
 //! What a listing of the mirror shows, for a push that cannot go by the last generation alone: there is none yet, or a push was cut off
 //! and may have replaced objects that it never told of.
 //!
-//! In memory as a whole, about 200 bytes an object: such pushes are rare, and a listing comes in another order than the source does.
-
-use std::collections::HashMap;
+//! In memory as a whole, about 50 bytes an object (see [`Listed`]): such pushes are rare, and a listing comes in another order than the source does. The keys
+//! that are to be deleted come to their own length, and 24 bytes, each.
 
 use crate::catalog::{Content, Entry, Node, Timestamp};
 use crate::error::{ErrorKind, Result};
@@ -14,6 +13,7 @@ use super::super::destination::Destination;
 use super::super::facl::FACL;
 use super::super::key::path_of_key;
 use super::super::layout::{CONTROL, LINK_END};
+use super::listed::Listed;
 use super::options::PushOptions;
 
 /// An object as the listing shows it.
@@ -27,7 +27,7 @@ pub(super) struct Stood {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Standing(HashMap<String, (Stood, bool)>);
+pub(super) struct Standing(Listed);
 
 /// What is known of the object at a key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -45,7 +45,7 @@ impl Standing {
     /// Lists the mirror: one request for each thousand objects.
     pub(super) fn list(destination: &Destination) -> Result<Self> {
         let places = &destination.places;
-        let mut objects = HashMap::new();
+        let mut objects = Listed::default();
         let mut pages = places.data.list_objects("")?;
         loop {
             let page = match places.block(pages.next()) {
@@ -60,38 +60,39 @@ impl Standing {
                 }
                 let modified = object.modified;
                 let time = Timestamp { seconds: modified.timestamp(), nanos: modified.timestamp_subsec_nanos() };
-                objects.insert(object.key, (Stood { size: object.size, pin: object.pin, time }, false));
+                objects.add(object.key, Stood { size: object.size, pin: object.pin, time });
             }
         }
+        objects.end();
         Ok(Self(objects))
     }
 
     /// Before the next pass: nothing is known to be needed.
     pub(super) fn forget(&mut self) {
-        self.0.values_mut().for_each(|(_, needed)| *needed = false);
-    }
-
-    /// The object is needed by an entry that stays as it is.
-    pub(super) fn keep(&mut self, key: &str) {
-        if let Some((_, needed)) = self.0.get_mut(key) {
-            *needed = true;
-        }
+        self.0.forget();
     }
 
     /// The new generation has an entry with this key: what is there, and whether it is not what the old entry says.
     pub(super) fn meet(&mut self, key: &str, old: Option<&Entry>) -> (There, bool) {
-        self.keep(key);
-        match self.0.get(key) {
+        match self.0.need(key) {
             None => (There::Missing, old.is_some()),
-            Some((stood, _)) => (There::Listed(stood.clone()), old.is_some_and(|old| !is_as_named(stood, old))),
+            Some(stood) => {
+                let is_other = old.is_some_and(|old| !is_as_named(&stood, old));
+                (There::Listed(stood), is_other)
+            }
         }
     }
 
     /// Keys that no entry needs, and that the filter does not leave out.
     pub(super) fn orphans(&self, options: &PushOptions) -> Vec<String> {
-        let ours = self.0.iter().filter(|(key, (stood, needed))| !needed && is_ours(key, stood, options));
-        let mut orphans: Vec<String> = ours.map(|(key, _)| key.clone()).collect();
+        let mut orphans = Vec::new();
+        self.0.unneeded(&mut |key, stood| {
+            if is_ours(key, stood, options) {
+                orphans.push(key.to_owned());
+            }
+        });
         orphans.sort_unstable();
+        orphans.dedup();
         orphans
     }
 }
