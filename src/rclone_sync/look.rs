@@ -112,7 +112,7 @@ pub fn generations(places: &Places, most: usize) -> Result<Generations> {
         .into_iter()
         .filter_map(|listed| {
             let number = listed.key.strip_prefix("roots/")?.parse().ok()?;
-            // Written just before a swap that did not come to pass.
+            // Of an adopt that did not come to pass, or of a mirror that was here before.
             (number <= newest).then_some((number, listed.modified))
         })
         .collect();

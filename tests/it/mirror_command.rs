@@ -130,6 +130,24 @@ fn a_dry_run_says_what_it_would_take_and_writes_nothing() {
     assert_eq!(destination["planned"]["bytes"], 4, "{destination}");
 }
 
+/// A key of S3 has at most 1,024 bytes.
+#[test]
+fn a_destination_that_does_not_get_a_file_has_an_exit_status_of_its_own() {
+    let mut home = home();
+    let (_server, place) = site(&mut home);
+    let long = vec!["directory".repeat(27); 5].join("/");
+    write(&home.at(&format!("data/{long}/file")), b"far down");
+    let said = says(&home, &["push", "data", &place, "mirror"], 1);
+    assert!(said.contains(&format!("{place}: generation 1, ")) && said.contains("mirror: generation 1, "), "{said}");
+    let lines = json(&home, &["push", "data", &place, "mirror"], 1);
+    let each: Vec<_> = lines.iter().filter(|line| line["message_type"] == "destination").collect();
+    let codes = |key: &str| each.iter().map(|line| line[key].as_u64().unwrap()).collect::<Vec<_>>();
+    assert_eq!(codes("exit_code"), [1, 0], "{said}");
+    for (line, code) in said.lines().filter(|line| line.contains("exit status")).zip([1, 0]) {
+        assert!(line.ends_with(&format!("exit status {code}")), "{said}");
+    }
+}
+
 #[test]
 fn a_destination_that_fails_stops_no_other_and_a_quorum_is_enough() {
     let home = home();

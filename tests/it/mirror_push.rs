@@ -372,6 +372,38 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
     assert!(real.abs_diff(requests) < 12, "{requests} were announced and {real} sent");
 }
 
+/// Of a big file that may have changed a dry run says that it is the same, or that it would be sent: at most all of it.
+#[test]
+fn a_dry_run_reads_big_files_that_may_have_changed() {
+    let field = Field::new();
+    let two = Two::new();
+    let mirror = field.destination(&two);
+    let mut bytes = noise(40 << 20, 5);
+    let path = field.source().join("big");
+    field.write("big", &bytes);
+    field.write("other", &noise(9 << 20, 6));
+    assert_eq!(published(&field.push(&mirror)), 1);
+    let (packs, plain) = (Some(1000), None);
+    let dry = |pack_small| {
+        let report = field.push_with(&mirror, &PushOptions { dry_run: true, pack_small, ..field.options() });
+        let Ok(Pushed::Planned { requests, bytes, .. }) = report.result else { panic!("{report:?}") };
+        (requests, bytes)
+    };
+    let touch = |second: u64| {
+        let time = std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + second);
+        std::fs::File::open(&path).unwrap().set_modified(time).unwrap();
+    };
+    touch(1);
+    let (fixed, none) = dry(plain);
+    assert!(none == 0 && dry(packs) == (fixed, 0));
+    bytes[20 << 20] ^= 1;
+    field.write("big", &bytes);
+    touch(2);
+    assert_eq!((dry(plain), dry(packs)), ((fixed + 5 + 3, 40 << 20), (fixed + 5 + 3, 40 << 20)));
+    field.write("third", &noise(9 << 20, 7));
+    assert_eq!(dry(plain), (fixed + 8 + 2 + 3, 49 << 20));
+}
+
 #[test]
 fn a_prefix_that_another_tool_has_filled_is_taken_over_without_sending_it_again() {
     let server = S3ServerThread::serving(S3Server::start_in_memory(Habits::GOOD, "bucket"));

@@ -26,7 +26,7 @@ use super::together::Reader;
 /// Attempts for a file that changes while it is read, and for an object that is another one each time.
 const TRIES: u32 = 2;
 /// Bytes read at once of a file that has no block list, or of a piece of one.
-const READ: usize = 256 << 10;
+pub(super) const READ: usize = 256 << 10;
 
 /// What one pass over a file found.
 struct Passed {

@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use crate::catalog::{Content, Node, Pathed as _, Timestamp};
+use crate::catalog::{Content, Node, Pathed as _, StoredObject, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Action, Event};
 use crate::path::TreePath;
-use crate::volume::EntryKind;
+use crate::volume::{EntryKind, Found};
 
 use super::super::key::key_of;
 use super::super::layout::LINK_END;
+use super::super::proof::Proof;
+use super::big::READ;
+use super::delta::part_size;
 use super::last::Last;
 use super::moved::Moved;
 use super::options::PushOptions;
@@ -30,7 +33,7 @@ pub(super) struct Plan {
     pub(super) seen: Seen,
     /// Entries that differ, or may.
     pub(super) differences: u64,
-    /// Objects to be written, and bytes of files among them.
+    /// Requests that write objects, and files and their bytes among those.
     pub(super) objects: u64,
     pub(super) files: u64,
     pub(super) bytes: u64,
@@ -65,7 +68,7 @@ pub(super) fn plan(
     let several = shared.destinations.len() > 1;
     let rules = (racy_from(last), PackRule { most, sparse: &none });
     plan.seen = survey(shared, entries(last)?, pass, rules, &mut |mut difference| {
-        if shared.options.dry_run && most.is_none() && is_the_same(shared, &mut difference) {
+        if shared.options.dry_run && is_the_same(shared, &mut difference) {
             return Ok(true);
         }
         if is_directory {
@@ -117,7 +120,7 @@ impl Plan {
                 if kept.is_some() {
                     return;
                 }
-                self.objects += 1;
+                self.objects += requests_of(found);
                 if is_file {
                     self.files += 1;
                     self.bytes += found.stat.size;
@@ -178,11 +181,25 @@ impl Plan {
     }
 }
 
-/// What a dry run finds out by reading: whether a file that may have changed is the same. One that has other content becomes one to be sent.
+/// Requests that send this: a big file goes in parts, with one request before them, one after, and one for its list of blocks.
+fn requests_of(found: &Found) -> u64 {
+    let size = found.stat.size;
+    if found.stat.kind == EntryKind::File && size >= BIG_FROM { size.div_ceil(part_size(size)) + 3 } else { 1 }
+}
+
+/// What a dry run finds out by reading: whether a file that may have changed is the same. One that has other content becomes one to be sent, a big
+/// one as a whole: how much of it is saved is known when the blocks are compared.
 fn is_the_same(shared: &Shared<'_>, difference: &mut Difference) -> bool {
     let What::Read { found, link, kept } = &mut difference.what else { return false };
     let (Some(node), Some(old)) = (&kept, &difference.old) else { return false };
     if found.stat.size >= BIG_FROM {
+        let is_same = matches!(&node.content, Content::Object(object) if has_bytes_of(shared, found, object));
+        if !is_same {
+            *kept = None;
+        }
+        return false;
+    }
+    if shared.options.pack_small.is_some() {
         return false;
     }
     let (FileRead::Small(small), Content::Object(object)) = (shared.read(found), &node.content) else { return false };
@@ -198,6 +215,23 @@ fn is_the_same(shared: &Shared<'_>, difference: &mut Difference) -> bool {
     (new.mode, new.uid, new.gid, new.mtime) == (old.meta.mode, old.meta.uid, old.meta.gid, old.meta.mtime)
         && new.xattrs == old.meta.xattrs
         && link == old.link
+}
+
+/// Whether a big file has the bytes of `object`, as far as can be known without the store. One that cannot be read has not: the push will tell.
+fn has_bytes_of(shared: &Shared<'_>, found: &Found, object: &StoredObject) -> bool {
+    let (mut proof, mut buffer) = (Proof::of(object), vec![0; READ]);
+    let mut read = || -> Result<()> {
+        let mut file = found.open()?;
+        loop {
+            let count = file.read(&mut buffer)?;
+            if count == 0 || shared.watch.stop.requested() {
+                return Ok(());
+            }
+            shared.rate.read(count as u64);
+            proof.update(buffer.get(..count).unwrap_or_default());
+        }
+    };
+    read().is_ok() && proof.finish() == Some(true)
 }
 
 /// Names what would be sent or deleted. What is read only to be compared may turn out to be the same, and is not named.

@@ -183,23 +183,31 @@ impl Push<'_> {
     }
 }
 
+/// What a run to this destination alone would end with. Files that it did not get, or that could not be read, are errors of it.
+fn code_of(destination: &DestinationReport) -> u8 {
+    match &destination.result {
+        Ok(_) => u8::from(destination.tally.errors > 0),
+        Err(error) => Codes::Rclone.of_error(error.kind()),
+    }
+}
+
 fn tell_one(app: &App<'_>, destination: &DestinationReport) {
     let DestinationReport { name, before, result, requests, .. } = destination;
+    let code = code_of(destination);
     match result {
         Ok(Pushed::Planned { generation, requests, bytes }) => {
             let bytes = mirror::size(*bytes);
             app.console.say(&format!(
-                "{name}: generation {generation} would take about {requests} requests and at most {bytes}, exit status 0"
+                "{name}: generation {generation} would take about {requests} requests and at most {bytes}, exit status {code}"
             ));
         }
         Ok(Pushed::Unchanged { generation }) => {
-            app.console.say(&mirror::told(name, Told::Unchanged(*generation), requests.total(), 0));
+            app.console.say(&mirror::told(name, Told::Unchanged(*generation), requests.total(), code));
         }
         Ok(Pushed::Published { generation }) => {
-            app.console.say(&mirror::told(name, Told::Changed(*before, *generation), requests.total(), 0));
+            app.console.say(&mirror::told(name, Told::Changed(*before, *generation), requests.total(), code));
         }
         Err(error) => {
-            let code = Codes::Rclone.of_error(error.kind());
             app.console.warn(&format!("{name}: failed, exit status {code}: {}", error.chain()));
             if let Some(hint) = error.hint() {
                 app.console.warn(&format!("hint: {hint}"));
@@ -222,7 +230,7 @@ fn as_json(destination: &DestinationReport, took: Duration) -> DestinationResult
         message_type: "destination",
         name: &destination.name,
         status,
-        exit_code: error.map_or(0, |error| Codes::Rclone.of_error(error.kind())),
+        exit_code: code_of(destination),
         before: destination.before,
         generation,
         requests: destination.requests,
