@@ -7,7 +7,7 @@
 Datasets are those of datasets.sh, and parts of them: d4/many has 200,000 tiny files. Programs: see mirrors.py. The server is the Versity gateway on a
 directory, behind s3proxy, which counts. Prints medians as a table, with ratios to the first program; every result is a line of $BENCH/mirror.jsonl.
 With BOUND=SECONDS a push or pull of rclone is stopped then (`>` in the table: it took longer, and the ratios to it are `<`). With REPEATS=N each run
-does all but the first push and the first pull N times.
+does all but the first push and the first pull N times; with FIRST=untimed those two are only there for the others, and rclone's go around the latency.
 """
 
 import json
@@ -22,6 +22,7 @@ from places import BENCH, wipe
 
 STEPS = ["first push", "unchanged push", "push of 1 %", "first pull", "unchanged pull", "pull of 1 %"]
 REPEATS = int(os.environ.get("REPEATS", "1"))
+TIMES_FIRST = os.environ.get("FIRST") != "untimed"
 
 
 def step(name, place, number):
@@ -33,7 +34,8 @@ def step(name, place, number):
     if name == "pull of 1 %":
         churn(place.src, 1, 200 + number)
         mirrors.untimed(place, "push")
-    return mirrors.run(place, "push" if "push" in name else "pull")
+    run = mirrors.run if "first" not in name or TIMES_FIRST else mirrors.untimed
+    return run(place, "push" if "push" in name else "pull")
 
 
 def one_run(dataset, delay, number, tools):
@@ -47,7 +49,9 @@ def one_run(dataset, delay, number, tools):
             warm(place.src)
             for name in STEPS:
                 for repeat in range(1 if "first" in name else REPEATS):
-                    mirrors.keep(case="time", dataset=dataset, delay=delay, step=name, tool=tool, **step(name, place, number * REPEATS + repeat))
+                    result = step(name, place, number * REPEATS + repeat)
+                    if result:
+                        mirrors.keep(case="time", dataset=dataset, delay=delay, step=name, tool=tool, **result)
             mirrors.compare(place)
             wipe(place.root)
         finally:
