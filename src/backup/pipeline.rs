@@ -180,8 +180,11 @@ impl Outlet {
 
 fn match_walk(context: &Context<'_>, mut matcher: Matcher<'_>, mut out: Outlet, failure: &Failure) {
     let (options, watch) = (context.options, context.watch);
-    let walk_options =
-        WalkOptions { rules: std::sync::Arc::clone(&options.rules), threads: context.session.repo().limits().readers };
+    let walk_options = WalkOptions {
+        rules: std::sync::Arc::clone(&options.rules),
+        threads: context.session.repo().limits().readers,
+        attributes: false,
+    };
     walk(options.sources.clone(), &walk_options, watch.stop, |batches| {
         for batch in batches {
             if failure.is_set() {

@@ -112,7 +112,7 @@ pub fn with_directory(
         return Err(Error::new(ErrorKind::NotFound, format!("{} is no directory", directory.display())));
     }
     let rules = Rules::new(RuleOptions { one_file_system, ..RuleOptions::default() })?;
-    let options = WalkOptions { rules: Arc::new(rules), threads: THREADS };
+    let options = WalkOptions { rules: Arc::new(rules), threads: THREADS, attributes: false };
     let sources = vec![Source { at: TreePath::root(), path, explicit: true }];
     let mut local = Local { names: OwnerNames::default(), watch, problems: 0 };
     let mut counts = walk(sources, &options, watch.stop, |batches| {

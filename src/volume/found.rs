@@ -116,6 +116,8 @@ pub struct Found {
     pub stat: Stat,
     /// How to reach it.
     pub root: Arc<SourceRoot>,
+    /// It had no extended attributes then, as far as the walk was told to look.
+    pub bare: bool,
 }
 
 impl Found {

@@ -160,9 +160,9 @@ impl Steps {
         if stat.kind == EntryKind::Directory || source.at.is_root() {
             let root = SourceRoot::open(&source.path, source.at.clone())?;
             let stat = os(stat_fd(root.handle()), said)?;
-            return Ok(Found { path: source.at.clone(), stat, root: Arc::new(root) });
+            return Ok(Found { path: source.at.clone(), stat, root: Arc::new(root), bare: false });
         }
-        Ok(Found { path: source.at.clone(), stat, root: self.holder_of(source)? })
+        Ok(Found { path: source.at.clone(), stat, root: self.holder_of(source)?, bare: false })
     }
 
     fn holder_of(&mut self, source: &Source) -> Result<Arc<SourceRoot>> {
@@ -194,7 +194,7 @@ impl Steps {
         for (place, path) in ancestors.into_iter().rev() {
             let found = SourceRoot::open(path, place.clone()).and_then(|root| {
                 let stat = os(stat_fd(root.handle().as_fd()), || format!("stat {}", show(path)))?;
-                Ok(Found { path: place.clone(), stat, root: Arc::new(root) })
+                Ok(Found { path: place.clone(), stat, root: Arc::new(root), bare: false })
             });
             chunk.items.push(match found {
                 Ok(found) => WalkItem::Found(found),

@@ -13,6 +13,7 @@ use super::resolve::{os, read_head};
 use super::rules::TagFile;
 use super::stat::{EntryKind, stat_at};
 use super::walk::{WalkItem, WalkOptions};
+use super::xattrs::NamesIn;
 use crate::error::Result;
 use crate::path::{TreePath, escape};
 
@@ -159,6 +160,7 @@ struct Stating<'a> {
     directory: &'a Directory,
     fd: &'a OwnedFd,
     options: &'a WalkOptions,
+    names: NamesIn,
     chunk: Chunk,
 }
 
@@ -168,7 +170,7 @@ fn stat_names<'a>(
     names: impl Iterator<Item = &'a [u8]>,
     options: &WalkOptions,
 ) -> Chunk {
-    let mut stating = Stating { directory, fd, options, chunk: Chunk::default() };
+    let mut stating = Stating { directory, fd, options, names: NamesIn::new(fd.as_fd()), chunk: Chunk::default() };
     let mut on_disk = directory.root.on_disk(&directory.path);
     if on_disk.last() != Some(&b'/') {
         on_disk.push(b'/');
@@ -200,7 +202,8 @@ impl Stating<'_> {
             self.chunk.items.push(WalkItem::Socket { path });
         } else if stat.kind != EntryKind::File || !self.options.rules.excludes_size(stat.size) {
             let root = Arc::clone(&self.directory.root);
-            self.chunk.push(Found { path, stat, root }, self.options);
+            let bare = self.options.attributes && self.names.is_bare(name);
+            self.chunk.push(Found { path, stat, root, bare }, self.options);
         }
         Ok(())
     }

@@ -32,6 +32,8 @@ pub struct WalkOptions {
     pub rules: Arc<Rules>,
     /// Threads that read ahead; 0 is allowed.
     pub threads: usize,
+    /// Whether it is seen to it that [`Found::bare`] is known: one system call more for each entry.
+    pub attributes: bool,
 }
 
 /// What the walk comes upon.

@@ -387,3 +387,31 @@ fn blobs_of_equal_length_that_change_places_are_refused() {
     assert!(swaps > 0);
     assert_eq!(case.examine(), "");
 }
+
+/// R14: a store that loses or cuts a pack which it has acknowledged. The run hears of it before it stores a snapshot.
+#[test]
+fn a_pack_that_the_store_lost_after_it_took_it_fails_the_run() {
+    for cut in [false, true] {
+        let bench = Bench::new();
+        let repo = bench.open();
+        let session = repo.write_session().unwrap();
+        let writer = BlobWriter::new(&session, false);
+        let mut seed = 0;
+        let lost = loop {
+            writer.put(BlobKind::Data, &noise(30_000, seed)).unwrap();
+            seed += 1;
+            if let Some(key) = bench.keys("packs/").pop() {
+                break key;
+            }
+        };
+        if cut {
+            let bytes = bench.get(&lost);
+            bench.put(&lost, bytes.slice(..bytes.len() - 1));
+        } else {
+            bench.delete(&lost);
+        }
+        let said = writer.finish().unwrap_err().chain();
+        assert!(is_named(&said, &lost), "{said}");
+        session.end("failed");
+    }
+}

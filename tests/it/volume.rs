@@ -32,7 +32,7 @@ fn whole(dir: &Path) -> Vec<Source> {
 }
 
 fn walk_with(sources: Vec<Source>, rules: Rules, threads: usize) -> Vec<WalkItem> {
-    let options = WalkOptions { rules: Arc::new(rules), threads };
+    let options = WalkOptions { rules: Arc::new(rules), threads, attributes: false };
     volvault::volume::walk(sources, &options, &Stop::new(), |batches| batches.flatten().collect())
 }
 

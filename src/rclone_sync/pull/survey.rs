@@ -397,7 +397,7 @@ pub(super) fn look<R>(
 ) -> Result<R> {
     let top = std::fs::canonicalize(pull.target()?.path()).attempt(|| "resolve the target".to_owned())?;
     let rules = Arc::new(rules(&top, pull.options.one_file_system)?);
-    let options = WalkOptions { rules, threads: pull.options.checkers };
+    let options = WalkOptions { rules, threads: pull.options.checkers, attributes: false };
     let source = Source { at: TreePath::root(), path: top, explicit: true };
     Ok(walk(vec![source], &options, pull.watch.stop, consume))
 }

@@ -119,7 +119,9 @@ pub(super) fn survey(
     };
     let options = shared.options;
     let rules = Rules::new(RuleOptions { one_file_system: options.one_file_system, ..RuleOptions::default() })?;
-    let walk_options = WalkOptions { rules: Arc::new(rules), threads: options.checkers };
+    // Most entries are as they were, and none has to be opened for that.
+    let attributes = racy_from.is_some();
+    let walk_options = WalkOptions { rules: Arc::new(rules), threads: options.checkers, attributes };
     let stop = shared.watch.stop;
     let goes_on = walk(sources(shared.source), &walk_options, stop, |batches| {
         for item in batches.flatten() {
@@ -252,8 +254,14 @@ impl Survey<'_> {
             Verdict::Content if self.packing.wants(&old.node, link) => What::Read { kept: kept(&old), found, link },
             Verdict::Content => {
                 self.packs.stays(&old);
-                let same = same_description(&old, &side, self.shared.options)
-                    && (found.xattrs().0.as_ref() == old.meta.xattrs.as_ref());
+                let has_same = || {
+                    if found.bare {
+                        old.meta.xattrs.is_empty()
+                    } else {
+                        found.xattrs().0.as_ref() == old.meta.xattrs.as_ref()
+                    }
+                };
+                let same = same_description(&old, &side, self.shared.options) && has_same();
                 if same {
                     return Ok(true);
                 }

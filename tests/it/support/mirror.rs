@@ -154,7 +154,7 @@ impl Mirror {
 
     fn entries(&self, places: &Places, old: &BTreeMap<TreePath, Entry>) -> Vec<Entry> {
         let source = Source { at: TreePath::root(), path: self.source(), explicit: true };
-        let options = WalkOptions { rules: Arc::new(Rules::default()), threads: 0 };
+        let options = WalkOptions { rules: Arc::new(Rules::default()), threads: 0, attributes: false };
         let (names, mut groups, mut entries) = (OwnerNames::default(), BTreeMap::new(), Vec::new());
         walk(vec![source], &options, &Stop::new(), |batches| {
             for item in batches.flatten() {

@@ -4,13 +4,15 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::{FileExt as _, symlink};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{CWD, FileType, Mode, XattrFlags, lsetxattr, mknodat};
+use rustix::fs::{CWD, FileType, Mode, XattrFlags, lsetxattr, mknodat, removexattr};
 use volvault::catalog::Extent;
-use volvault::volume::OwnerNames;
+use volvault::events::Stop;
+use volvault::volume::{OwnerNames, WalkItem, WalkOptions, walk};
 
-use super::{acl, find, put, xattr};
+use super::{acl, find, put, whole, xattr};
 
 fn set(path: &Path, name: &str, value: &[u8]) {
     lsetxattr(path, name, value, XattrFlags::empty()).expect("set attribute");
@@ -195,4 +197,25 @@ fn extended_attributes_of_every_kind_are_read() {
     assert_eq!(*of("pipe").xattrs, [xattr("trusted.on-pipe", b"")]);
     assert_eq!(of("file").user.as_deref(), Some(&b"root"[..]));
     assert_eq!(find(dir.path(), "link").link_target().expect("read link"), b"file");
+    // A walk that looks for them on its way sees the same, and one that was not told to knows nothing.
+    for name in ["sub/none", "sub/acl"] {
+        put(at(name), b"");
+    }
+    set(&at("sub/none"), "user.was", b"");
+    removexattr(at("sub/none"), "user.was").expect("remove attribute");
+    removexattr(at("sub/none"), "system.posix_acl_access").expect("remove what the directory gave");
+    symlink("file", at("bare link")).expect("symlink");
+    put(at("bare"), b"");
+    let bare = |attributes| {
+        let options = WalkOptions { rules: Arc::default(), threads: 2, attributes };
+        walk(whole(dir.path()), &options, &Stop::new(), |batches| {
+            let bare = |item| match item {
+                WalkItem::Found(found) if found.bare => Some(found.path.to_string()),
+                _ => None,
+            };
+            batches.flatten().filter_map(bare).collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(bare(true), ["/bare", "/bare link", "/sub/none"]);
+    assert_eq!(bare(false), [""; 0]);
 }

@@ -254,7 +254,7 @@ fn what_vanishes_during_the_walk_is_not_a_problem() {
     }
     std::fs::create_dir_all(dir.path().join("b/c")).expect("mkdir");
     put(dir.path().join("b/c/d"), b"");
-    let options = WalkOptions { rules: Arc::default(), threads: 0 };
+    let options = WalkOptions { rules: Arc::default(), threads: 0, attributes: false };
     let items: Vec<_> = walk(whole(dir.path()), &options, &Stop::new(), |batches| {
         let first = batches.next().expect("a batch");
         assert!(first.len() < 1000, "the walk has not come to the end yet");
@@ -270,7 +270,7 @@ fn a_stop_ends_the_walk_early() {
     for number in 0..3000 {
         put(dir.path().join(format!("{number}")), b"");
     }
-    let (stop, options) = (Stop::new(), WalkOptions { rules: Arc::default(), threads: 2 });
+    let (stop, options) = (Stop::new(), WalkOptions { rules: Arc::default(), threads: 2, attributes: false });
     let count: usize = walk(whole(dir.path()), &options, &stop, |batches| {
         let first = batches.next().map_or(0, |batch| batch.len());
         stop.request();
