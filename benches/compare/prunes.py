@@ -36,8 +36,8 @@ def run(tool, place, *args):
 
 
 def fresh(place, saved):
-    """The repository as it was after the forget."""
-    wipe(place.repo, place.cache)
+    """The repository as it was after the forget. What the program remembers of later states goes, too: it would refuse this one."""
+    wipe(place.repo, place.cache, f"{place.home}/.local")
     shutil.copytree(saved, place.repo)
     os.makedirs(place.cache)
 
