@@ -13,7 +13,7 @@ use super::resolve::{os, read_head};
 use super::rules::TagFile;
 use super::stat::{EntryKind, stat_at};
 use super::walk::{WalkItem, WalkOptions};
-use super::xattrs::NamesIn;
+use super::xattrs::Reach;
 use crate::error::Result;
 use crate::path::{TreePath, escape};
 
@@ -160,7 +160,6 @@ struct Stating<'a> {
     directory: &'a Directory,
     fd: &'a OwnedFd,
     options: &'a WalkOptions,
-    names: NamesIn,
     chunk: Chunk,
 }
 
@@ -170,7 +169,7 @@ fn stat_names<'a>(
     names: impl Iterator<Item = &'a [u8]>,
     options: &WalkOptions,
 ) -> Chunk {
-    let mut stating = Stating { directory, fd, options, names: NamesIn::new(fd.as_fd()), chunk: Chunk::default() };
+    let mut stating = Stating { directory, fd, options, chunk: Chunk::default() };
     let mut on_disk = directory.root.on_disk(&directory.path);
     if on_disk.last() != Some(&b'/') {
         on_disk.push(b'/');
@@ -202,7 +201,8 @@ impl Stating<'_> {
             self.chunk.items.push(WalkItem::Socket { path });
         } else if stat.kind != EntryKind::File || !self.options.rules.excludes_size(stat.size) {
             let root = Arc::clone(&self.directory.root);
-            let bare = self.options.attributes && self.names.is_bare(name);
+            let bare = self.options.attributes
+                && Reach::named(self.fd.as_fd(), name).list().is_ok_and(|names| names.is_empty());
             self.chunk.push(Found { path, stat, root, bare }, self.options);
         }
         Ok(())

@@ -110,29 +110,6 @@ impl<'a> Reach<'a> {
     }
 }
 
-/// Asks of names in one directory, one after the other, whether they have attributes.
-pub(super) struct NamesIn {
-    path: Vec<u8>,
-    prefix: usize,
-}
-
-impl NamesIn {
-    pub(super) fn new(dir: BorrowedFd<'_>) -> Self {
-        let mut path = proc_path(dir).into_bytes();
-        path.push(b'/');
-        Self { prefix: path.len(), path }
-    }
-
-    /// Whether `name` is known to have no attributes. A link is looked at itself.
-    pub(super) fn is_bare(&mut self, name: &[u8]) -> bool {
-        self.path.truncate(self.prefix);
-        self.path.extend_from_slice(name);
-        // A byte is too little for any name: that is `ERANGE`. With none at all the kernel would say how much room is needed, and the library says 0.
-        let mut none = [0; 1];
-        matches!(rustix::fs::llistxattr(self.path.as_slice(), &mut none[..]), Ok(0) | Err(Errno::NOTSUP))
-    }
-}
-
 /// Calls until the answer fits. Most files have no attributes, and this is one call then.
 fn whole(call: impl Fn(&mut [u8]) -> Result<usize>) -> Result<Vec<u8>> {
     let mut small = [0; 512];

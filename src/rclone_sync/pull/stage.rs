@@ -3,7 +3,7 @@
 //! Order of writes: the plan, the contents, all of it synced, then [`READY`]: from that moment on the target is brought to the new
 //! generation from here alone, also by a later run and without the store. `READY` goes before anything else of the stage does. A later run that was
 //! told other things (what is left alone, what may be removed, where replaced files go) does not carry the plan out: it makes [`TORN`] of it, which
-//! says until the next plan is carried out that the target may be of two generations, and finds out anew what is to be done. So does one that finds a
+//! says until a plan is carried out as a whole that the target may be of two generations, and finds out anew what is to be done. So does a run that could do only a part of its plan, and one that finds a
 //! `READY` that it cannot believe, because others may have written it or it is damaged.
 
 use std::path::PathBuf;

@@ -118,7 +118,10 @@ impl<'a> Shared<'a> {
         if !TORN_IF.iter().any(|name| stage.join(name).exists()) {
             return Ok(());
         }
-        let text = format!("a pull into {} was cut off while it was applied", self.source.display());
+        let text = format!(
+            "a pull into {} was cut off while it was applied, or could not do all of it",
+            self.source.display()
+        );
         Err(Error::new(ErrorKind::Unavailable, text)
             .with_hint("finish the pull first: until then the directory is of two generations"))
     }

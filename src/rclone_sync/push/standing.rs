@@ -92,6 +92,7 @@ impl Standing {
             }
         });
         orphans.sort_unstable();
+        // What was listed twice, far apart, is there twice.
         orphans.dedup();
         orphans
     }

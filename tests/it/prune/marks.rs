@@ -433,7 +433,7 @@ fn marks_that_are_wrong_go_before_anything_else_does() {
     let vault = Vault::over(FaultStore::new(bench.objects.clone(), plan));
     assert!(prune(&vault.open().unwrap(), &thorough()).is_err());
     assert_eq!((bench.keys("packs/"), bench.keys("state/condemned/")), (before, Vec::new()));
-    // What a prune notes anew has names that none of those have that went.
+    // When they can be deleted, none is left, and all is noted anew.
     let wrong: Vec<String> = bench.keys("state/marks/");
     assert!(!watched(&bench, &thorough()).unwrap().fits);
     assert!(
